@@ -1,0 +1,19 @@
+"""perla_net: networked learning agents, each its own MPI rank, that tell their neighbours their policies.
+
+Public names, loaded when first used: ``Config``, ``train``, ``load_agent``, ``InputError``.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Config", "InputError", "load_agent", "train"]
+
+_HOMES = {"Config": "config", "train": "run", "load_agent": "loading", "InputError": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'perla_net' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

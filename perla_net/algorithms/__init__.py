@@ -1,0 +1,1 @@
+"""Learners: pure torch, one agent each, no MPI."""

@@ -1,0 +1,107 @@
+"""What rank 0 shows while a run goes on and at its end."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+
+class Progress:
+    """A live line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, mode: str, rounds: int, done: int) -> None:
+        self.rounds, self.first = rounds, done
+        self.live = mode == "live" or (mode == "auto" and sys.stdout.isatty())
+        self.silent = mode == "none"
+        self.every = max(1, rounds // 20)
+        self.start = self.last = time.monotonic()
+        self.return_text = "-"
+
+    def show(self, metrics: Mapping[str, Any], env_steps: int, bytes_per_agent: float) -> None:
+        """The state after a round; ``env_steps``: environment steps of this round, all copies together."""
+        now = time.monotonic()
+        rate = env_steps / max(now - self.last, 1e-9)
+        self.last = now
+        done = metrics["round"]
+        left = (now - self.start) / (done - self.first) * (self.rounds - done)
+        if metrics["team_return"] is not None:
+            self.return_text = f"{metrics['team_return']:,.1f}"
+            self.return_text += "".join(f"  {name} {value:,.3g}" for name, value in list(metrics["figures"].items())[:1])
+        line = (
+            f"round {done:>4}/{self.rounds}  {rate:>7,.0f} steps/s  team return {self.return_text}  "
+            f"sent {size_text(bytes_per_agent)}/agent  {duration_text(left)} left"
+        )
+        if self.silent:
+            return
+        if self.live:
+            print(f"\r\033[K{line}", end="\n" if done == self.rounds else "", flush=True)
+        elif done - self.first == 1 or done % self.every == 0 or done == self.rounds:
+            print(line, flush=True)
+
+
+def size_text(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def duration_text(seconds: float) -> str:
+    """m:ss."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def evaluation_table(evaluation: Mapping[str, Mapping[str, Mapping[str, float]]], episodes: int) -> str:
+    """Mean ± half of the 95 % interval of every figure, a row per controller."""
+    figures = list(next(iter(evaluation.values())))
+    rows = [["controller", *figures]]
+    for name, values in evaluation.items():
+        cells = [f"{values[f]['mean']:,.4g} ± {(values[f]['high'] - values[f]['low']) / 2:,.2g}" for f in figures]
+        rows.append([name, *cells])
+    return f"evaluation over {episodes} held-out episodes (mean ± 95 % interval)\n" + columns(rows)
+
+
+def traffic_lines(ledger: Path) -> str:
+    """What the agents sent one another, from a run's ledger: edges, bytes per edge, purposes."""
+    edges: dict[tuple[str, str], int] = {}
+    purposes: dict[str, int] = {}
+    with ledger.open(newline="") as file:
+        for row in csv.DictReader(file):
+            edge = row["source"], row["target"]
+            edges[edge] = edges.get(edge, 0) + int(row["bytes"])
+            purposes[row["purpose"]] = purposes.get(row["purpose"], 0) + int(row["bytes"])
+    if not edges:
+        return "agent traffic: none"
+    sizes = sorted(edges.values())
+    mean = size_text(sum(sizes) / len(sizes))
+    spread = "each" if sizes[0] == sizes[-1] else f"on average ({size_text(sizes[0])} to {size_text(sizes[-1])})"
+    parts = ", ".join(f"{name} {size_text(size)}" for name, size in sorted(purposes.items(), key=lambda item: -item[1]))
+    return f"agent traffic: {len(edges)} directed edges, {mean} {spread}; {parts}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in aligned columns, the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  " + row[0].ljust(widths[0]) + "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))
+        for row in rows
+    )
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """mean, and its 95 % interval by Student's t: mean ± t₀.₉₇₅(n−1) s/√n; ``low`` = ``high`` = mean for n = 1."""
+    from scipy.special import stdtrit
+
+    number = len(values)
+    mean = math.fsum(values) / number
+    if number < 2:
+        return {"mean": mean, "low": mean, "high": mean, "episodes": number}
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (number - 1))
+    half = float(stdtrit(number - 1, 0.975)) * deviation / math.sqrt(number)
+    return {"mean": mean, "low": mean - half, "high": mean + half, "episodes": number}

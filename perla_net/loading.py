@@ -1,0 +1,76 @@
+"""One agent out of a checkpoint, alone: ``perla_net.load_agent(path).act(observation)``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import checkpoint
+from .agent import Player
+from .distributions import distribution_of
+from .errors import InputError
+from .models import Policy
+from .world.spec import AgentSpec, agent_from_data
+
+
+class LoadedAgent:
+    """A trained policy that acts by itself in one environment."""
+
+    def __init__(self, spec: AgentSpec, player: Player) -> None:
+        self.spec, self.player = spec, player
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin an episode: a policy with memory forgets."""
+        self._begins = True
+
+    def act(self, observation: Any, mask: Any = None, rng: np.random.Generator | None = None) -> Any:
+        """The action for one observation of the agent's own space: an int, or an array for several components.
+
+        Greedy without ``rng``, else sampled. ``mask``: allowed actions (also taken from a Dict observation).
+        Raises ValueError for an observation of another size.
+        """
+        if isinstance(observation, dict):
+            observation, mask = observation["observation"], observation["action_mask"]
+        if self.spec.observation_kind == "discrete":
+            row = np.eye(self.spec.observation_size, dtype=np.float32)[int(observation)]
+        else:
+            row = np.asarray(observation, np.float32).ravel()
+        if row.size != self.spec.observation_size:
+            raise ValueError(f"{self.spec.name} observes {self.spec.observation_size} numbers, not {row.size}")
+        self.player.begin(rng)
+        words = np.zeros((1, self.spec.action.words), np.float32)
+        allowed = None if mask is None else np.asarray(mask, np.float32)[None]
+        self.player.act(0, row[None], allowed, np.array([self._begins]), words)
+        self._begins = False
+        action = self.spec.action
+        if action.kind == "continuous":
+            return action.scaled(words[0])
+        values = words[0].view(np.int32)
+        return int(values[0]) if action.kind == "discrete" else values.copy()
+
+
+def load_agent(path: str | Path) -> LoadedAgent:
+    """The agent saved in ``path`` (``…/checkpoints/ROUND/NAME``, with or without an ending). Raises InputError."""
+    spec, player, _ = load_player(Path(path), copies=1, horizon=1, option="load_agent")
+    return LoadedAgent(spec, player)
+
+
+def load_player(path: Path, copies: int, horizon: int, option: str) -> tuple[AgentSpec, Player, dict[str, Any]]:
+    """(space, acting policy, whole JSON) of one agent's files. Raises InputError naming ``option``."""
+    stem = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
+    data = checkpoint.read_data(stem.with_name(stem.name + ".json"), option)
+    arrays = checkpoint.read_arrays(stem.with_name(stem.name + ".safetensors"), option)
+    try:
+        spec = agent_from_data(data["spec"])
+        policy = Policy.from_description(data["policy"])
+        policy.fill(torch.from_numpy(arrays["policy"].copy()))
+        identity = torch.from_numpy(arrays["identity"].copy())
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{option} {stem}: is not an agent's checkpoint ({error})") from None
+    return spec, Player(policy, distribution_of(spec.action), identity, copies, horizon), data
+
+

@@ -1,0 +1,1 @@
+"""Agent traffic: who hears whom, what a message looks like, and what it cost."""

@@ -1,0 +1,250 @@
+"""Command line and YAML → a validated :class:`~perla_net.config.Config`. Only rank 0 imports this module."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Sequence, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from .config import AgentSettings, Config, Section, to_data
+from .errors import InputError
+
+PER_AGENT = tuple(entry.name for entry in dataclasses.fields(AgentSettings))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise InputError(f"{message}; `python -m {self.prog} --help` lists every option")
+
+
+def parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """An argument parser whose complaints are :class:`InputError`, for every entry point of the program."""
+    return _Parser(prog=prog, description=description, allow_abbrev=False)
+
+
+def command_line(arguments: Sequence[str]) -> Config:
+    """The configuration that ``python -m perla_net.run ARGUMENTS`` asks for: defaults, then YAML, then the options.
+
+    Raises InputError for anything unknown, of a wrong type or out of range.
+    """
+    reader = parser("perla_net.run", "Train a team of networked agents; under mpirun each agent is a rank.")
+    reader.add_argument("--config", metavar="FILE", help="YAML file of options (text); the command line wins over it.")
+    reader.add_argument("--agents", metavar="N", dest="agents.number", default=argparse.SUPPRESS,
+                        help=_help("integer", None, "Number of agents (default: the environment's, else one per rank)."))  # fmt: skip
+    for name, hint, default, sentence in _flat(Config):
+        if not name.startswith("agents."):
+            flag = "--" + name.replace("_", "-")
+            reader.add_argument(flag, dest=name, default=argparse.SUPPRESS, metavar=_metavar(hint),
+                                help=_help(_type_name(hint), default, sentence))  # fmt: skip
+    given = vars(_parse(reader, arguments))
+    file = given.pop("config")
+    tree = read_yaml(Path(file)) if file else {}
+    if isinstance(tree.get("agents"), int):
+        tree["agents"] = {"number": tree["agents"]}
+    for name, text in given.items():
+        _set(tree, name, _from_text(text, name))
+    options = {name: "--" + name.replace("_", "-") for name in given}
+    return validated(tree, file or "options", options | {"agents.number": "--agents"} if given else {})
+
+
+def _parse(reader: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    given, unknown = reader.parse_known_args(list(arguments))
+    if unknown:
+        known = [flag for action in reader._actions for flag in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"`python -m {reader.prog} --help` lists every option"
+        raise InputError(f"unknown option {unknown[0]}; {hint}")
+    return given
+
+
+RESUMABLE = ("rounds", "resume", "hosts", "stall_timeout", "display", "checkpoint_every", "keep_checkpoints", "evaluate_episodes")
+"""Options that may change when a run is continued."""
+
+
+def resumed(config: Config) -> Config:
+    """The configuration of the run in the folder ``config.resume``, with those options of ``config`` that may change."""
+    assert config.resume is not None
+    file = Path(config.resume) / "config.yaml"
+    if not file.is_file():
+        raise InputError(f"--resume {config.resume}: is not the folder of a run (it has no config.yaml)")
+    stored = read_yaml(file)
+    default, changed = Config(), to_data(config)
+    for name, value in to_data(default).items():
+        if changed[name] != value:
+            if name not in RESUMABLE:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"--resume {config.resume}: continues the run as it was configured; {flag} cannot be changed")
+            stored[name] = changed[name]
+    return validated(stored | {"resume": config.resume, "out": config.resume}, str(file))
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML mapping as data. Raises InputError when the file cannot be read or holds something else."""
+    try:
+        data = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise InputError(f"--config {file}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {file}: is not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(data or {}, dict):
+        raise InputError(f"--config {file}: holds a {type(data).__name__}, not a mapping of options")
+    return data or {}
+
+
+def validated(tree: Config | dict[str, Any], source: str = "Config", options: dict[str, str] | None = None) -> Config:
+    """A checked copy of a configuration, from data or from an instance made by hand.
+
+    ``source`` and ``options`` say where a value came from, for the sentence of an InputError.
+    """
+    data = to_data(tree)
+    if isinstance(data.get("agents"), int):
+        data["agents"] = {"number": data["agents"]}
+    config = _check(Config, data, source, options or {})
+    for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:
+        settings_with(config, [(selector, override)], source)
+    if "ps" in {config.algorithm.split("_")[0]} and config.agents.overrides:
+        raise InputError("agents.overrides: parameter sharing (ps_*) needs the same settings for every agent")
+    return config
+
+
+def settings_with(config: Config, overrides: Sequence[tuple[str, dict[str, Any]]], source: str = "Config") -> AgentSettings:
+    """Run-wide agent settings with overrides laid over them in order, validated.
+
+    ``overrides`` holds (selector, nested settings) pairs; the selector only serves the sentence of an InputError.
+    """
+    tree = {name: to_data(getattr(config, name)) for name in PER_AGENT}
+    settings = _check(AgentSettings, tree, source, {})
+    for selector, override in overrides:
+        _lay(tree, override)
+        where = "agents.default" if selector == "default" else f"agents.overrides.{selector}"
+        settings = _check(AgentSettings, tree, f"{source}, {where}", {})
+    return settings
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration as YAML; the run's own folder is left out, so that it can start a new run."""
+    data = to_data(config) | {"out": None, "resume": None}
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None)
+
+
+def agent_overrides(config: Config, names: Sequence[str]) -> list[list[tuple[str, dict[str, Any]]]]:
+    """For each agent the overrides that apply to it: default first, then in the order of the file."""
+    chosen: list[list[tuple[str, dict[str, Any]]]] = [[("default", config.agents.default)] for _ in names]
+    for selector, override in config.agents.overrides.items():
+        for index in _selected(str(selector), names):
+            chosen[index].append((selector, override))
+    return chosen
+
+
+def _selected(selector: str, names: Sequence[str]) -> range | list[int]:
+    if selector in names:
+        return [names.index(selector)]
+    first, dash, last = selector.partition("-")
+    if first.isdigit() and (last.isdigit() if dash else True):
+        chosen = range(int(first), int(last or first) + 1)
+        if chosen and chosen[-1] < len(names):
+            return chosen
+        raise InputError(f"agents.overrides: '{selector}' is outside 0-{len(names) - 1}")
+    raise InputError(f"agents.overrides: no agent is called '{selector}'; names are {_some(names)}, indices and ranges like 0-3")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+
+
+def _check(kind: type, data: dict[str, Any], source: str, options: dict[str, str]) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = [entry[0] for entry in _flat(kind)] + [entry.name for entry in dataclasses.fields(kind)]
+        close = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(name.split(".")[-1], known, 1)
+        raise InputError(f"{source}: unknown key '{name}'" + (f"; did you mean '{close[0]}'?" if close else ""))
+    where = options.get(name, f"{source}: {name}")
+    reason = first["msg"][0].lower() + first["msg"][1:]
+    raise InputError(f"{where} {first['input']!r}: {reason.replace('input should', 'it should')}")
+
+
+def _lay(tree: dict[str, Any], override: dict[str, Any]) -> None:
+    for key, value in override.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _lay(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _flat(kind: type, prefix: str = "") -> list[tuple[str, Any, Any, str]]:
+    """(dotted name, type, default, sentence) of every option below a dataclass."""
+    rows = []
+    hints = get_type_hints(kind, include_extras=True)
+    # Run-wide options first: they are what a newcomer looks for.
+    own = [entry for entry in dataclasses.fields(kind) if entry.name not in PER_AGENT or kind is not Config]
+    rest = [entry for entry in dataclasses.fields(kind) if entry not in own]
+    for entry in own + rest:
+        hint = hints[entry.name]
+        if isinstance(hint, type) and issubclass(hint, Section):
+            rows += _flat(hint, prefix + entry.name + ".")
+        else:
+            default = entry.default_factory() if entry.default is dataclasses.MISSING else entry.default
+            rows.append((prefix + entry.name, hint, default, entry.metadata["help"]))
+    return rows
+
+
+def _bare(hint: Any) -> tuple[Any, bool]:
+    """A type without its bounds, and whether it may be None."""
+    if get_origin(hint) is Annotated:
+        return _bare(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return _bare(next(part for part in get_args(hint) if part is not type(None)))[0], True
+    return hint, False
+
+
+def _type_name(hint: Any) -> str:
+    bare, optional = _bare(hint)
+    if get_origin(bare) is Literal:
+        name = "one of " + ", ".join(get_args(bare))
+    elif get_origin(bare) is tuple:
+        name = "integers with commas"
+    else:
+        name = {int: "integer", float: "number", str: "text", bool: "true or false"}.get(bare, "mapping")
+    return name + (", optional" if optional else "")
+
+
+def _metavar(hint: Any) -> str:
+    bare, _ = _bare(hint)
+    if get_origin(bare) is Literal:
+        return "NAME"
+    return {int: "N", float: "X", bool: "BOOL", str: "TEXT"}.get(bare, "N,N")
+
+
+def _help(kind: str, default: Any, sentence: str) -> str:
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{sentence} [{kind}; default {'none' if shown is None else shown}]".replace("%", "%%")
+
+
+def _from_text(text: str, name: str) -> Any:
+    hint = next(hint for known, hint, _, _ in _flat(Config) if known == name)
+    bare, optional = _bare(hint)
+    if optional and text.lower() == "none":
+        return None
+    if get_origin(bare) is tuple:
+        return [part for part in text.split(",") if part]
+    return text
+
+
+def _set(tree: dict[str, Any], name: str, value: Any) -> None:
+    *groups, last = name.split(".")
+    for group in groups:
+        inner = tree.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--config: '{group}' holds {inner!r}, not a mapping")
+        tree = inner
+    tree[last] = value

@@ -1,0 +1,330 @@
+"""The ranks of a run: who is there, collectives that never wait for ever, and how a failure takes all down.
+
+Every collective is posted non-blocking and polled, so that signals are seen while waiting, an oversubscribed core is
+given to whoever has work, and a wait longer than ``stall_timeout`` ends in a sentence and an abort instead of a hang.
+One process alone needs no MPI library: :class:`Processes` itself is that case, :class:`Ranks` is the one under mpirun.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, Callable, NoReturn, Sequence
+
+import numpy as np
+
+from .errors import InputError
+
+Block = tuple[int, int]
+"""(offset, length) of a contiguous piece of a buffer, in bytes."""
+
+UNIT = 64
+"""Bytes per MPI element of agent traffic: counts stay 32-bit integers up to 128 GiB."""
+
+SPINS, SHORT_NAPS = 20, 200
+"""Polls that only yield the core, then polls after short naps; after these a waiting rank sleeps longer between polls, so
+that ranks which compute are not disturbed."""
+NAP, LONG_NAP = 20e-6, 500e-6
+GRACE = 2.0
+"""Seconds that a stalled rank waits for the others to say that they wait as well."""
+
+LAUNCHERS = (
+    # variable with the number of processes, with the rank, name of the launcher
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "Open MPI's mpirun"),
+    ("PMI_SIZE", "PMI_RANK", "MPICH's mpirun"),
+    ("MPI_LOCALNRANKS", "MPI_LOCALRANKID", "MPICH's mpirun"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "srun"),
+)
+
+
+class Processes:
+    """One process that is the whole run; also the interface of :class:`Ranks`."""
+
+    rank = 0
+    size = 1
+    library = "none (one process)"
+
+    def __init__(self) -> None:
+        self.where = "start"
+        """What is being done, for tracebacks and stall reports (for example ``round 12``)."""
+        self.interrupted = 0
+        self.stall_timeout = 300.0
+
+    def all_to_all(self, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str) -> Transfer:
+        """A reusable exchange: ``send[p]`` are the blocks for rank p, ``receive[p]`` where those of p go."""
+        return Transfer(send[0], receive[0])
+
+    def neighbourhood(self, sources: Sequence[int], destinations: Sequence[int]) -> Neighbourhood:
+        """A communicator on which this rank hears ``sources`` and is heard by ``destinations``."""
+        return Neighbourhood()
+
+    def broadcast(self, data: bytes | None, name: str) -> bytes:
+        """Rank 0's bytes, on every rank."""
+        assert data is not None
+        return data
+
+    def gather(self, rows: np.ndarray, name: str) -> list[np.ndarray] | None:
+        """Every rank's float64 array of any length: a list by rank on rank 0, None elsewhere."""
+        return [rows]
+
+    def all_gather(self, values: np.ndarray, lengths: Sequence[int], name: str) -> np.ndarray:
+        """The flat arrays of all ranks one after the other, on every rank; ``lengths[p]`` elements from rank p."""
+        return values
+
+    def agree(self, value: int, name: str) -> int:
+        """The largest of every rank's value."""
+        return value
+
+    def abort(self, status: int) -> NoReturn:
+        """End every rank now."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    def catch_signals(self) -> None:
+        """Ctrl-C and SIGTERM only leave a mark; the run ends itself after the round (a second Ctrl-C ends it at once)."""
+
+        def mark(number: int, frame: Any) -> None:
+            if self.interrupted and number == signal.SIGINT and self.size == 1:
+                self.abort(130)
+            self.interrupted = number
+
+        signal.signal(signal.SIGINT, mark)
+        signal.signal(signal.SIGTERM, mark)
+
+
+class Transfer:
+    """Blocks that a process sends to itself; :class:`RankTransfer` is the one between ranks."""
+
+    def __init__(self, send: Sequence[Block], receive: Sequence[Block]) -> None:
+        self.pairs = list(zip(send, receive, strict=True))
+
+    def run(self, send: np.ndarray, receive: np.ndarray) -> None:
+        """Move the blocks from ``send`` into ``receive``, both flat uint8."""
+        for (start, length), (target, _) in self.pairs:
+            receive[target : target + length] = send[start : start + length]
+
+    def free(self) -> None:
+        """Give back what the MPI library keeps for this exchange."""
+
+
+class Neighbourhood:
+    """No other rank to talk to; :class:`RankNeighbourhood` is the distributed-graph communicator."""
+
+    def exchange(self, send: np.ndarray, send_bytes: Sequence[int], receive: np.ndarray, receive_bytes: Sequence[int]) -> None:
+        """One flat uint8 buffer per neighbour, back to back, sizes multiples of :data:`UNIT`."""
+
+
+class Ranks(Processes):
+    """The processes that one mpirun started."""
+
+    def __init__(self, mpi: Any) -> None:
+        super().__init__()
+        self.mpi = mpi
+        self.comm = mpi.COMM_WORLD.Dup()
+        self._alarm = mpi.COMM_WORLD.Dup()
+        self.rank, self.size = self.comm.rank, self.comm.size
+        self.library = mpi.Get_library_version().split("\n")[0].split(",")[0].strip("\x00 ")
+        self._reports: dict[int, str] = {}
+        self._sent: list[Any] = []
+        self._word = mpi.BYTE.Create_contiguous(UNIT).Commit()
+
+    def wait(self, request: Any, name: str) -> None:
+        """Poll a non-blocking operation to its end; abort the job when that takes longer than ``stall_timeout``."""
+        polls = 0
+        while not request.Test():
+            polls += 1
+            if polls <= SPINS:
+                os.sched_yield()
+                continue
+            time.sleep(NAP if polls <= SHORT_NAPS else LONG_NAP)
+            if polls % 64 == 0:
+                now = time.monotonic()
+                if polls == 64:
+                    start = now
+                if now - start > self.stall_timeout or self._alarm.Iprobe():
+                    self._stalled(request, name, now - start)
+
+    def _stalled(self, request: Any, name: str, waited: float) -> None:
+        """Tell all that this rank waits, hear who else does, and let the lowest of the waiting say who is missing."""
+        report = np.frombuffer(f"{name} in {self.where}".encode(), np.uint8)
+        self._sent = [self._alarm.Isend(report, other) for other in range(self.size) if other != self.rank]
+        self._reports[self.rank] = report.tobytes().decode()
+        status = self.mpi.Status()
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline:
+            request.Test()  # drives the library, so that the reports travel
+            while self._alarm.Iprobe(status=status):
+                text = np.empty(status.Get_count(self.mpi.BYTE), np.uint8)
+                source = status.Get_source()
+                self._alarm.Recv(text, source)
+                self._reports[source] = text.tobytes().decode()
+            time.sleep(0.01)
+        if self.rank == min(self._reports):
+            missing = [rank for rank in range(self.size) if rank not in self._reports]
+            waiting = sorted(set(self._reports.values()))
+            who = f"missing: rank {', '.join(map(str, missing))}" if missing else "all ranks wait, but for different things"
+            print(
+                f"perla_net: stalled for {max(waited, 0):.0f} s in {' and '.join(waiting)}; {who} of {self.size}; aborting",
+                file=sys.stderr,
+                flush=True,
+            )
+            self.abort(1)
+        time.sleep(GRACE)
+        self.abort(1)
+
+    def all_to_all(self, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str) -> Transfer:
+        return RankTransfer(self, send, receive, name)
+
+    def neighbourhood(self, sources: Sequence[int], destinations: Sequence[int]) -> Neighbourhood:
+        return RankNeighbourhood(self, sources, destinations)
+
+    def broadcast(self, data: bytes | None, name: str) -> bytes:
+        size = np.array([len(data or b"")], np.int64)
+        self.wait(self.comm.Ibcast(size), name)
+        buffer = np.frombuffer(data, np.uint8).copy() if data is not None else np.empty(int(size[0]), np.uint8)
+        self.wait(self.comm.Ibcast(buffer), name)
+        return buffer.tobytes()
+
+    def gather(self, rows: np.ndarray, name: str) -> list[np.ndarray] | None:
+        shape = np.array([rows.size], np.int64)
+        sizes = np.empty(self.size, np.int64)
+        self.wait(self.comm.Igather(shape, sizes if self.rank == 0 else None), name)
+        flat = np.ascontiguousarray(rows, np.float64).ravel()
+        if self.rank != 0:
+            self.wait(self.comm.Igatherv(flat, None), name)
+            return None
+        received = np.empty(int(sizes.sum()), np.float64)
+        self.wait(self.comm.Igatherv(flat, [received, sizes.tolist()]), name)
+        return np.split(received, np.cumsum(sizes)[:-1])
+
+    def all_gather(self, values: np.ndarray, lengths: Sequence[int], name: str) -> np.ndarray:
+        received = np.empty(int(sum(lengths)), values.dtype)
+        self.wait(self.comm.Iallgatherv(np.ascontiguousarray(values), [received, list(lengths)]), name)
+        return received
+
+    def agree(self, value: int, name: str) -> int:
+        result = np.empty(1, np.int64)
+        self.wait(self.comm.Iallreduce(np.array([value], np.int64), result, self.mpi.MAX), name)
+        return int(result[0])
+
+    def abort(self, status: int) -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.mpi.COMM_WORLD.Abort(status)
+        os._exit(status)
+
+
+class RankTransfer(Transfer):
+    """``Alltoallw`` whose datatypes place every block where it belongs: nothing is packed or copied in Python."""
+
+    def __init__(self, ranks: Ranks, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str) -> None:
+        self.ranks, self.name = ranks, name
+        self.send = [self._datatype(blocks) for blocks in send]
+        self.receive = [self._datatype(blocks) for blocks in receive]
+        self.send_counts = [int(bool(blocks)) for blocks in send]
+        self.receive_counts = [int(bool(blocks)) for blocks in receive]
+        self.zeros = [0] * ranks.size
+
+    def _datatype(self, blocks: Sequence[Block]) -> Any:
+        if not blocks:
+            return self.ranks.mpi.BYTE
+        offsets, lengths = zip(*blocks)
+        return self.ranks.mpi.BYTE.Create_hindexed(lengths, offsets).Commit()
+
+    def run(self, send: np.ndarray, receive: np.ndarray) -> None:
+        request = self.ranks.comm.Ialltoallw(
+            [send, self.send_counts, self.zeros, self.send], [receive, self.receive_counts, self.zeros, self.receive]
+        )
+        self.ranks.wait(request, self.name)
+
+    def free(self) -> None:
+        for kind in self.send + self.receive:
+            if kind != self.ranks.mpi.BYTE:
+                kind.Free()
+
+
+class RankNeighbourhood(Neighbourhood):
+    """A distributed-graph communicator (MPI-4.1, 8.5.4) and its neighbourhood collective."""
+
+    def __init__(self, ranks: Ranks, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        self.ranks = ranks
+        self.graph = ranks.comm.Create_dist_graph_adjacent(list(sources), list(destinations))
+
+    def exchange(self, send: np.ndarray, send_bytes: Sequence[int], receive: np.ndarray, receive_bytes: Sequence[int]) -> None:
+        sizes = [[count // UNIT for count in counts] for counts in (send_bytes, receive_bytes)]
+        starts = [[sum(counts[:k]) for k in range(len(counts))] for counts in sizes]
+        request = self.graph.Ineighbor_alltoallv(
+            [send, sizes[0], starts[0], self.ranks._word], [receive, sizes[1], starts[1], self.ranks._word]
+        )
+        self.ranks.wait(request, "exchange between neighbours")
+
+
+def launched() -> tuple[int, int, str]:
+    """(rank, size, launcher) as the environment says, before any MPI library is loaded."""
+    for size, rank, launcher in LAUNCHERS:
+        if size in os.environ and rank in os.environ:
+            return int(os.environ[rank]), int(os.environ[size]), launcher
+    return 0, 1, ""
+
+
+def connect() -> Processes:
+    """The processes of this run. Raises InputError when the launcher and mpi4py do not belong together."""
+    rank, size, launcher = launched()
+    if size == 1:
+        return Processes()
+    try:
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise InputError(
+            f"{launcher} started {size} processes, but mpi4py cannot be used ({' '.join(str(error).split())}); "
+            'install it with: pip install -c constraints.txt ".[mpi]" (or mpi4py, beside a system MPI)'
+        ) from None
+    if MPI.COMM_WORLD.size != size:
+        library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00 ")
+        raise InputError(
+            f"{launcher} started {size} processes, but mpi4py runs on {library} and each process believes that it is "
+            "alone; use the mpirun that belongs to that library, or install mpi4py for this launcher's MPI"
+        )
+    return Ranks(MPI)
+
+
+def cores_by_host(processes: Processes) -> list[int]:
+    """Ranks that may host environment copies: on each machine as many as the cores its ranks may use, lowest first."""
+    if processes.size == 1:
+        return [0]
+    mine = np.zeros(512 + 64, np.uint8)
+    for core in os.sched_getaffinity(0):
+        mine[core % 512] = 1
+    name = socket.gethostname().encode()[:64]
+    mine[512 : 512 + len(name)] = np.frombuffer(name, np.uint8)
+    table = processes.all_gather(mine, [mine.size] * processes.size, "count of cores").reshape(processes.size, -1)
+    chosen: list[int] = []
+    machines: dict[bytes, list[int]] = {}
+    for rank, row in enumerate(table):
+        machines.setdefault(row[512:].tobytes(), []).append(rank)
+    for ranks in machines.values():
+        cores = int(table[ranks, :512].any(0).sum())
+        chosen += ranks[:cores]
+    return sorted(chosen)
+
+
+def guarded(processes: Processes, work: Callable[[], int]) -> int:
+    """Run ``work`` so that whatever this rank raises ends every rank within seconds and says who and where."""
+    try:
+        return work()
+    except InputError:
+        raise
+    except BaseException as error:
+        if isinstance(error, SystemExit) and not error.code:
+            raise
+        text = "".join(traceback.format_exception(error))
+        print(f"perla_net: rank {processes.rank} failed in {processes.where}\n{text}", file=sys.stderr, end="", flush=True)
+        processes.abort(1)

@@ -1,0 +1,254 @@
+"""``python -m perla_net.run``: command line → configuration → simulation; also ``perla_net.train``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before numpy and torch are loaded: cores are used by ranks
+
+from .config import Config  # noqa: E402
+from .errors import InputError  # noqa: E402
+from .processes import Processes, connect, guarded, launched  # noqa: E402
+from .simulation import Plan, Simulation, prepare  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left: its folder, the rounds that are done, and the evaluation (rank 0 only; None when there was none)."""
+
+    folder: Path
+    rounds: int
+    evaluation: dict[str, Any] | None
+
+
+def train(config: Config) -> Result:
+    """Run a configuration in the processes of the present mpirun, or alone. Raises InputError for what cannot run."""
+    processes = connect()
+    problem: list[InputError] = []
+
+    def plan() -> Plan:
+        try:
+            return plan_of(config, processes.size)
+        except InputError as error:
+            problem.append(error)
+            raise
+
+    agreed = agree_on_plan(processes, plan, quiet=True)
+    if agreed is None:
+        raise problem[0] if problem else InputError("the configuration was refused; rank 0 says why")
+    result: list[Result] = []
+    guarded(processes, lambda: result.append(simulate(processes, agreed[0], ["perla_net.train"])) or 0)
+    return result[0]
+
+
+def plan_of(config: Config, ranks: int) -> Plan:
+    """The plan for a configuration, its folder chosen but not made. On rank 0. Raises InputError."""
+    from dataclasses import replace
+
+    from .checkpoint import newest
+    from .options import resumed, validated
+
+    config = validated(config)
+    resume_from = ""
+    if config.resume:
+        config = resumed(config)
+        resume_from = str(newest(Path(config.resume), "--resume")[0])
+    plan = prepare(config, ranks=ranks)
+    folder = Path(config.out or Path("runs") / _new_name(config))
+    if not config.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"--out {folder}: is there already and not empty; choose another, or continue it with --resume {folder}")
+    return replace(plan, folder=str(folder), resume_from=resume_from)
+
+
+def _new_name(config: Config) -> str:
+    parts = (config.env, config.algorithm, Path(config.topology).name, f"seed{config.seed}", time.strftime("%Y%m%d-%H%M%S"))
+    return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
+
+
+def agree_on_plan(
+    processes: Processes, make_plan: Callable[[], Plan], extra: Callable[[], str] = str, quiet: bool = False
+) -> tuple[Plan, str] | None:
+    """Rank 0's plan on every rank, with a text beside it; None everywhere when rank 0 refused, after it said why."""
+    if processes.rank:
+        # The others load torch while rank 0 reads options; in a thread, so that a refusal ends them at once.
+        threading.Thread(target=_load_torch, daemon=True).start()
+        data = processes.broadcast(None, "broadcast of the plan")
+    else:
+        try:
+            plan = make_plan().to_bytes()
+            text = extra().encode()
+            data = len(text).to_bytes(4, "big") + text + plan
+        except InputError as error:
+            if not quiet:
+                print(f"perla_net: {error}", file=sys.stderr, flush=True)
+            data = b""
+        data = processes.broadcast(data, "broadcast of the plan")
+    if not data:
+        return None
+    size = int.from_bytes(data[:4], "big")
+    return Plan.from_bytes(data[4 + size :]), data[4 : 4 + size].decode()
+
+
+def _load_torch() -> None:
+    import torch  # noqa: F401
+
+
+def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result:
+    """The whole run: rounds, checkpoints, evaluation; the same calls on every rank."""
+    config, folder = plan.config, Path(plan.folder)
+    chief = processes.rank == 0
+    if chief:
+        _open_folder(plan, folder, command, processes)
+    simulation = Simulation(plan, processes)
+    processes.catch_signals()
+    same = simulation.start()
+    recorder = progress = None
+    if chief:
+        from .agent import estimator_line
+        from .display import Progress
+        from .recorder import Recorder
+
+        names = [agent.name for agent in plan.world.agents]
+        recorder = Recorder(folder, names, simulation.done)
+        progress = Progress(config.display, config.rounds, simulation.done)
+        if config.display != "none":
+            print(
+                f"{len(names)} agents in {config.env} on {processes.size} rank{'s' * (processes.size > 1)} "
+                f"({len(simulation.hosts)} hosting {config.copies} copies), {config.topology} topology with "
+                f"{len(plan.edges)} directed edges, {config.algorithm}: {estimator_line(simulation.team)}",
+                flush=True,
+            )
+            if plan.resume_from:
+                print(f"continuing after round {simulation.done} of {folder}", flush=True)
+            if not same:
+                print("the environment could not be brought back to its state: its episodes start anew, so the curve is not "
+                      "the one that an uninterrupted run would have had", flush=True)  # fmt: skip
+    saved = simulation.done if plan.resume_from else -1
+    stopped = 0
+    while simulation.done < config.rounds and not stopped:
+        row = simulation.round()
+        if row is not None:
+            assert recorder is not None and progress is not None
+            recorder.write(row["metrics"], row["timings"], row["ledger"])
+            metrics = row["metrics"]
+            progress.show(metrics, config.copies * config.horizon, metrics["bytes"] / len(plan.world.agents))
+        stopped = processes.agree(processes.interrupted, "end of a round")
+        due = config.checkpoint_every and simulation.done % config.checkpoint_every == 0
+        if due or stopped or simulation.done == config.rounds:
+            saved = simulation.done
+            simulation.save(folder / "checkpoints" / str(saved))
+    if recorder is not None:
+        recorder.close()
+    if stopped:
+        if chief:
+            print(f"\nstopped by a signal after round {simulation.done}; continue with: {_again(processes)} --resume {folder}", flush=True)
+        return Result(folder, simulation.done, None)
+    evaluation = None
+    if config.evaluate_episodes:
+        from .evaluate import evaluate
+
+        evaluation = evaluate(processes, plan, folder / "checkpoints" / str(saved), config.evaluate_episodes, config.seed)
+    if chief:
+        _close_folder(plan, folder, evaluation, processes)
+    return Result(folder, simulation.done, evaluation)
+
+
+def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Processes) -> None:
+    import json
+
+    from .options import to_yaml
+    from .recorder import describe_machine
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "run.jsonl").open("a") as file:
+        file.write(json.dumps(describe_machine(command, processes.library, processes.size)) + "\n")
+    if plan.resume_from:
+        return
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    graph.add_nodes_from((index, {"agent": agent.name}) for index, agent in enumerate(plan.world.agents))
+    graph.add_edges_from(plan.edges)
+    nx.write_graphml(graph, folder / "topology.graphml")
+    (folder / "config.yaml").write_text(to_yaml(plan.config))
+
+
+def _close_folder(plan: Plan, folder: Path, evaluation: dict[str, Any] | None, processes: Processes) -> None:
+    import json
+
+    from .display import evaluation_table, traffic_lines
+
+    if evaluation is not None:
+        (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1))
+    if plan.config.display == "none":
+        return
+    if evaluation is not None:
+        print(evaluation_table(evaluation, plan.config.evaluate_episodes))
+    print(traffic_lines(folder / "ledger.csv"))
+    again = _again(processes, "perla_net.evaluate")
+    print(f"run's folder: {folder}\nnext: {again} {folder} --episodes 100", flush=True)
+
+
+def _again(processes: Processes, module: str = "perla_net.run") -> str:
+    python = f"python -m {module}"
+    return f"mpirun -n {processes.size} {python}" if processes.size > 1 else python
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; returns the exit status."""
+    if {"-h", "--help"} & set(arguments):
+        if launched()[0] == 0:
+            from .options import command_line
+
+            command_line(arguments)
+        return 0
+    processes = connect()
+
+    def work() -> int:
+        from_options = lambda: plan_of(_command_line(arguments), processes.size)  # noqa: E731
+        agreed = agree_on_plan(processes, from_options)
+        if agreed is None:
+            return 2
+        simulate(processes, agreed[0], ["python", "-m", "perla_net.run", *arguments])
+        return 0
+
+    return guarded(processes, work)
+
+
+def _command_line(arguments: Sequence[str]) -> Config:
+    from .options import command_line
+
+    return command_line(arguments)
+
+
+def entry(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run an entry point; an InputError is one sentence from rank 0 and exit status 2 on every rank."""
+    try:
+        status = main(arguments)
+    except InputError as error:
+        if launched()[0] == 0:
+            print(f"perla_net: {error}", file=sys.stderr, flush=True)
+        status = 2
+    if status == 2:
+        _leave(status)
+    return status
+
+
+def _leave(status: int) -> None:
+    """Leave without waiting for a thread that may still be loading torch."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "mpi4py.MPI" in sys.modules:
+        sys.modules["mpi4py.MPI"].Finalize()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main, sys.argv[1:]))

@@ -1,0 +1,211 @@
+"""A host: the rank-side keeper of some environment copies. Autoreset, final observations, episode records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import numpy as np
+
+from .spec import AgentSpec, WorldSpec
+
+TERMINATED, TRUNCATED, ALIVE, OVER, FINAL = 1, 2, 4, 8, 16
+"""Bits of a row's flags. TERMINATED, TRUNCATED: this agent, by the step that led here. ALIVE: it acts next. OVER: the
+copy's episode ended with that step, the observation is the first of the next. FINAL: the observation that the episode
+ended with is kept, because some agent was cut off there and bootstraps from it."""
+
+ROW_PAD = 16
+"""Rows are padded to 64 bytes, so that a row's alignment does not depend on who shares a rank."""
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """Four-byte words of one agent in one copy at one step: observation, mask, reward, flags, padding."""
+
+    observation: int
+    mask: int
+
+    @classmethod
+    def of(cls, spec: AgentSpec) -> RowLayout:
+        """The layout of an agent's rows."""
+        return cls(spec.observation_size, spec.action.outputs if spec.masked else 0)
+
+    @property
+    def reward(self) -> int:
+        """Position of the reward; the flags follow it."""
+        return self.observation + self.mask
+
+    @property
+    def width(self) -> int:
+        """Words of a row."""
+        return -(-(self.reward + 2) // ROW_PAD) * ROW_PAD
+
+    def views(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Observation and mask parts of rows [..., width] float32."""
+        mask = rows[..., self.observation : self.reward] if self.mask else None
+        return rows[..., : self.observation], mask
+
+
+def aligned(words: int) -> np.ndarray:
+    """Zeroed float32 words that start at a multiple of 64 bytes."""
+    raw = np.zeros(words * 4 + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + words * 4].view(np.float32)
+
+
+class Host:
+    """Steps the copies ``first … first + copies − 1`` and writes what each agent may see into :attr:`rows`.
+
+    ``rows[i]`` is agent i's [copies, width] float32 view into :attr:`buffer`, agent after agent, so that what goes to
+    one rank is contiguous. ``actions[i]`` is [copies, words] float32, to be read as the action space says.
+    """
+
+    def __init__(self, environment: Any, spec: WorldSpec, first: int, seed: tuple[int, int], stagger: int) -> None:
+        """``seed``: (run's seed, kind of use); ``stagger``: all copies of the run, to spread their first resets, or 0."""
+        self.environment, self.first, self.seed = environment, first, seed
+        self.copies, number = environment.copies, len(spec.agents)
+        self.layouts = [RowLayout.of(agent) for agent in spec.agents]
+        self.discrete = [agent.action.kind != "continuous" for agent in spec.agents]
+        self.buffer = aligned(sum(layout.width for layout in self.layouts) * self.copies)
+        self.rows = split(self.buffer, [(self.copies, layout.width) for layout in self.layouts])
+        self.action_buffer = aligned(sum(agent.action.words for agent in spec.agents) * self.copies)
+        self.actions = split(self.action_buffer, [(self.copies, agent.action.words) for agent in spec.agents])
+        self.finals: list[np.ndarray] = []
+        self.episodes: list[Episode] = []
+        self.steps = 0
+        self.episode = np.zeros(self.copies, np.int64)
+        self.length = np.zeros(self.copies, np.int64)
+        self.returns = np.zeros((self.copies, number))
+        # Copies that all start together would show every rollout only one part of an episode: the first episode of
+        # copy c is cut off (a truncation like any other) after a share of its length.
+        self.cut = np.zeros(self.copies, np.int64)
+        if stagger > 1 and spec.horizon:
+            self.cut[:] = -(-spec.horizon * (first + 1 + np.arange(self.copies)) // stagger)
+            self.cut[self.cut >= spec.horizon] = 0
+
+    def start(self) -> None:
+        """Begin the first episodes."""
+        everyone = np.arange(self.copies)
+        self.environment.reset(everyone, self._seeds(everyone))
+        self._publish(np.zeros(self.copies, bool), np.zeros(self.copies, bool), np.zeros_like(self.environment.terminated))
+
+    def _seeds(self, copies: np.ndarray) -> list[np.random.SeedSequence]:
+        seed, use = self.seed
+        return [np.random.SeedSequence(seed, spawn_key=(use, self.first + int(c), int(self.episode[c]))) for c in copies]
+
+    def act(self, actions: Sequence[np.ndarray]) -> None:
+        """Set the actions of all agents, [copies] or [copies, words] each: what a reference controller does."""
+        for target, chosen, discrete in zip(self.actions, actions, self.discrete):
+            words = target.view(np.int32) if discrete else target
+            words[:] = np.asarray(chosen).reshape(target.shape)
+
+    def step(self) -> None:
+        """Advance every copy by the actions in :attr:`actions`; begin new episodes where one ended."""
+        environment = self.environment
+        environment.step(
+            [action.view(np.int32) if discrete else action for action, discrete in zip(self.actions, self.discrete)]
+        )
+        self.steps += 1
+        self.length += 1
+        self.returns += environment.reward
+        terminated, truncated = environment.terminated, environment.truncated
+        cut = (self.cut > 0) & (self.length >= self.cut) & ~(terminated | truncated).any(1)
+        if cut.any():
+            truncated[cut] = environment.alive[cut]
+        over = (terminated | truncated | ~environment.alive).all(1)
+        final = truncated.any(1)
+        if final.any():
+            self._keep_finals(np.flatnonzero(final), truncated)
+        # Read before the reset: the flags speak of the step, not of the new episode.
+        ended = terminated * TERMINATED + truncated * TRUNCATED
+        if over.any():
+            which = np.flatnonzero(over)
+            self._note_episodes(which, cut)
+            self.cut[which] = 0
+            self.length[which] = 0
+            self.returns[which] = 0
+            self.episode[which] += 1
+            environment.reset(which, self._seeds(which))
+        self._publish(over, final, ended)
+
+    def _publish(self, over: np.ndarray, final: np.ndarray, ended: np.ndarray) -> None:
+        environment = self.environment
+        flags = ended + environment.alive * ALIVE + (over * OVER + final * FINAL)[:, None]
+        views = [layout.views(rows) for layout, rows in zip(self.layouts, self.rows)]
+        environment.observe(slice(None), [view for view, _ in views], [mask for _, mask in views])
+        for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
+            rows[:, layout.reward] = environment.reward[:, agent]
+            rows[:, layout.reward + 1].view(np.int32)[:] = flags[:, agent]
+
+    def _keep_finals(self, copies: np.ndarray, truncated: np.ndarray) -> None:
+        block = np.zeros(sum(layout.width for layout in self.layouts) * len(copies), np.float32)
+        rows = split(block, [(len(copies), layout.width) for layout in self.layouts])
+        views = [layout.views(row) for layout, row in zip(self.layouts, rows)]
+        self.environment.observe(copies, [view for view, _ in views], [mask for _, mask in views])
+        for agent, (layout, row) in enumerate(zip(self.layouts, rows)):
+            row[:, layout.reward + 1].view(np.int32)[:] = truncated[copies, agent] * ALIVE
+        self.finals.append(block)
+
+    def _note_episodes(self, copies: np.ndarray, cut: np.ndarray) -> None:
+        whole = copies[~cut[copies]]
+        metrics = self.environment.metrics(whole) if len(whole) else {}
+        for row, copy in enumerate(whole):
+            figures = {name: float(values[row]) for name, values in metrics.items()}
+            number = int(self.episode[copy])
+            self.episodes.append(
+                Episode(self.steps, self.first + int(copy), number, int(self.length[copy]), self.returns[copy].copy(), figures)
+            )
+
+    def take_finals(self, agents: int) -> np.ndarray:
+        """The final rows kept since the last call, flat: agent after agent, in the order in which they occurred."""
+        finals, self.finals = self.finals, []
+        counts = [block.size // sum(layout.width for layout in self.layouts) for block in finals]
+        pieces = [split(block, [(n, layout.width) for layout in self.layouts]) for block, n in zip(finals, counts)]
+        return np.concatenate([piece[agent].ravel() for agent in range(agents) for piece in pieces] or [np.zeros(0, np.float32)])
+
+    def save(self) -> dict[str, np.ndarray]:
+        """Arrays [copies, …] from which :meth:`load` goes on."""
+        flags = np.stack([rows[:, layout.reward + 1].view(np.int32) for layout, rows in zip(self.layouts, self.rows)], 1)
+        own = {"episode": self.episode, "length": self.length, "returns": self.returns, "cut": self.cut, "flags": flags}
+        return {f"host.{name}": array.copy() for name, array in own.items()} | {
+            f"environment.{name}": array for name, array in self.environment.save().items()
+        }
+
+    def load(self, state: dict[str, np.ndarray], steps: int) -> bool:
+        """Continue from :meth:`save`; False when the environment could not be brought back to the same state."""
+        self.steps = steps
+        for name in ("episode", "length", "returns", "cut"):
+            getattr(self, name)[:] = state[f"host.{name}"]
+        inner = {name.partition(".")[2]: array for name, array in state.items() if name.startswith("environment.")}
+        same = self.environment.load(inner, self._seeds(np.arange(self.copies)))
+        if same is False:
+            self.episode += 1
+            self.length[:], self.returns[:] = 0, 0
+            self.start()
+            return False
+        nothing = np.zeros(self.copies, bool)
+        self._publish(nothing, nothing, np.zeros_like(self.environment.terminated))
+        for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
+            rows[:, layout.reward + 1].view(np.int32)[:] = state["host.flags"][:, agent]
+        return True
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One finished episode: when it ended (host's step count), where, how long, and what it brought each agent."""
+
+    ended: int
+    copy: int
+    number: int
+    length: int
+    returns: np.ndarray
+    figures: dict[str, float]
+
+
+def split(flat: np.ndarray, shapes: list[tuple[int, int]]) -> list[np.ndarray]:
+    """Consecutive views of a flat array with the given shapes."""
+    views, start = [], 0
+    for rows, width in shapes:
+        views.append(flat[start : start + rows * width].reshape(rows, width))
+        start += rows * width
+    return views

@@ -1,0 +1,208 @@
+"""``pettingzoo:MODULE``: any environment with PettingZoo's parallel API, one Python object per copy."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .spec import ActionSpec, AgentSpec, WorldSpec
+
+
+class PettingZoo:
+    """Batch interface over ``copies`` objects made by ``MODULE.parallel_env(**arguments)``.
+
+    Observations are flattened to float32 (Discrete as one-hot); continuous actions in a bounded Box are scaled from
+    [-1, 1]. Agents that leave ``env.agents`` are not alive until the next episode. The state of such an environment
+    cannot be read, so :meth:`save` keeps the actions since the reset and :meth:`load` plays them again.
+    """
+
+    def __init__(self, module: str, arguments: dict[str, Any], copies: int, agents: int | None) -> None:
+        self.name = f"pettingzoo:{module}"
+        construct = _constructor(module)
+        try:
+            self.envs = [construct(**arguments) for _ in range(copies)]
+        except (ImportError, TypeError, AssertionError, ValueError) as error:
+            raise InputError(f"--env {self.name}: cannot be made with {arguments}: {' '.join(str(error).split())}") from None
+        first = self.envs[0]
+        if not hasattr(first, "possible_agents"):
+            raise InputError(f"--env {self.name}: has no possible_agents, which the parallel API needs to know its agents")
+        self.agents = list(first.possible_agents)
+        if agents is not None and agents != len(self.agents):
+            raise InputError(f"--agents {agents}: {self.name} has {len(self.agents)} agents (set them by its own arguments)")
+        self.spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in self.agents]
+        self.specs = [_agent_spec(self.name, name, *spaces) for name, spaces in zip(self.agents, self.spaces)]
+        shape = (copies, len(self.agents))
+        self.copies = copies
+        self.reward = np.zeros(shape, np.float32)
+        self.terminated, self.truncated, self.alive = np.zeros((3, *shape), bool)
+        self.seen: list[list[Any]] = [[None] * len(self.agents) for _ in range(copies)]
+        self.masks: list[list[Any]] = [[None] * len(self.agents) for _ in range(copies)]
+        self.actions: list[list[np.ndarray]] = [[] for _ in range(copies)]
+
+    @property
+    def spec(self) -> WorldSpec:
+        """Agents and spaces; a PettingZoo environment does not tell who influences whom."""
+        return WorldSpec(self.name, tuple(self.specs), None, None, ())
+
+    def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
+        """Begin a new episode in the given copies."""
+        for copy, seed in zip(copies, seeds, strict=True):
+            self.actions[copy] = []
+            observations, infos = self.envs[copy].reset(seed=int(seed.generate_state(1)[0] >> 1))
+            self.terminated[copy] = self.truncated[copy] = False
+            self._note(copy, observations, infos)
+
+    def step(self, actions: list[np.ndarray]) -> None:
+        """Advance every copy by one step."""
+        words = np.concatenate([action.reshape(self.copies, -1).view(np.int32) for action in actions], axis=1)
+        for copy in range(self.copies):
+            self._step(copy, words[copy].copy())
+
+    def _step(self, copy: int, words: np.ndarray) -> None:
+        self.actions[copy].append(words)
+        chosen, start = {}, 0
+        for index, (name, spec) in enumerate(zip(self.agents, self.specs)):
+            piece = words[start : start + spec.action.words]
+            start += spec.action.words
+            if self.alive[copy, index]:
+                chosen[name] = _native(piece, spec.action, self.spaces[index][1])
+        observations, rewards, terminated, truncated, infos = self.envs[copy].step(chosen)
+        for index, name in enumerate(self.agents):
+            was_alive = self.alive[copy, index]
+            self.reward[copy, index] = rewards.get(name, 0.0) if was_alive else 0.0
+            self.terminated[copy, index] = was_alive and bool(terminated.get(name, name not in self.envs[copy].agents))
+            self.truncated[copy, index] = was_alive and bool(truncated.get(name, False)) and not self.terminated[copy, index]
+        self._note(copy, observations, infos)
+
+    def _note(self, copy: int, observations: dict[str, Any], infos: dict[str, Any]) -> None:
+        env = self.envs[copy]
+        present = set(env.agents)
+        for index, (name, spec) in enumerate(zip(self.agents, self.specs)):
+            ended = self.terminated[copy, index] or self.truncated[copy, index]
+            self.alive[copy, index] = name in present and not ended
+            if name not in observations:
+                continue  # the last one stays: nobody reads it, since the agent is not alive
+            seen = observations[name]
+            mask = infos.get(name, {}).get("action_mask") if isinstance(infos.get(name), dict) else None
+            if isinstance(seen, dict):
+                seen, mask = seen["observation"], seen["action_mask"]
+            self.seen[copy][index] = _flat(seen, spec, self.spaces[index][0])
+            self.masks[copy][index] = mask
+
+    def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
+        """Write the newest observations and masks of the given copies; zeros for agents that are not there."""
+        chosen = range(self.copies)[copies] if isinstance(copies, slice) else copies
+        for index, (out, mask) in enumerate(zip(observations, masks)):
+            for row, copy in enumerate(chosen):
+                seen = self.seen[copy][index]
+                gone = not (self.alive[copy, index] or self.terminated[copy, index] or self.truncated[copy, index])
+                out[row] = 0 if seen is None or gone else seen
+                if mask is not None:
+                    given = self.masks[copy][index]
+                    mask[row] = 1 if given is None else given
+
+    def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
+        """None beyond the returns."""
+        return {}
+
+    def save(self) -> dict[str, np.ndarray]:
+        """The actions of each running episode (words, padded with zeros), their number, and the newest observations."""
+        width = sum(spec.action.words for spec in self.specs)
+        longest = max(len(actions) for actions in self.actions)
+        words = np.zeros((self.copies, longest, width), np.int32)
+        for copy, actions in enumerate(self.actions):
+            if actions:
+                words[copy, : len(actions)] = actions
+        steps = np.array([len(actions) for actions in self.actions], np.int32)
+        return {"words": words, "steps": steps, "observation": self._fingerprint(), "alive": self.alive.copy()}
+
+    def _fingerprint(self) -> np.ndarray:
+        size = sum(spec.observation_size for spec in self.specs)
+        table = np.zeros((self.copies, size), np.float32)
+        for copy in range(self.copies):
+            start = 0
+            for spec, seen in zip(self.specs, self.seen[copy]):
+                if seen is not None:
+                    table[copy, start : start + spec.observation_size] = seen
+                start += spec.observation_size
+        return table
+
+    def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> bool:
+        """Play each running episode again up to where it was; False when an observation then differs from the saved one."""
+        self.reset(np.arange(self.copies), seeds)
+        for copy in range(self.copies):
+            for words in state["words"][copy, : state["steps"][copy]]:
+                self._step(copy, words.copy())
+        return bool(np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"]))
+
+
+def _constructor(module: str) -> Any:
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        extra = {"mpe2": "mpe2", "pettingzoo": "pettingzoo"}.get(package)
+        hint = f'; install it with: pip install -c constraints.txt ".[{extra}]"' if extra else ""
+        raise InputError(f"--env pettingzoo:{module}: cannot be imported ({error}){hint}") from None
+    construct = getattr(loaded, "parallel_env", None)
+    if construct is None:
+        raise InputError(f"--env pettingzoo:{module}: is not parallel: the module has no parallel_env")
+    return construct
+
+
+def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec:
+    from gymnasium import spaces
+
+    masked = False
+    if isinstance(observation, spaces.Dict):
+        if set(observation.spaces) != {"observation", "action_mask"}:
+            raise InputError(f"--env {env}: {name}'s observation is a Dict of {sorted(observation.spaces)}; only observation "
+                             "and action_mask are supported")  # fmt: skip
+        observation, masked = observation["observation"], True
+    if isinstance(observation, spaces.Box):
+        if observation.dtype == np.uint8 and len(observation.shape) >= 2:
+            raise InputError(f"--env {env}: {name}'s observation is an image {observation.shape} of bytes, which is not supported")
+        kind, shape = "box", tuple(observation.shape)
+        size = math.prod(shape)
+    elif isinstance(observation, spaces.Discrete):
+        kind, shape, size = "discrete", (int(observation.n),), int(observation.n)
+    elif isinstance(observation, spaces.MultiBinary):
+        shape = tuple(np.atleast_1d(observation.shape).tolist())
+        kind, size = "multi_binary", math.prod(shape)
+    else:
+        raise InputError(f"--env {env}: {name}'s observation space {type(observation).__name__} is not supported; Box, "
+                         "Discrete, MultiBinary and Dict(observation, action_mask) are")  # fmt: skip
+    return AgentSpec(name, size, kind, shape, _action_spec(env, name, action), masked)
+
+
+def _action_spec(env: str, name: str, action: Any) -> ActionSpec:
+    from gymnasium import spaces
+
+    if isinstance(action, spaces.Discrete):
+        return ActionSpec("discrete", (int(action.n),))
+    if isinstance(action, spaces.MultiDiscrete) and len(action.nvec.shape) == 1:
+        return ActionSpec("multi_discrete", tuple(int(number) for number in action.nvec))
+    if isinstance(action, spaces.Box) and np.issubdtype(action.dtype, np.floating):
+        low, high = (tuple(float(bound) for bound in side.ravel()) for side in (action.low, action.high))
+        return ActionSpec("continuous", (), low, high)
+    raise InputError(f"--env {env}: {name}'s action space {action} is not supported; Discrete, MultiDiscrete and Box are")
+
+
+def _flat(seen: Any, spec: AgentSpec, space: Any) -> np.ndarray:
+    if spec.observation_kind == "discrete":
+        inner = space["observation"] if spec.masked and hasattr(space, "spaces") else space
+        return np.eye(spec.observation_size, dtype=np.float32)[int(seen) - int(inner.start)]
+    return np.asarray(seen, np.float32).ravel()
+
+
+def _native(words: np.ndarray, action: ActionSpec, space: Any) -> Any:
+    """Action words as the environment wants them."""
+    if action.kind == "discrete":
+        return int(words[0]) + int(space.start)
+    if action.kind == "multi_discrete":
+        return (words + space.start.astype(np.int32)).astype(space.dtype)
+    return action.scaled(words.view(np.float32)).reshape(space.shape).astype(space.dtype)

@@ -1,0 +1,94 @@
+"""What a learner knows of an environment before the first step, as plain data that rank 0 can broadcast."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """One agent's action space.
+
+    kind: ``discrete`` (sizes = one number), ``multi_discrete`` (a number per component) or ``continuous``
+    (low and high per component; infinite bounds are allowed).
+    """
+
+    kind: str
+    sizes: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def words(self) -> int:
+        """Four-byte words of one action: an int32 per discrete component, a float32 per continuous one."""
+        return len(self.sizes) or len(self.low)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a policy puts out: logits of all components, or means."""
+        return sum(self.sizes) or len(self.low)
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """A policy's continuous action in the space's units: [-1, 1] onto a bounded component, clipping elsewhere."""
+        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        with np.errstate(invalid="ignore"):
+            inside = low + (np.clip(values, -1, 1) + 1) / 2 * (high - low)
+        return np.where(bounded, inside, np.clip(values, low, high))
+
+    @property
+    def joint(self) -> int | None:
+        """Number of distinct actions; None when continuous."""
+        return math.prod(self.sizes) if self.sizes else None
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """One agent: its name, its observation (flattened to ``observation_size`` float32) and its actions.
+
+    ``observation_kind`` and ``observation_shape`` tell the original space, so that two observations of equal
+    length but different meaning are not taken for one another. ``masked``: an action mask comes with every
+    observation, one flag per logit.
+    """
+
+    name: str
+    observation_size: int
+    observation_kind: str
+    observation_shape: tuple[int, ...]
+    action: ActionSpec
+    masked: bool = False
+
+    def reads_like(self, other: AgentSpec) -> bool:
+        """True when a policy for one observation can be evaluated on the other."""
+        return (self.observation_kind, self.observation_shape) == (other.observation_kind, other.observation_shape)
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """An environment: agents in order, who influences whom (j → i), and the usual length of an episode."""
+
+    name: str
+    agents: tuple[AgentSpec, ...]
+    interaction: tuple[tuple[int, int], ...] | None = None
+    horizon: int | None = None
+    references: tuple[str, ...] = ()
+    restorable: bool = True
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> WorldSpec:
+        """The inverse of ``config.to_data``."""
+        agents = tuple(agent_from_data(entry) for entry in data["agents"])
+        interaction = data["interaction"]
+        edges = None if interaction is None else tuple((source, target) for source, target in interaction)
+        return cls(data["name"], agents, edges, data["horizon"], tuple(data["references"]), data["restorable"])
+
+
+def agent_from_data(entry: dict[str, Any]) -> AgentSpec:
+    """An AgentSpec from ``config.to_data`` of one, as it stands in checkpoints too."""
+    action = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["action"].items()}
+    shape = tuple(entry["observation_shape"])
+    return AgentSpec(**(entry | {"action": ActionSpec(**action), "observation_shape": shape}))

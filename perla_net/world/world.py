@@ -1,0 +1,236 @@
+"""World traffic: actions to the hosts, observations and rewards back, into rollouts that MPI fills in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Sequence
+
+import numpy as np
+
+from ..processes import Processes
+from .environments import make
+from .hosts import ALIVE, FINAL, OVER, TERMINATED, TRUNCATED, Episode, Host, RowLayout, aligned, split
+from .spec import WorldSpec
+
+TRAINING, EVALUATION = 1, 2
+"""Uses of an environment copy, each with random streams of its own (first part of the spawn key)."""
+
+
+class Actor(Protocol):
+    """Whoever chooses the actions of one agent."""
+
+    def act(self, t: int, observation: np.ndarray, mask: np.ndarray | None, begins: np.ndarray, action: np.ndarray) -> None:
+        """Write the actions of all copies for step t.
+
+        observation [copies, size] float32; mask [copies, outputs] float32 or None; begins [copies] bool: the episode
+        begins with this observation; action [copies, words] float32, int32 words for discrete actions.
+        """
+
+
+@dataclass
+class Rollout:
+    """What one agent saw, did and got in T steps of B copies. Arrays are views into the world's buffers.
+
+    observation [T+1, B, D]; mask [T+1, B, outputs] or None; action [T, B, words] float32 words; reward [T, B];
+    terminated, truncated [T, B] bool: by step t; alive, begins [T+1, B] bool; final_at [F, 2]: (t, copy) of the F
+    observations that episodes ended with, final_observation [F, D], final_mask, final_alive [F] (cut off there).
+    """
+
+    observation: np.ndarray
+    mask: np.ndarray | None
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    alive: np.ndarray
+    begins: np.ndarray
+    final_at: np.ndarray
+    final_observation: np.ndarray
+    final_mask: np.ndarray | None
+    final_alive: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.reward)
+
+
+def blocks_of(number: int, parts: int) -> list[range]:
+    """0 … number − 1 in ``parts`` consecutive blocks of nearly equal length, the longer ones first."""
+    base, longer = divmod(number, parts)
+    starts = [part * base + min(part, longer) for part in range(parts + 1)]
+    return [range(starts[part], starts[part + 1]) for part in range(parts)]
+
+
+class World:
+    """``copies`` copies of an environment, spread over the ranks in ``hosts``, seen by the agents of every rank."""
+
+    def __init__(self, processes: Processes, spec: WorldSpec, env: str, agents: Sequence[range], hosts: Sequence[int],
+                 copies: int, horizon: int, seed: int, use: int = TRAINING) -> None:  # fmt: skip
+        """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or EVALUATION."""
+        self.processes, self.spec, self.horizon, self.copies = processes, spec, horizon, copies
+        self.local = agents[processes.rank]
+        self.hosts = list(hosts)[:copies]
+        self.shards = blocks_of(copies, len(self.hosts))
+        self.layouts = [RowLayout.of(agent) for agent in spec.agents]
+        self.host: Host | None = None
+        if processes.rank in self.hosts:
+            shard = self.shards[self.hosts.index(processes.rank)]
+            environment = make(env, len(shard), len(spec.agents))
+            self.host = Host(environment, spec, shard[0], (seed, use), copies if use == TRAINING else 0)
+        self._make_transfers(agents)
+        words = [spec.agents[agent].action.words for agent in self.local]
+        row_words = sum(self.layouts[agent].width for agent in self.local) * copies
+        self.slab = aligned((horizon + 1) * row_words).reshape(horizon + 1, row_words)
+        self.action_slab = aligned(horizon * sum(words) * copies).reshape(horizon, sum(words) * copies)
+        self.rows = _split_steps(self.slab, [(copies, self.layouts[agent].width) for agent in self.local])
+        self.actions = _split_steps(self.action_slab, [(copies, width) for width in words])
+        self.flags = [rows[..., self.layouts[agent].reward + 1].view(np.int32) for rows, agent in zip(self.rows, self.local)]
+        self.steps = 0
+
+    def _make_transfers(self, agents: Sequence[range]) -> None:
+        """Where every block of an exchange lies, on both sides, in bytes."""
+        number = len(self.spec.agents)
+        widths = [layout.width for layout in self.layouts]
+        words = [agent.action.words for agent in self.spec.agents]
+
+        def local_blocks(sizes: list[int]) -> list[list[tuple[int, int]]]:
+            """Per rank: this rank's buffer [agent][copy][word], cut at the shard of that rank's host."""
+            per_rank: list[list[tuple[int, int]]] = [[] for _ in range(self.processes.size)]
+            start = 0
+            for agent in self.local:
+                for host, shard in zip(self.hosts, self.shards):
+                    per_rank[host].append((4 * (start + shard[0] * sizes[agent]), 4 * len(shard) * sizes[agent]))
+                start += self.copies * sizes[agent]
+            return per_rank
+
+        def host_blocks(sizes: list[int]) -> list[list[tuple[int, int]]]:
+            """Per rank: the host's buffer [agent][copy of the shard][word], cut at that rank's agents."""
+            per_rank: list[list[tuple[int, int]]] = [[] for _ in range(self.processes.size)]
+            if self.host:
+                starts = np.concatenate([[0], np.cumsum([size * self.host.copies for size in sizes])])
+                for rank, block in enumerate(agents):
+                    per_rank[rank] = [(4 * int(starts[a]), 4 * sizes[a] * self.host.copies) for a in block]
+            return per_rank
+
+        nothing = np.zeros(0, np.float32)
+        self._host_rows = (self.host.buffer if self.host else nothing).view(np.uint8)
+        self._host_actions = (self.host.action_buffer if self.host else nothing).view(np.uint8)
+        self._agents = agents
+        assert number == sum(map(len, agents))
+        self._to_hosts = self.processes.all_to_all(local_blocks(words), host_blocks(words), "actions to hosts")
+        self._to_agents = self.processes.all_to_all(host_blocks(widths), local_blocks(widths), "observations to agents")
+
+    def start(self) -> None:
+        """Begin the first episodes and show their first observations."""
+        if self.host:
+            self.host.start()
+        self.show()
+
+    def show(self) -> None:
+        """Bring the hosts' present observations to the agents, as the first of the next rollout."""
+        self._to_agents.run(self._host_rows, self.slab[self.horizon].view(np.uint8))
+
+    def collect(self, actors: Sequence[Actor]) -> list[Rollout]:
+        """Let the agents of this rank act for ``horizon`` steps; their rollouts, valid until the next call."""
+        self.slab[0] = self.slab[self.horizon]
+        for t in range(self.horizon):
+            self.step(t, actors)
+        return self._rollouts()
+
+    def step(self, t: int, actors: Sequence[Actor]) -> None:
+        """Step t of a rollout: two collectives, actions to the hosts and rows back."""
+        for actor, agent, rows, flags, action in zip(actors, self.local, self.rows, self.flags, self.actions):
+            observation, mask = self.layouts[agent].views(rows[t])
+            actor.act(t, observation, mask, (flags[t] & OVER) > 0, action[t])
+        self._to_hosts.run(self.action_slab[t].view(np.uint8), self._host_actions)
+        if self.host:
+            self.host.step()
+        self._to_agents.run(self._host_rows, self.slab[t + 1].view(np.uint8))
+        self.steps += 1
+
+    def _rollouts(self) -> list[Rollout]:
+        final_at = np.argwhere(self.flags[0][1:] & FINAL)
+        finals = self._exchange_finals(final_at)
+        rollouts = []
+        for slot, agent in enumerate(self.local):
+            layout, rows, flags = self.layouts[agent], self.rows[slot], self.flags[slot]
+            observation, mask = layout.views(rows)
+            final_observation, final_mask = layout.views(finals[slot])
+            final_flags = finals[slot][:, layout.reward + 1].view(np.int32)
+            rollouts.append(
+                Rollout(
+                    observation, mask, self.actions[slot], rows[1:, :, layout.reward],
+                    (flags[1:] & TERMINATED) > 0, (flags[1:] & TRUNCATED) > 0,
+                    (flags & ALIVE) > 0, (flags & OVER) > 0,
+                    final_at, final_observation, final_mask, (final_flags & ALIVE) > 0,
+                )  # fmt: skip
+            )
+        return rollouts
+
+    def _exchange_finals(self, final_at: np.ndarray) -> list[np.ndarray]:
+        """The final rows of the rollout, one transfer for all its steps, in the order of ``final_at``."""
+        counts = [int(np.isin(final_at[:, 1], shard).sum()) for shard in self.shards]
+        widths = [layout.width for layout in self.layouts]
+        if not sum(counts):
+            return [np.zeros((0, widths[agent]), np.float32) for agent in self.local]
+        receive: list[list[tuple[int, int]]] = [[] for _ in range(self.processes.size)]
+        start = 0
+        for agent in self.local:
+            for host, count in zip(self.hosts, counts):
+                receive[host].append((4 * start, 4 * count * widths[agent]))
+                start += count * widths[agent]
+        send: list[list[tuple[int, int]]] = [[] for _ in range(self.processes.size)]
+        outgoing = np.zeros(0, np.float32)
+        if self.host:
+            mine = counts[self.hosts.index(self.processes.rank)]
+            starts = np.concatenate([[0], np.cumsum([width * mine for width in widths])])
+            for rank, block in enumerate(self._agents):
+                send[rank] = [(4 * int(starts[agent]), 4 * widths[agent] * mine) for agent in block]
+            outgoing = self.host.take_finals(len(widths))
+        incoming = np.zeros(start, np.float32)
+        transfer = self.processes.all_to_all(send, receive, "final observations to agents")
+        transfer.run(outgoing.view(np.uint8), incoming.view(np.uint8))
+        transfer.free()
+        # Received host after host; wanted by (t, copy), whatever the number of hosts.
+        by_host = np.concatenate([np.flatnonzero(np.isin(final_at[:, 1], shard)) for shard in self.shards])
+        order = np.argsort(by_host, kind="stable")
+        return [piece[order] for piece in split(incoming, [(len(final_at), widths[agent]) for agent in self.local])]
+
+    def take_episodes(self) -> list[Episode] | None:
+        """Episodes that ended since the last call, by the step they ended at and copy: on rank 0, None elsewhere."""
+        return gather_episodes(self.processes, self.host, len(self.spec.agents))
+
+
+def gather_episodes(processes: Processes, host: Host | None, agents: int) -> list[Episode] | None:
+    """The episodes that ended on all hosts since the last call, by step and copy: on rank 0, None elsewhere."""
+    rows = np.zeros(0)
+    if host:
+        episodes, host.episodes = host.episodes, []
+        rows = np.concatenate([_pack(episode) for episode in episodes] or [rows])
+    gathered = processes.gather(rows, "gathering of episodes")
+    if gathered is None:
+        return None
+    # Rank 0 hosts copies whenever anybody does, so it knows the figures' names.
+    names = list(host.environment.metrics(np.zeros(0, np.int64))) if host else []
+    table = np.concatenate(gathered).reshape(-1, 4 + agents + len(names))
+    return sorted((_unpack(row, agents, names) for row in table), key=lambda episode: (episode.ended, episode.copy))
+
+
+def _split_steps(slab: np.ndarray, shapes: list[tuple[int, int]]) -> list[np.ndarray]:
+    """Views [steps, copies, width] of a [steps, words] slab, one per agent."""
+    views, start = [], 0
+    for copies, width in shapes:
+        views.append(slab[:, start : start + copies * width].reshape(len(slab), copies, width))
+        start += copies * width
+    return views
+
+
+def _pack(episode: Episode) -> np.ndarray:
+    head = [episode.ended, episode.copy, episode.number, episode.length]
+    return np.concatenate([head, episode.returns, list(episode.figures.values())])
+
+
+def _unpack(row: np.ndarray, agents: int, names: list[str]) -> Episode:
+    ended, copy, number, length = (int(value) for value in row[:4])
+    return Episode(ended, copy, number, length, row[4 : 4 + agents], dict(zip(names, row[4 + agents :].tolist())))
