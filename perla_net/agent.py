@@ -45,7 +45,7 @@ class Team:
         size = spec.observation_size + len(identity_of(self, agent))
         return Policy(
             size, model.policy_hidden, distribution.outputs, distribution.free, model.policy_activation, model.memory
-        )  # fmt: skip
+        )
 
     @cached_property
     def _policies(self) -> list[tuple[int, int, bytes]]:
@@ -125,7 +125,11 @@ def estimator_line(team: Team) -> str:
         else:
             estimator = choose_estimator(settings.estimator, settings.exact_limit, embedded)
             count = joint_actions(embedded)
-            work = f"{count} joint actions" if estimator == "exact" else f"{settings.samples} samples of {count or 'continuous'}"
+            work = (
+                f"{count} joint actions"
+                if estimator == "exact"
+                else f"{settings.samples} samples of {count or 'continuous'}"
+            )
             text = f"{settings.form} form, {estimator} ({work})"
         kinds[text] = kinds.get(text, 0) + 1
     return "; ".join(f"{number} agent{'s' * (number > 1)}: {text}" for text, number in kinds.items())
@@ -134,7 +138,9 @@ def estimator_line(team: Team) -> str:
 class Player:
     """A policy that acts in B copies: an :class:`~perla_net.world.world.Actor`."""
 
-    def __init__(self, policy: Policy, distribution: Distribution, identity: torch.Tensor, copies: int, horizon: int) -> None:
+    def __init__(
+        self, policy: Policy, distribution: Distribution, identity: torch.Tensor, copies: int, horizon: int
+    ) -> None:
         self.policy, self.distribution, self.identity = policy, distribution, identity
         self.copies, self.horizon = copies, horizon
         self.memory = policy.begin(copies)
@@ -145,7 +151,9 @@ class Player:
         self.noise = None if rng is None else self.distribution.noise(rng, (self.horizon, self.copies))
 
     @torch.no_grad()
-    def act(self, t: int, observation: np.ndarray, mask: np.ndarray | None, begins: np.ndarray, action: np.ndarray) -> None:
+    def act(
+        self, t: int, observation: np.ndarray, mask: np.ndarray | None, begins: np.ndarray, action: np.ndarray
+    ) -> None:
         """See :class:`~perla_net.world.world.Actor`."""
         x = self.with_identity(torch.from_numpy(observation))
         if self.policy.width:
@@ -154,7 +162,11 @@ class Player:
             outputs = self.policy(x)
         if mask is not None:
             outputs = self.distribution.masked(outputs, torch.from_numpy(mask))
-        chosen = self.distribution.greedy(outputs) if self.noise is None else self.distribution.sample(outputs, self.noise[t])
+        chosen = (
+            self.distribution.greedy(outputs)
+            if self.noise is None
+            else self.distribution.sample(outputs, self.noise[t])
+        )
         if isinstance(self.distribution, Categorical):
             action.view(np.int32)[:] = chosen.numpy()
         else:
@@ -228,9 +240,14 @@ class Agent:
 
     @torch.no_grad()
     def _evaluate(
-        self, policy: Policy, observation: torch.Tensor, mask: torch.Tensor | None, rollout: Rollout, memory: torch.Tensor,
+        self,
+        policy: Policy,
+        observation: torch.Tensor,
+        mask: torch.Tensor | None,
+        rollout: Rollout,
+        memory: torch.Tensor,
         extend: Any = lambda x: x,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """A policy's outputs [R, …] at the states of a rollout, and its memories there [R, width] if it has one.
 
         observation [R, size]; the memory at a final observation follows from that of the step before.

@@ -72,7 +72,9 @@ def newest(run: Path, option: str) -> tuple[Path, dict[str, Any]]:
     folder = folders[-1]
     manifest = read_data(folder / "manifest.json", option)
     if manifest.get("format") != FORMAT:
-        raise InputError(f"{option} {run}: checkpoint {folder.name} has format {manifest.get('format')!r}, not {FORMAT}")
+        raise InputError(
+            f"{option} {run}: checkpoint {folder.name} has format {manifest.get('format')!r}, not {FORMAT}"
+        )
     for name, (size, checksum) in manifest["files"].items():
         content = _bytes(folder / name, option)
         if len(content) != size or zlib.crc32(content) != checksum:

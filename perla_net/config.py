@@ -41,8 +41,12 @@ class Model(Section):
     policy_hidden: Sizes = option((64, 64), "Sizes of the policy's hidden layers.")
     critic_hidden: Sizes = option((64, 64), "Sizes of the critic's hidden layers.")
     policy_activation: Activation = option("tanh", "Non-linearity of the policy.")
-    critic_activation: Activation = option("relu", "Non-linearity of the critic (relu embeds a third faster than tanh).")
-    memory: Literal["none", "gru"] = option("none", "Memory of the policy: a GRU as wide as the last hidden layer, or none.")
+    critic_activation: Activation = option(
+        "relu", "Non-linearity of the critic (relu embeds a third faster than tanh)."
+    )
+    memory: Literal["none", "gru"] = option(
+        "none", "Memory of the policy: a GRU as wide as the last hidden layer, or none."
+    )
     orthogonal: bool = option(True, "Start from orthogonal weights (else torch's uniform start).")
     policy_gain: Rate = option(0.01, "Gain of the policy's last layer at an orthogonal start.")
 
@@ -53,7 +57,9 @@ class Optimiser(Section):
 
     learning_rate: Rate = option(1e-3, "Adam step size of the policy.")
     critic_learning_rate: Rate = option(1e-3, "Adam step size of the critic.")
-    schedule: Literal["constant", "linear"] = option("linear", "Learning rates over the run: constant, or linearly to zero.")
+    schedule: Literal["constant", "linear"] = option(
+        "linear", "Learning rates over the run: constant, or linearly to zero."
+    )
     epsilon: Rate = option(1e-5, "Adam's epsilon.")
     max_gradient_norm: NonNegative = option(0.5, "Clip the gradient of each network to this Euclidean norm (0: never).")
 
@@ -100,15 +106,19 @@ class Reward(Section):
 class AgentSettings(Section):
     """Everything that may differ between agents (YAML: agents.default, agents.overrides)."""
 
-    algorithm: Literal[
-        "ia2c", "ippo", "mappo", "perla_ia2c", "perla_ippo", "perla_mappo", "ps_ippo", "ps_mappo"
-    ] = option("perla_ippo", "What the agents learn with: a preset over base learner, critic input, embedding and sharing.")
+    algorithm: Literal["ia2c", "ippo", "mappo", "perla_ia2c", "perla_ippo", "perla_mappo", "ps_ippo", "ps_mappo"] = (
+        option(
+            "perla_ippo", "What the agents learn with: a preset over base learner, critic input, embedding and sharing."
+        )
+    )
     share: Literal["weights", "outputs", "own_view"] = option(
         "weights",
         "What a policy message holds: weights and observations, action distributions only, or weights to be "
         "evaluated on the receiver's observation.",
     )
-    samples: Count = option(100, "Joint actions of the neighbours that the embedding draws per state (K; 0: no embedding).")
+    samples: Count = option(
+        100, "Joint actions of the neighbours that the embedding draws per state (K; 0: no embedding)."
+    )
     estimator: Literal["auto", "exact", "monte_carlo", "stratified"] = option(
         "auto",
         "How the expectation over the neighbours' actions is taken; auto: exact up to --exact-limit joint actions, "
@@ -155,7 +165,9 @@ class Config(AgentSettings):
     keep_checkpoints: Positive = option(2, "Newest checkpoints that are kept.")
     evaluate_episodes: Count = option(20, "Episodes of the evaluation at the end (0: none).")
     stall_timeout: Rate = option(300.0, "Seconds after which a waiting collective names who is missing and aborts.")
-    display: Literal["auto", "live", "plain", "none"] = option("auto", "Progress: live line on a terminal, plain lines elsewhere.")
+    display: Literal["auto", "live", "plain", "none"] = option(
+        "auto", "Progress: live line on a terminal, plain lines elsewhere."
+    )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ class Progress:
         left = (now - self.start) / (done - self.first) * (self.rounds - done)
         if metrics["team_return"] is not None:
             self.return_text = f"{metrics['team_return']:,.1f}"
-            self.return_text += "".join(f"  {name} {value:,.3g}" for name, value in list(metrics["figures"].items())[:1])
+            self.return_text += "".join(
+                f"  {name} {value:,.3g}" for name, value in list(metrics["figures"].items())[:1]
+            )
         line = (
             f"round {done:>4}/{self.rounds}  {rate:>7,.0f} steps/s  team return {self.return_text}  "
             f"sent {size_text(bytes_per_agent)}/agent  {duration_text(left)} left"

@@ -82,8 +82,7 @@ class Categorical:
     def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """What a critic reads of another agent's action: one-hot per component with a last place for 'absent', [M, width]."""
         parts = [
-            F.one_hot(torch.where(present, action[..., index], size), size + 1)
-            for index, size in enumerate(self.sizes)
+            F.one_hot(torch.where(present, action[..., index], size), size + 1) for index, size in enumerate(self.sizes)
         ]
         return torch.cat(parts, dim=-1).to(torch.float32)
 

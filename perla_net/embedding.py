@@ -57,7 +57,9 @@ def choose_estimator(estimator: str, exact_limit: int, distributions: list[Distr
 
 
 @torch.no_grad()
-def embed(critic: MLP, x: torch.Tensor, peers: list[Peer], samples: int, estimator: str, rng: np.random.Generator) -> torch.Tensor:
+def embed(
+    critic: MLP, x: torch.Tensor, peers: list[Peer], samples: int, estimator: str, rng: np.random.Generator
+) -> torch.Tensor:
     """f̂ at R states: [R, heads].
 
     critic: input [x | encodings of the peers in order]; x [R, size]; samples: K; estimator: exact, monte_carlo or
@@ -135,7 +137,7 @@ def _sampled(
 ) -> torch.Tensor:
     """(1/K) Σ_k h(x, a_N^(k)): [R, H]."""
     dimensions = sum(1 if factor.mean is None else factor.mean.shape[1] for factor in factors)
-    points = torch.from_numpy(lattice_points(samples, dimensions)) if lattice else None
+    points = torch.from_numpy(lattice_points(samples, dimensions).T.copy()) if lattice else None
     categorical = [factor for factor in factors if factor.probabilities is not None]
     continuous = [factor for factor in factors if factor.probabilities is None]
     cumulated = []
@@ -155,7 +157,7 @@ def _sampled(
             uniform = torch.from_numpy(rng.random((dimensions, rows, samples), dtype=np.float32))
         else:
             shift = torch.from_numpy(rng.random((dimensions, rows, 1), dtype=np.float32))
-            uniform = points.t().unsqueeze(1) + shift
+            uniform = points.unsqueeze(1) + shift
             uniform -= (uniform >= 1).to(uniform.dtype)
         hidden = tail.first[:rows]
         flat = hidden.view(rows * samples, -1)
@@ -176,7 +178,9 @@ def _sampled(
             size = factor.mean.shape[1]
             normal = torch.special.ndtri(uniform[place : place + size].clamp(2**-24, 1 - 2**-24))
             place += size
-            values = factor.mean[start:stop].unsqueeze(1) + factor.deviation[start:stop].unsqueeze(1) * normal.permute(1, 2, 0)
+            values = factor.mean[start:stop].unsqueeze(1) + factor.deviation[start:stop].unsqueeze(1) * normal.permute(
+                1, 2, 0
+            )
             flat.addmm_(values.reshape(rows * samples, size), factor.table)
         tail.average(start, stop, share[:rows])
     return tail.averaged

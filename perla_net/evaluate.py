@@ -41,18 +41,24 @@ def evaluate(processes: Processes, plan: Any, folder: Path, episodes: int, seed:
     from .display import interval
 
     return {
-        name: {figure: interval(values) for figure, values in figures.items()} for name, figures in table.items() if figures
+        name: {figure: interval(values) for figure, values in figures.items()}
+        for name, figures in table.items()
+        if figures
     }
 
 
-def _team(processes: Processes, plan: Any, folder: Path, episodes: int, seed: int, mode: str) -> dict[str, list[float]] | None:
+def _team(
+    processes: Processes, plan: Any, folder: Path, episodes: int, seed: int, mode: str
+) -> dict[str, list[float]] | None:
     from .checkpoint import stem
     from .loading import load_player
     from .world.world import EVALUATION, World, blocks_of
 
     chunk = plan.world.horizon or CHUNK
     blocks = blocks_of(len(plan.world.agents), processes.size)
-    world = World(processes, plan.world, plan.config.env, blocks, cores_by_host(processes), episodes, chunk, seed, EVALUATION)
+    world = World(
+        processes, plan.world, plan.config.env, blocks, cores_by_host(processes), episodes, chunk, seed, EVALUATION
+    )
     players, streams = [], []
     for index in world.local:
         path = folder / stem(plan.world.agents[index].name)
@@ -108,7 +114,10 @@ class _Random:
         chosen = []
         for spec, layout, rows in zip(self.world.agents, self.host.layouts, self.host.rows):
             _, mask = layout.views(rows)
-            drawn = [self._draw(stream, spec.action, None if mask is None else mask[copy]) for copy, stream in enumerate(self.streams)]
+            drawn = [
+                self._draw(stream, spec.action, None if mask is None else mask[copy])
+                for copy, stream in enumerate(self.streams)
+            ]
             chosen.append(np.array(drawn, np.float32 if spec.action.kind == "continuous" else np.int32))
         return chosen
 

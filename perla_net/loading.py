@@ -72,5 +72,3 @@ def load_player(path: Path, copies: int, horizon: int, option: str) -> tuple[Age
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{option} {stem}: is not an agent's checkpoint ({error})") from None
     return spec, Player(policy, distribution_of(spec.action), identity, copies, horizon), data
-
-

@@ -80,19 +80,30 @@ class Policy(Network):
     the observation and are appended to them.
     """
 
-    def __init__(self, observation: int, hidden: tuple[int, ...], outputs: int, free: int, activation: str, memory: str) -> None:
+    def __init__(
+        self, observation: int, hidden: tuple[int, ...], outputs: int, free: int, activation: str, memory: str
+    ) -> None:
         self.activation, self.free, self.observation = activation, free, observation
         self.sizes = (observation, *hidden, outputs)
         self.layers = len(self.sizes) - 1
         self.width = hidden[-1] if memory == "gru" and hidden else 0
         self.description = {
-            "observation": observation, "hidden": list(hidden), "outputs": outputs,
-            "free": free, "activation": activation, "memory": memory,
-        }  # fmt: skip
+            "observation": observation,
+            "hidden": list(hidden),
+            "outputs": outputs,
+            "free": free,
+            "activation": activation,
+            "memory": memory,
+        }
         shapes = _linear_shapes(self.sizes)
         if self.width:
             width = self.width
-            shapes |= {"gru_wi": (3 * width, width), "gru_wh": (3 * width, width), "gru_bi": (3 * width,), "gru_bh": (3 * width,)}
+            shapes |= {
+                "gru_wi": (3 * width, width),
+                "gru_wh": (3 * width, width),
+                "gru_bi": (3 * width,),
+                "gru_bh": (3 * width,),
+            }
         if free:
             shapes["free"] = (free,)
         super().__init__(shapes)
@@ -123,7 +134,9 @@ class Policy(Network):
         """[M, observation] → [M, outputs + free], for a policy without memory."""
         return self._head(self._body(observation))
 
-    def step(self, observation: torch.Tensor, memory: torch.Tensor, begins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(
+        self, observation: torch.Tensor, memory: torch.Tensor, begins: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of a policy with memory: ([M, outputs + free], next memory [M, width]); ``begins`` [M] clears the memory."""
         memory = self._remember(self._body(observation), memory * ~begins.unsqueeze(1))
         return self._head(memory), memory

@@ -35,13 +35,23 @@ def command_line(arguments: Sequence[str]) -> Config:
     """
     reader = parser("perla_net.run", "Train a team of networked agents; under mpirun each agent is a rank.")
     reader.add_argument("--config", metavar="FILE", help="YAML file of options (text); the command line wins over it.")
-    reader.add_argument("--agents", metavar="N", dest="agents.number", default=argparse.SUPPRESS,
-                        help=_help("integer", None, "Number of agents (default: the environment's, else one per rank)."))  # fmt: skip
+    reader.add_argument(
+        "--agents",
+        metavar="N",
+        dest="agents.number",
+        default=argparse.SUPPRESS,
+        help=_help("integer", None, "Number of agents (default: the environment's, else one per rank)."),
+    )
     for name, hint, default, sentence in _flat(Config):
         if not name.startswith("agents."):
             flag = "--" + name.replace("_", "-")
-            reader.add_argument(flag, dest=name, default=argparse.SUPPRESS, metavar=_metavar(hint),
-                                help=_help(_type_name(hint), default, sentence))  # fmt: skip
+            reader.add_argument(
+                flag,
+                dest=name,
+                default=argparse.SUPPRESS,
+                metavar=_metavar(hint),
+                help=_help(_type_name(hint), default, sentence),
+            )
     given = vars(_parse(reader, arguments))
     file = given.pop("config")
     tree = read_yaml(Path(file)) if file else {}
@@ -63,7 +73,16 @@ def _parse(reader: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
     return given
 
 
-RESUMABLE = ("rounds", "resume", "hosts", "stall_timeout", "display", "checkpoint_every", "keep_checkpoints", "evaluate_episodes")
+RESUMABLE = (
+    "rounds",
+    "resume",
+    "hosts",
+    "stall_timeout",
+    "display",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "evaluate_episodes",
+)
 """Options that may change when a run is continued."""
 
 
@@ -79,7 +98,9 @@ def resumed(config: Config) -> Config:
         if changed[name] != value:
             if name not in RESUMABLE:
                 flag = "--" + name.replace("_", "-")
-                raise InputError(f"--resume {config.resume}: continues the run as it was configured; {flag} cannot be changed")
+                raise InputError(
+                    f"--resume {config.resume}: continues the run as it was configured; {flag} cannot be changed"
+                )
             stored[name] = changed[name]
     return validated(stored | {"resume": config.resume, "out": config.resume}, str(file))
 
@@ -105,6 +126,9 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     data = to_data(tree)
     if isinstance(data.get("agents"), int):
         data["agents"] = {"number": data["agents"]}
+    agents = data.get("agents")
+    if isinstance(agents, dict) and isinstance(agents.get("overrides"), dict):  # YAML reads the index 3 as a number
+        data["agents"] = agents | {"overrides": {str(key): value for key, value in agents["overrides"].items()}}
     config = _check(Config, data, source, options or {})
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:
         settings_with(config, [(selector, override)], source)
@@ -113,7 +137,9 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     return config
 
 
-def settings_with(config: Config, overrides: Sequence[tuple[str, dict[str, Any]]], source: str = "Config") -> AgentSettings:
+def settings_with(
+    config: Config, overrides: Sequence[tuple[str, dict[str, Any]]], source: str = "Config"
+) -> AgentSettings:
     """Run-wide agent settings with overrides laid over them in order, validated.
 
     ``overrides`` holds (selector, nested settings) pairs; the selector only serves the sentence of an InputError.
@@ -151,7 +177,9 @@ def _selected(selector: str, names: Sequence[str]) -> range | list[int]:
         if chosen and chosen[-1] < len(names):
             return chosen
         raise InputError(f"agents.overrides: '{selector}' is outside 0-{len(names) - 1}")
-    raise InputError(f"agents.overrides: no agent is called '{selector}'; names are {_some(names)}, indices and ranges like 0-3")
+    raise InputError(
+        f"agents.overrides: no agent is called '{selector}'; names are {_some(names)}, indices and ranges like 0-3"
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -115,7 +115,9 @@ class Transfer:
 class Neighbourhood:
     """No other rank to talk to; :class:`RankNeighbourhood` is the distributed-graph communicator."""
 
-    def exchange(self, send: np.ndarray, send_bytes: Sequence[int], receive: np.ndarray, receive_bytes: Sequence[int]) -> None:
+    def exchange(
+        self, send: np.ndarray, send_bytes: Sequence[int], receive: np.ndarray, receive_bytes: Sequence[int]
+    ) -> None:
         """One flat uint8 buffer per neighbour, back to back, sizes multiples of :data:`UNIT`."""
 
 
@@ -167,7 +169,11 @@ class Ranks(Processes):
         if self.rank == min(self._reports):
             missing = [rank for rank in range(self.size) if rank not in self._reports]
             waiting = sorted(set(self._reports.values()))
-            who = f"missing: rank {', '.join(map(str, missing))}" if missing else "all ranks wait, but for different things"
+            who = (
+                f"missing: rank {', '.join(map(str, missing))}"
+                if missing
+                else "all ranks wait, but for different things"
+            )
             print(
                 f"perla_net: stalled for {max(waited, 0):.0f} s in {' and '.join(waiting)}; {who} of {self.size}; aborting",
                 file=sys.stderr,
@@ -222,7 +228,9 @@ class Ranks(Processes):
 class RankTransfer(Transfer):
     """``Alltoallw`` whose datatypes place every block where it belongs: nothing is packed or copied in Python."""
 
-    def __init__(self, ranks: Ranks, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str) -> None:
+    def __init__(
+        self, ranks: Ranks, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str
+    ) -> None:
         self.ranks, self.name = ranks, name
         self.send = [self._datatype(blocks) for blocks in send]
         self.receive = [self._datatype(blocks) for blocks in receive]
@@ -255,7 +263,9 @@ class RankNeighbourhood(Neighbourhood):
         self.ranks = ranks
         self.graph = ranks.comm.Create_dist_graph_adjacent(list(sources), list(destinations))
 
-    def exchange(self, send: np.ndarray, send_bytes: Sequence[int], receive: np.ndarray, receive_bytes: Sequence[int]) -> None:
+    def exchange(
+        self, send: np.ndarray, send_bytes: Sequence[int], receive: np.ndarray, receive_bytes: Sequence[int]
+    ) -> None:
         sizes = [[count // UNIT for count in counts] for counts in (send_bytes, receive_bytes)]
         starts = [[sum(counts[:k]) for k in range(len(counts))] for counts in sizes]
         request = self.graph.Ineighbor_alltoallv(
@@ -326,5 +336,7 @@ def guarded(processes: Processes, work: Callable[[], int]) -> int:
         if isinstance(error, SystemExit) and not error.code:
             raise
         text = "".join(traceback.format_exception(error))
-        print(f"perla_net: rank {processes.rank} failed in {processes.where}\n{text}", file=sys.stderr, end="", flush=True)
+        print(
+            f"perla_net: rank {processes.rank} failed in {processes.where}\n{text}", file=sys.stderr, end="", flush=True
+        )
         processes.abort(1)

@@ -73,6 +73,11 @@ def describe_machine(command: Sequence[str], library: str, ranks: int) -> dict[s
         except ImportError:
             continue
     return {
-        "command": list(command), "ranks": ranks, "mpi": library, "python": sys.version.split()[0],
-        "machine": platform.platform(), "cores": os.cpu_count(), "versions": versions,
-    }  # fmt: skip
+        "command": list(command),
+        "ranks": ranks,
+        "mpi": library,
+        "python": sys.version.split()[0],
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+    }

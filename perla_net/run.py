@@ -63,12 +63,20 @@ def plan_of(config: Config, ranks: int) -> Plan:
     plan = prepare(config, ranks=ranks)
     folder = Path(config.out or Path("runs") / _new_name(config))
     if not config.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"--out {folder}: is there already and not empty; choose another, or continue it with --resume {folder}")
+        raise InputError(
+            f"--out {folder}: is there already and not empty; choose another, or continue it with --resume {folder}"
+        )
     return replace(plan, folder=str(folder), resume_from=resume_from)
 
 
 def _new_name(config: Config) -> str:
-    parts = (config.env, config.algorithm, Path(config.topology).name, f"seed{config.seed}", time.strftime("%Y%m%d-%H%M%S"))
+    parts = (
+        config.env,
+        config.algorithm,
+        Path(config.topology).name,
+        f"seed{config.seed}",
+        time.strftime("%Y%m%d-%H%M%S"),
+    )
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
 
 
@@ -128,8 +136,11 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
             if plan.resume_from:
                 print(f"continuing after round {simulation.done} of {folder}", flush=True)
             if not same:
-                print("the environment could not be brought back to its state: its episodes start anew, so the curve is not "
-                      "the one that an uninterrupted run would have had", flush=True)  # fmt: skip
+                print(
+                    "the environment could not be brought back to its state: its episodes start anew, so the curve is not "
+                    "the one that an uninterrupted run would have had",
+                    flush=True,
+                )
     saved = simulation.done if plan.resume_from else -1
     stopped = 0
     while simulation.done < config.rounds and not stopped:
@@ -148,13 +159,18 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
         recorder.close()
     if stopped:
         if chief:
-            print(f"\nstopped by a signal after round {simulation.done}; continue with: {_again(processes)} --resume {folder}", flush=True)
+            print(
+                f"\nstopped by a signal after round {simulation.done}; continue with: {_again(processes)} --resume {folder}",
+                flush=True,
+            )
         return Result(folder, simulation.done, None)
     evaluation = None
     if config.evaluate_episodes:
         from .evaluate import evaluate
 
-        evaluation = evaluate(processes, plan, folder / "checkpoints" / str(saved), config.evaluate_episodes, config.seed)
+        evaluation = evaluate(
+            processes, plan, folder / "checkpoints" / str(saved), config.evaluate_episodes, config.seed
+        )
     if chief:
         _close_folder(plan, folder, evaluation, processes)
     return Result(folder, simulation.done, evaluation)

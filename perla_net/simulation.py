@@ -72,12 +72,16 @@ def prepare(config: Config, graph: nx.DiGraph | None = None, ranks: int = 1) -> 
     from .topology import build
     from .world.environments import make
 
-    wanted = config.agents.number or (ranks if ranks > 1 and config.env.startswith("traffic:") and "=" not in config.env else None)
+    wanted = config.agents.number or (
+        ranks if ranks > 1 and config.env.startswith("traffic:") and "=" not in config.env else None
+    )
     world = make(config.env, 1, wanted).spec
     names = [agent.name for agent in world.agents]
     number = len(names)
     if ranks > number:
-        raise InputError(f"{ranks} ranks for {number} agents: each rank needs an agent; type mpirun -n {number} or fewer, or raise --agents")  # fmt: skip
+        raise InputError(
+            f"{ranks} ranks for {number} agents: each rank needs an agent; type mpirun -n {number} or fewer, or raise --agents"
+        )
     if graph is None:
         graph = build(config.topology, names, world.interaction, config.seed)
     config = replace(config, agents=replace(config.agents, number=number))
@@ -96,13 +100,19 @@ def _check_combinations(plan: Plan) -> None:
     if shared == {True}:
         first = agents[0]
         for other, entry in zip(agents, settings):
-            if (other.observation_size, other.action, other.masked) != (first.observation_size, first.action, first.masked):
+            if (other.observation_size, other.action, other.masked) != (
+                first.observation_size,
+                first.action,
+                first.masked,
+            ):
                 raise InputError(
                     f"--algorithm {entry.algorithm}: parameter sharing needs equal spaces, but {other.name} and {first.name} differ"
                 )
             if entry != settings[0]:
-                raise InputError(f"--algorithm {entry.algorithm}: parameter sharing needs equal settings, but those of {other.name} "
-                                 f"and {first.name} differ")  # fmt: skip
+                raise InputError(
+                    f"--algorithm {entry.algorithm}: parameter sharing needs equal settings, but those of {other.name} "
+                    f"and {first.name} differ"
+                )
     for index, entry in enumerate(settings):
         if entry.model.memory == "gru" and not entry.model.policy_hidden:
             raise InputError(f"--model.memory gru: needs a hidden layer, but {agents[index].name} has policy_hidden ()")
@@ -110,7 +120,9 @@ def _check_combinations(plan: Plan) -> None:
         if not (PRESETS[entry.algorithm].embedding and entry.samples and heard):
             continue
         if not entry.model.critic_hidden:
-            raise InputError(f"--model.critic-hidden: an embedded critic needs a hidden layer, but {agents[index].name} has none")
+            raise InputError(
+                f"--model.critic-hidden: an embedded critic needs a hidden layer, but {agents[index].name} has none"
+            )
         for other in heard:
             if settings[other].share == "own_view" and not agents[other].reads_like(agents[index]):
                 raise InputError(
@@ -123,8 +135,10 @@ def _check_combinations(plan: Plan) -> None:
             joint = None if None in counts else math.prod(counts)
             if joint is None or joint > EXACT_MOST:
                 what = "continuous actions" if joint is None else f"{joint} joint actions"
-                raise InputError(f"--estimator exact: {agents[index].name}'s neighbours have {what}, and at most {EXACT_MOST} can be "
-                                 "enumerated; stratified takes samples")  # fmt: skip
+                raise InputError(
+                    f"--estimator exact: {agents[index].name}'s neighbours have {what}, and at most {EXACT_MOST} can be "
+                    "enumerated; stratified takes samples"
+                )
 
 
 class Simulation:
@@ -147,13 +161,15 @@ class Simulation:
         self.team = plan.team()
         self.world = World(
             processes, plan.world, config.env, self.blocks, self.hosts, config.copies, config.horizon, config.seed
-        )  # fmt: skip
+        )
         self.agents = [Agent(index, self.team, config.seed, config.copies, config.horizon) for index in self.local]
         wants = self.team.wants()
         self.network = Network(
-            processes, self.blocks, wants,
+            processes,
+            self.blocks,
+            wants,
             lambda agent, section, finals: self.team.form(agent, section, finals, config.copies, config.horizon),
-        )  # fmt: skip
+        )
         self.wanted = {
             index: sorted({name for (source, _), names in wants.items() if source == index for name in names})
             for index in self.local
@@ -181,7 +197,8 @@ class Simulation:
         """Every local agent learns; agents that share parameters step together and hear the mean of what each yields."""
         progress = (self.done - 1) / self.config.rounds
         learners: list[Generator[np.ndarray, np.ndarray, np.ndarray]] = [
-            agent.learn(rollout, inboxes[agent.index], self.done, progress) for agent, rollout in zip(self.agents, rollouts)
+            agent.learn(rollout, inboxes[agent.index], self.done, progress)
+            for agent, rollout in zip(self.agents, rollouts)
         ]
         if not self.agents[0].preset.shared:
             return [_finish(learner) for learner in learners]
@@ -217,7 +234,10 @@ class Simulation:
             return None
         table = np.concatenate([part.reshape(-1, len(STATISTICS) + 5) for part in gathered])
         returns = [_mean([float(episode.returns[agent]) for episode in episodes]) for agent in range(len(table))]
-        figures = {name: _mean([episode.figures[name] for episode in episodes]) for name in (episodes[0].figures if episodes else ())}
+        figures = {
+            name: _mean([episode.figures[name] for episode in episodes])
+            for name in (episodes[0].figures if episodes else ())
+        }
         ages, heard, absent, rejected = (float(column.sum()) for column in table[:, -4:].T)
         ledger = np.concatenate([part.reshape(-1, 5) for part in ledgers])
         metrics = {
@@ -250,9 +270,13 @@ class Simulation:
         for agent in self.agents:
             arrays, numbers = agent.state()
             data = {
-                "format": checkpoint.FORMAT, "round": self.done, "index": agent.index, "spec": to_data(agent.spec),
-                "policy": agent.policy.description, "state": numbers,
-            }  # fmt: skip
+                "format": checkpoint.FORMAT,
+                "round": self.done,
+                "index": agent.index,
+                "spec": to_data(agent.spec),
+                "policy": agent.policy.description,
+                "state": numbers,
+            }
             checkpoint.write(folder, checkpoint.stem(agent.spec.name), arrays, data)
         if self.world.host:
             first, copies = self.world.host.first, self.world.host.copies

@@ -41,7 +41,11 @@ def _tree(n: int, branching: int = 2) -> nx.Graph:
 def _hypercube(n: int) -> nx.Graph:
     if n < 1 or n & (n - 1):
         raise InputError(f"a hypercube has a power of two nodes, not {n}")
-    return nx.convert_node_labels_to_integers(nx.hypercube_graph(n.bit_length() - 1), ordering="sorted") if n > 1 else nx.empty_graph(1)
+    return (
+        nx.convert_node_labels_to_integers(nx.hypercube_graph(n.bit_length() - 1), ordering="sorted")
+        if n > 1
+        else nx.empty_graph(1)
+    )
 
 
 def _exponential(n: int) -> nx.DiGraph:
@@ -96,7 +100,9 @@ def build(spec: str, names: Sequence[str], interaction: Sequence[tuple[int, int]
     suffix = Path(name).suffix.lower()
     if name == "interaction":
         if interaction is None:
-            raise InputError(f"--topology {spec}: this environment does not tell who influences whom; name a graph, such as ring or complete")  # fmt: skip
+            raise InputError(
+                f"--topology {spec}: this environment does not tell who influences whom; name a graph, such as ring or complete"
+            )
         graph = nx.DiGraph()
         graph.add_nodes_from(range(number))
         graph.add_edges_from(interaction)
@@ -117,8 +123,10 @@ def _generated(spec: str, name: str, arguments: dict[str, Any], number: int) -> 
             if callable(family) and not inspect.isclass(family):
                 break
         else:
-            raise InputError(f"--topology {spec}: there is no family or networkx generator '{name}', nor is it a graph file; "
-                             f"families are {', '.join(FAMILIES)}, interaction")  # fmt: skip
+            raise InputError(
+                f"--topology {spec}: there is no family or networkx generator '{name}', nor is it a graph file; "
+                f"families are {', '.join(FAMILIES)}, interaction"
+            )
     try:
         takes_number = "n" in inspect.signature(family).parameters
     except (TypeError, ValueError):
@@ -143,7 +151,9 @@ def _from_file(spec: str, file: Path, names: Sequence[str], seed: int) -> nx.Gra
         try:
             return READERS[file.suffix.lower()](file)
         except Exception as error:  # every reader has exceptions of its own
-            raise InputError(f"--topology {spec}: cannot be read as {file.suffix[1:]} ({' '.join(str(error).split())})") from None
+            raise InputError(
+                f"--topology {spec}: cannot be read as {file.suffix[1:]} ({' '.join(str(error).split())})"
+            ) from None
     try:
         function = runpy.run_path(str(file)).get("topology")
         if function is None:
@@ -212,7 +222,9 @@ def properties(graph: nx.DiGraph) -> dict[str, Any]:
         "node connectivity": nx.node_connectivity(both) if number > 1 else None,
         "algebraic connectivity": float(laplacian[1]) if number > 1 else None,
         "Metropolis spectral gap": float(gap),
-        "effective resistance": float(number * (1 / laplacian[1:]).sum()) if number > 1 and laplacian[1] > 1e-9 else None,
+        "effective resistance": float(number * (1 / laplacian[1:]).sum())
+        if number > 1 and laplacian[1] > 1e-9
+        else None,
     }
 
 
@@ -229,7 +241,7 @@ def bytes_per_round(graph: nx.DiGraph, arguments: Sequence[str]) -> tuple[int, i
     for (source, _), sections in team.wants().items():
         sent[source] += sum(
             team.form(source, name, 0, plan.config.copies, plan.config.horizon).size for name in sections
-        )  # fmt: skip
+        )
     return sum(sent), max(sent)
 
 
@@ -244,9 +256,13 @@ def draw(graph: nx.DiGraph, file: Path) -> None:
         raise InputError('--draw needs matplotlib; install it with: pip install -c constraints.txt ".[plot]"') from None
     both = all(graph.has_edge(i, j) for j, i in graph.edges)
     shown = graph.to_undirected() if both else graph
-    position = nx.kamada_kawai_layout(shown) if nx.is_connected(nx.Graph(shown.to_undirected())) else nx.circular_layout(shown)
+    position = (
+        nx.kamada_kawai_layout(shown) if nx.is_connected(nx.Graph(shown.to_undirected())) else nx.circular_layout(shown)
+    )
     figure, axes = pyplot.subplots(figsize=(7, 7), layout="constrained")
-    nx.draw_networkx(shown, position, ax=axes, node_color="#4c78a8", edge_color="#888888", font_color="white", node_size=420)
+    nx.draw_networkx(
+        shown, position, ax=axes, node_color="#4c78a8", edge_color="#888888", font_color="white", node_size=420
+    )
     axes.set_title(f"{len(graph)} agents, {graph.number_of_edges()} directed edges")
     axes.axis("off")
     try:
@@ -260,7 +276,9 @@ def main(arguments: Sequence[str]) -> int:
     from .options import parser
     from .world.environments import make
 
-    reader = parser("perla_net.topology", "What a communication graph is like; further options are those of perla_net.run.")
+    reader = parser(
+        "perla_net.topology", "What a communication graph is like; further options are those of perla_net.run."
+    )
     reader.add_argument("spec", help="a family[:key=value,…], 'interaction', a graph file or a Python file")
     reader.add_argument("--agents", type=int, help="number of agents (default: the environment's)")
     reader.add_argument("--env", default="traffic:grid", help="environment whose agents talk (default traffic:grid)")
@@ -273,7 +291,17 @@ def main(arguments: Sequence[str]) -> int:
     names = [agent.name for agent in world.agents]
     graph = build(given.spec, names, world.interaction, given.seed)
     figures = properties(graph)
-    options = ["--env", given.env, "--agents", str(len(names)), "--topology", given.spec, "--seed", str(given.seed), *rest]
+    options = [
+        "--env",
+        given.env,
+        "--agents",
+        str(len(names)),
+        "--topology",
+        given.spec,
+        "--seed",
+        str(given.seed),
+        *rest,
+    ]
     total, most = bytes_per_round(graph, options)
     figures["bytes per round (all, busiest agent)"] = (total, most)
     print(f"{given.spec} for {len(names)} agents of {given.env}")

@@ -26,9 +26,15 @@ OWN_SAMPLES = 8
 """Own actions drawn per state for Σ_b π(b|o) Q̂(o, b) when they cannot be enumerated."""
 
 STATISTICS = (
-    "policy_loss", "value_loss", "entropy", "divergence", "clipped",
-    "policy_gradient", "critic_gradient", "explained_variance",
-)  # fmt: skip
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "divergence",
+    "clipped",
+    "policy_gradient",
+    "critic_gradient",
+    "explained_variance",
+)
 """What :meth:`Learner.learn` reports, means over the minibatches: losses (value loss in normalised units), entropy in
 nats, divergence: estimate of KL(old, new) (Schulman 2020: mean of ρ − 1 − log ρ), share of clipped ratios, gradient norms
 before clipping, 1 − Var(G − V)/Var(G)."""
@@ -51,8 +57,15 @@ class Neighbour:
 class Learner:
     """Policy and critic of one agent, and how they learn from its rollouts."""
 
-    def __init__(self, spec: AgentSpec, settings: AgentSettings, neighbours: Sequence[AgentSpec], critic_size: int,
-                 identity: torch.Tensor, streams: Sequence[np.random.SeedSequence]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        spec: AgentSpec,
+        settings: AgentSettings,
+        neighbours: Sequence[AgentSpec],
+        critic_size: int,
+        identity: torch.Tensor,
+        streams: Sequence[np.random.SeedSequence],
+    ) -> None:
         """``neighbours``: whose policies the critic embeds (none: the base algorithm); ``critic_size``: size of the
         critic's state input without memory and identity; ``identity`` [n]: a fixed input that tells shared networks
         whom they act for (n may be 0); ``streams``: seeds of start, action noise, minibatches, embedding."""
@@ -64,9 +77,13 @@ class Learner:
         self.estimator = choose_estimator(settings.estimator, settings.exact_limit, self.neighbours)
         model = settings.model
         self.policy = Policy(
-            spec.observation_size + len(identity), model.policy_hidden, self.distribution.outputs, self.distribution.free,
-            model.policy_activation, model.memory,
-        )  # fmt: skip
+            spec.observation_size + len(identity),
+            model.policy_hidden,
+            self.distribution.outputs,
+            self.distribution.free,
+            model.policy_activation,
+            model.memory,
+        )
         # Q(o, a, ·) has a head per own action where these can be counted; else the own action is an input.
         self.own_heads = self.form != "state" and isinstance(self.distribution, Categorical)
         self.own_input = self.form != "state" and not self.own_heads
@@ -78,7 +95,9 @@ class Learner:
         self.policy.start(start, model.orthogonal, model.policy_gain)
         self.critic.start(start, model.orthogonal, 1.0)
         optimiser = settings.optimiser
-        self.optimisers = [Adam(net, optimiser.epsilon, optimiser.max_gradient_norm) for net in (self.policy, self.critic)]
+        self.optimisers = [
+            Adam(net, optimiser.epsilon, optimiser.max_gradient_norm) for net in (self.policy, self.critic)
+        ]
         self.noise_rng, self.batch_rng, self.embed_rng = (np.random.default_rng(stream) for stream in streams[1:4])
         self.moments = np.zeros(3)  # PopArt: smoothed mean, mean square, and weight of the targets
         self.scale, self.shift = 1.0, 0.0
@@ -129,16 +148,21 @@ class Learner:
 
     def encode(self, neighbours: list[Neighbour], taken: int) -> torch.Tensor:
         """The critic's inputs for the actions that the neighbours took, [T·B, width]."""
-        return torch.cat(
-            [d.encode(n.action, n.present[:taken]) for d, n in zip(self.neighbours, neighbours)], dim=1
-        )  # fmt: skip
+        return torch.cat([d.encode(n.action, n.present[:taken]) for d, n in zip(self.neighbours, neighbours)], dim=1)
 
     # Learning
 
     def learn(
-        self, rollout: Rollout, reward: torch.Tensor, observation: torch.Tensor, critic_input: torch.Tensor,
-        outputs: torch.Tensor, memory: torch.Tensor | None, neighbours: list[Neighbour], progress: float,
-    ) -> Shared:  # fmt: skip
+        self,
+        rollout: Rollout,
+        reward: torch.Tensor,
+        observation: torch.Tensor,
+        critic_input: torch.Tensor,
+        outputs: torch.Tensor,
+        memory: torch.Tensor | None,
+        neighbours: list[Neighbour],
+        progress: float,
+    ) -> Shared:
         """Update policy and critic from one rollout; returns the :data:`STATISTICS`.
 
         A generator: under parameter sharing it yields a vector at each place where agents must agree (moments of the
@@ -172,9 +196,13 @@ class Learner:
         with torch.no_grad():
             old = self.distribution.log_probability(outputs[:taken], action)
         batch = {
-            "x": x, "action": action, "advantage": advantage, "old": old,
-            "target": (returns - self.shift) / self.scale, "observation": observation.reshape(taken, -1),
-        }  # fmt: skip
+            "x": x,
+            "action": action,
+            "advantage": advantage,
+            "old": old,
+            "target": (returns - self.shift) / self.scale,
+            "observation": observation.reshape(taken, -1),
+        }
         if rollout.mask is not None:
             batch["mask"] = torch.from_numpy(np.ascontiguousarray(rollout.mask[:-1])).view(taken, -1)
         if memory is not None:
@@ -294,10 +322,14 @@ class Learner:
         """Everything that changes and is a tensor."""
         policy, critic = self.optimisers
         return {
-            "policy": self.policy.flat.numpy(), "policy.first": policy.first.numpy(), "policy.second": policy.second.numpy(),
-            "critic": self.critic.flat.numpy(), "critic.first": critic.first.numpy(), "critic.second": critic.second.numpy(),
+            "policy": self.policy.flat.numpy(),
+            "policy.first": policy.first.numpy(),
+            "policy.second": policy.second.numpy(),
+            "critic": self.critic.flat.numpy(),
+            "critic.first": critic.first.numpy(),
+            "critic.second": critic.second.numpy(),
             "moments": self.moments,
-        }  # fmt: skip
+        }
 
     def numbers(self) -> dict[str, Any]:
         """Everything that changes and is not: optimiser steps, PopArt's scale, states of the random streams."""

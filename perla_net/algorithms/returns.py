@@ -17,7 +17,9 @@ class Targets:
     target: torch.Tensor
 
 
-def generalised_advantages(rollout: Rollout, reward: torch.Tensor, value: torch.Tensor, gamma: float, trace: float) -> Targets:
+def generalised_advantages(
+    rollout: Rollout, reward: torch.Tensor, value: torch.Tensor, gamma: float, trace: float
+) -> Targets:
     """GAE(λ) (Schulman et al. 2016, arXiv 1506.02438, equation 16) and the λ-return.
 
     δ_t = r_t + γ V(s_{t+1}) − V(s_t);  A_t = δ_t + γ λ A_{t+1};  G_t = A_t + V(s_t).

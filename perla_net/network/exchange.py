@@ -23,8 +23,13 @@ Inbox = dict[int, Sections]
 class Network:
     """The communication network as the agents of one rank see it."""
 
-    def __init__(self, processes: Processes, agents: Sequence[range], wants: Mapping[Edge, Sequence[str]],
-                 expected: Callable[[int, str, int], Form]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        processes: Processes,
+        agents: Sequence[range],
+        wants: Mapping[Edge, Sequence[str]],
+        expected: Callable[[int, str, int], Form],
+    ) -> None:
         """``agents[p]``: agents of rank p; ``wants[j, i]``: sections that i wants of j; ``expected(j, section, finals)``:
         the form of j's section in a round with that many final observations. Equal on all ranks."""
         self.processes, self.expected = processes, expected
@@ -80,7 +85,10 @@ class Network:
         pieces, sizes = [], []
         for rank in self.destinations:
             here = [
-                packed[edge[0], name] for edge in self.outgoing if self.rank_of[edge[1]] == rank for name in self.wants[edge]
+                packed[edge[0], name]
+                for edge in self.outgoing
+                if self.rank_of[edge[1]] == rank
+                for name in self.wants[edge]
             ]
             pieces += here
             sizes.append(sum(piece.size for piece in here))
@@ -124,7 +132,9 @@ class Network:
             for target in range(team):
                 if target != source:
                     self.ledger.note(source, target, purpose, vectors[0].nbytes)
-        rows = self.processes.all_gather(np.concatenate(list(vectors)), lengths, f"mean of {purpose}").reshape(team, size)
+        rows = self.processes.all_gather(np.concatenate(list(vectors)), lengths, f"mean of {purpose}").reshape(
+            team, size
+        )
         total = rows[0].copy()
         for row in rows[1:]:
             total += row

@@ -6,7 +6,18 @@ from collections import defaultdict
 
 import numpy as np
 
-PURPOSES = ("policy", "outputs", "observations", "masks", "memory", "actions", "presence", "rewards", "gradients", "moments")
+PURPOSES = (
+    "policy",
+    "outputs",
+    "observations",
+    "masks",
+    "memory",
+    "actions",
+    "presence",
+    "rewards",
+    "gradients",
+    "moments",
+)
 """Sections of messages, and what agents under parameter sharing send one another."""
 
 

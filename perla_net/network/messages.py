@@ -54,9 +54,17 @@ def pack(name: str, values: np.ndarray, form: Form, sender: int, round_number: i
     numbers[:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     dimensions = form.shape + (0,) * (4 - len(form.shape))
     fields = (
-        MAGIC, VERSION, len(form.shape), TYPES[form.kind], sender, round_number, form.architecture,
-        name.encode(), *dimensions, form.payload,
-    )  # fmt: skip
+        MAGIC,
+        VERSION,
+        len(form.shape),
+        TYPES[form.kind],
+        sender,
+        round_number,
+        form.architecture,
+        name.encode(),
+        *dimensions,
+        form.payload,
+    )
     head = HEADER.pack(*fields, 0)[:-4]
     section[:UNIT] = np.frombuffer(head + struct.pack("<I", zlib.crc32(numbers, zlib.crc32(head))), np.uint8)
     return section
@@ -70,10 +78,29 @@ def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number
     numbers = section[UNIT : UNIT + form.payload]
     dimensions = form.shape + (0,) * (4 - len(form.shape))
     expected = (
-        MAGIC, VERSION, len(form.shape), TYPES[form.kind], sender, round_number, form.architecture,
-        name.encode().ljust(12, b"\0"), *dimensions, form.payload,
-    )  # fmt: skip
-    labels = ("magic", "version", "dimensions", "type", "sender", "round", "architecture", "section", *["shape"] * 4, "size")
+        MAGIC,
+        VERSION,
+        len(form.shape),
+        TYPES[form.kind],
+        sender,
+        round_number,
+        form.architecture,
+        name.encode().ljust(12, b"\0"),
+        *dimensions,
+        form.payload,
+    )
+    labels = (
+        "magic",
+        "version",
+        "dimensions",
+        "type",
+        "sender",
+        "round",
+        "architecture",
+        "section",
+        *["shape"] * 4,
+        "size",
+    )
     for label, got, wanted in zip(labels, fields, expected):
         if got != wanted:
             raise Rejected(label)

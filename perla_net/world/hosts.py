@@ -87,11 +87,15 @@ class Host:
         """Begin the first episodes."""
         everyone = np.arange(self.copies)
         self.environment.reset(everyone, self._seeds(everyone))
-        self._publish(np.zeros(self.copies, bool), np.zeros(self.copies, bool), np.zeros_like(self.environment.terminated))
+        self._publish(
+            np.zeros(self.copies, bool), np.zeros(self.copies, bool), np.zeros_like(self.environment.terminated)
+        )
 
     def _seeds(self, copies: np.ndarray) -> list[np.random.SeedSequence]:
         seed, use = self.seed
-        return [np.random.SeedSequence(seed, spawn_key=(use, self.first + int(c), int(self.episode[c]))) for c in copies]
+        return [
+            np.random.SeedSequence(seed, spawn_key=(use, self.first + int(c), int(self.episode[c]))) for c in copies
+        ]
 
     def act(self, actions: Sequence[np.ndarray]) -> None:
         """Set the actions of all agents, [copies] or [copies, words] each: what a reference controller does."""
@@ -153,7 +157,14 @@ class Host:
             figures = {name: float(values[row]) for name, values in metrics.items()}
             number = int(self.episode[copy])
             self.episodes.append(
-                Episode(self.steps, self.first + int(copy), number, int(self.length[copy]), self.returns[copy].copy(), figures)
+                Episode(
+                    self.steps,
+                    self.first + int(copy),
+                    number,
+                    int(self.length[copy]),
+                    self.returns[copy].copy(),
+                    figures,
+                )
             )
 
     def take_finals(self, agents: int) -> np.ndarray:
@@ -161,11 +172,15 @@ class Host:
         finals, self.finals = self.finals, []
         counts = [block.size // sum(layout.width for layout in self.layouts) for block in finals]
         pieces = [split(block, [(n, layout.width) for layout in self.layouts]) for block, n in zip(finals, counts)]
-        return np.concatenate([piece[agent].ravel() for agent in range(agents) for piece in pieces] or [np.zeros(0, np.float32)])
+        return np.concatenate(
+            [piece[agent].ravel() for agent in range(agents) for piece in pieces] or [np.zeros(0, np.float32)]
+        )
 
     def save(self) -> dict[str, np.ndarray]:
         """Arrays [copies, …] from which :meth:`load` goes on."""
-        flags = np.stack([rows[:, layout.reward + 1].view(np.int32) for layout, rows in zip(self.layouts, self.rows)], 1)
+        flags = np.stack(
+            [rows[:, layout.reward + 1].view(np.int32) for layout, rows in zip(self.layouts, self.rows)], 1
+        )
         own = {"episode": self.episode, "length": self.length, "returns": self.returns, "cut": self.cut, "flags": flags}
         return {f"host.{name}": array.copy() for name, array in own.items()} | {
             f"environment.{name}": array for name, array in self.environment.save().items()

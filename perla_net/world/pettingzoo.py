@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import importlib.util
 import math
+import pkgutil
+import warnings
 from typing import Any
 
 import numpy as np
@@ -26,13 +30,19 @@ class PettingZoo:
         try:
             self.envs = [construct(**arguments) for _ in range(copies)]
         except (ImportError, TypeError, AssertionError, ValueError) as error:
-            raise InputError(f"--env {self.name}: cannot be made with {arguments}: {' '.join(str(error).split())}") from None
+            raise InputError(
+                f"--env {self.name}: cannot be made with {arguments}: {' '.join(str(error).split())}"
+            ) from None
         first = self.envs[0]
         if not hasattr(first, "possible_agents"):
-            raise InputError(f"--env {self.name}: has no possible_agents, which the parallel API needs to know its agents")
+            raise InputError(
+                f"--env {self.name}: has no possible_agents, which the parallel API needs to know its agents"
+            )
         self.agents = list(first.possible_agents)
         if agents is not None and agents != len(self.agents):
-            raise InputError(f"--agents {agents}: {self.name} has {len(self.agents)} agents (set them by its own arguments)")
+            raise InputError(
+                f"--agents {agents}: {self.name} has {len(self.agents)} agents (set them by its own arguments)"
+            )
         self.spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in self.agents]
         self.specs = [_agent_spec(self.name, name, *spaces) for name, spaces in zip(self.agents, self.spaces)]
         shape = (copies, len(self.agents))
@@ -75,7 +85,9 @@ class PettingZoo:
             was_alive = self.alive[copy, index]
             self.reward[copy, index] = rewards.get(name, 0.0) if was_alive else 0.0
             self.terminated[copy, index] = was_alive and bool(terminated.get(name, name not in self.envs[copy].agents))
-            self.truncated[copy, index] = was_alive and bool(truncated.get(name, False)) and not self.terminated[copy, index]
+            self.truncated[copy, index] = (
+                was_alive and bool(truncated.get(name, False)) and not self.terminated[copy, index]
+            )
         self._note(copy, observations, infos)
 
     def _note(self, copy: int, observations: dict[str, Any], infos: dict[str, Any]) -> None:
@@ -137,21 +149,47 @@ class PettingZoo:
         for copy in range(self.copies):
             for words in state["words"][copy, : state["steps"][copy]]:
                 self._step(copy, words.copy())
-        return bool(np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"]))
+        return bool(
+            np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"])
+        )
 
 
 def _constructor(module: str) -> Any:
+    """``parallel_env`` of a module, or of the module of the same name inside it (``pettingzoo.sisl.pursuit``)."""
+    package, _, last = module.rpartition(".")
     try:
-        loaded = importlib.import_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            loaded = importlib.import_module(module)
+            if not hasattr(loaded, "parallel_env") and hasattr(loaded, "__path__"):
+                try:
+                    loaded = importlib.import_module(f"{module}.{last}")
+                except ModuleNotFoundError:
+                    pass  # the message below says that there is no parallel_env
     except ImportError as error:
-        package = module.partition(".")[0]
-        extra = {"mpe2": "mpe2", "pettingzoo": "pettingzoo"}.get(package)
-        hint = f'; install it with: pip install -c constraints.txt ".[{extra}]"' if extra else ""
-        raise InputError(f"--env pettingzoo:{module}: cannot be imported ({error}){hint}") from None
+        raise InputError(
+            f"--env pettingzoo:{module}: cannot be imported ({error}){_import_hint(module, package)}"
+        ) from None
     construct = getattr(loaded, "parallel_env", None)
     if construct is None:
         raise InputError(f"--env pettingzoo:{module}: is not parallel: the module has no parallel_env")
     return construct
+
+
+def _import_hint(module: str, package: str) -> str:
+    """What to do about a module that cannot be imported: install its package, or a similar name."""
+    top = module.partition(".")[0]
+    if importlib.util.find_spec(top) is None:
+        extra = {"mpe2": "mpe2", "pettingzoo": "pettingzoo"}.get(top)
+        return f'; install it with: pip install -c constraints.txt ".[{extra}]"' if extra else ""
+    try:
+        known = (
+            [entry.name for entry in pkgutil.iter_modules(importlib.import_module(package).__path__)] if package else []
+        )
+    except (ImportError, AttributeError):
+        return ""
+    close = difflib.get_close_matches(module.rpartition(".")[2], known, 1)
+    return f"; did you mean {package}.{close[0]}?" if close else ""
 
 
 def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec:
@@ -160,12 +198,16 @@ def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec
     masked = False
     if isinstance(observation, spaces.Dict):
         if set(observation.spaces) != {"observation", "action_mask"}:
-            raise InputError(f"--env {env}: {name}'s observation is a Dict of {sorted(observation.spaces)}; only observation "
-                             "and action_mask are supported")  # fmt: skip
+            raise InputError(
+                f"--env {env}: {name}'s observation is a Dict of {sorted(observation.spaces)}; only observation "
+                "and action_mask are supported"
+            )
         observation, masked = observation["observation"], True
     if isinstance(observation, spaces.Box):
         if observation.dtype == np.uint8 and len(observation.shape) >= 2:
-            raise InputError(f"--env {env}: {name}'s observation is an image {observation.shape} of bytes, which is not supported")
+            raise InputError(
+                f"--env {env}: {name}'s observation is an image {observation.shape} of bytes, which is not supported"
+            )
         kind, shape = "box", tuple(observation.shape)
         size = math.prod(shape)
     elif isinstance(observation, spaces.Discrete):
@@ -174,8 +216,10 @@ def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec
         shape = tuple(np.atleast_1d(observation.shape).tolist())
         kind, size = "multi_binary", math.prod(shape)
     else:
-        raise InputError(f"--env {env}: {name}'s observation space {type(observation).__name__} is not supported; Box, "
-                         "Discrete, MultiBinary and Dict(observation, action_mask) are")  # fmt: skip
+        raise InputError(
+            f"--env {env}: {name}'s observation space {type(observation).__name__} is not supported; Box, "
+            "Discrete, MultiBinary and Dict(observation, action_mask) are"
+        )
     return AgentSpec(name, size, kind, shape, _action_spec(env, name, action), masked)
 
 
@@ -189,7 +233,9 @@ def _action_spec(env: str, name: str, action: Any) -> ActionSpec:
     if isinstance(action, spaces.Box) and np.issubdtype(action.dtype, np.floating):
         low, high = (tuple(float(bound) for bound in side.ravel()) for side in (action.low, action.high))
         return ActionSpec("continuous", (), low, high)
-    raise InputError(f"--env {env}: {name}'s action space {action} is not supported; Discrete, MultiDiscrete and Box are")
+    raise InputError(
+        f"--env {env}: {name}'s action space {action} is not supported; Discrete, MultiDiscrete and Box are"
+    )
 
 
 def _flat(seen: Any, spec: AgentSpec, space: Any) -> np.ndarray:

@@ -91,8 +91,16 @@ def shape_of(agents: int | None, rows: int | None, columns: int | None) -> tuple
 class TrafficGrid:
     """``copies`` road grids side by side. The batch interface of the world (see ``world/environments.py``)."""
 
-    def __init__(self, copies: int, agents: int | None = None, rows: int | None = None, columns: int | None = None,
-                 reward: str = "queue", demand: float = 1.0, horizon: int = HORIZON) -> None:  # fmt: skip
+    def __init__(
+        self,
+        copies: int,
+        agents: int | None = None,
+        rows: int | None = None,
+        columns: int | None = None,
+        reward: str = "queue",
+        demand: float = 1.0,
+        horizon: int = HORIZON,
+    ) -> None:
         if reward not in ("queue", "pressure"):
             raise InputError(f"--env traffic:grid: reward '{reward}' is neither queue nor pressure")
         for name, value in (("rows", rows), ("columns", columns), ("horizon", horizon)):
@@ -148,7 +156,9 @@ class TrafficGrid:
         """Agents, spaces and who influences whom: a signal influences the signals next to it."""
         action = ActionSpec("discrete", (len(PHASES),))
         names = [f"signal_{signal // self.columns}_{signal % self.columns}" for signal in range(self.signals)]
-        edges = [(int(other), signal) for signal in range(self.signals) for other in self.neighbour[signal] if other >= 0]
+        edges = [
+            (int(other), signal) for signal in range(self.signals) for other in self.neighbour[signal] if other >= 0
+        ]
         return WorldSpec(
             "traffic:grid",
             tuple(AgentSpec(name, 33, "box", (33,), action) for name in names),
@@ -159,7 +169,16 @@ class TrafficGrid:
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
         """Begin a new episode, on an empty network, in the copies of the given indices."""
-        for array in (self.queue, self.credit, self.outside, self.assigned, self.phase, self.time, self.entered, self.left):
+        for array in (
+            self.queue,
+            self.credit,
+            self.outside,
+            self.assigned,
+            self.phase,
+            self.time,
+            self.entered,
+            self.left,
+        ):
             array[copies] = 0
         for array in (self.demanded, self.waited, self.blocked):
             array[copies] = 0
@@ -225,7 +244,9 @@ class TrafficGrid:
         if self.reward_kind == "queue":
             self.reward[:] = -waiting_here * (STEP / 60)
         else:
-            downstream = np.where(self.rim, 0, waiting.reshape(self.copies, -1)[:, self.next_link.ravel()].reshape(waiting.shape))
+            downstream = np.where(
+                self.rim, 0, waiting.reshape(self.copies, -1)[:, self.next_link.ravel()].reshape(waiting.shape)
+            )
             self.reward[:] = -np.abs(waiting_here - downstream.sum(2)) * (STEP / 60)
         self.truncated[:] = (self.time >= self.horizon)[:, None]
 
@@ -303,8 +324,23 @@ class TrafficGrid:
 
     def save(self) -> dict[str, np.ndarray]:
         """State of every copy, arrays [copies, …]; the episode's random numbers are drawn anew by :meth:`load`."""
-        names = ("queue", "credit", "outside", "assigned", "phase", "held", "time", "entered", "left", "demanded", "waited", "blocked")  # fmt: skip
-        return {name: getattr(self, name).copy() for name in names} | {"transit": np.moveaxis(self.transit, 0, 1).copy()}
+        names = (
+            "queue",
+            "credit",
+            "outside",
+            "assigned",
+            "phase",
+            "held",
+            "time",
+            "entered",
+            "left",
+            "demanded",
+            "waited",
+            "blocked",
+        )
+        return {name: getattr(self, name).copy() for name in names} | {
+            "transit": np.moveaxis(self.transit, 0, 1).copy()
+        }
 
     def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> None:
         """Continue from :meth:`save` (rows in the order of the copies); ``seeds`` are those of the running episodes."""
@@ -322,7 +358,9 @@ class FixedTime:
     ``greens``: steps of phases 0 to 3. The default is the best of the plans that ``benchmarks/fixed_time.py`` tries.
     """
 
-    def __init__(self, grid: TrafficGrid, greens: tuple[int, int, int, int] = (3, 2, 4, 2), wave: int = TRAVEL_STEPS) -> None:
+    def __init__(
+        self, grid: TrafficGrid, greens: tuple[int, int, int, int] = (3, 2, 4, 2), wave: int = TRAVEL_STEPS
+    ) -> None:
         self.plan = np.repeat(np.arange(4), greens)
         signal = np.arange(grid.signals)
         self.offset = (signal % grid.columns + signal // grid.columns) * wave

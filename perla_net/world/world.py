@@ -19,7 +19,9 @@ TRAINING, EVALUATION = 1, 2
 class Actor(Protocol):
     """Whoever chooses the actions of one agent."""
 
-    def act(self, t: int, observation: np.ndarray, mask: np.ndarray | None, begins: np.ndarray, action: np.ndarray) -> None:
+    def act(
+        self, t: int, observation: np.ndarray, mask: np.ndarray | None, begins: np.ndarray, action: np.ndarray
+    ) -> None:
         """Write the actions of all copies for step t.
 
         observation [copies, size] float32; mask [copies, outputs] float32 or None; begins [copies] bool: the episode
@@ -65,8 +67,18 @@ def blocks_of(number: int, parts: int) -> list[range]:
 class World:
     """``copies`` copies of an environment, spread over the ranks in ``hosts``, seen by the agents of every rank."""
 
-    def __init__(self, processes: Processes, spec: WorldSpec, env: str, agents: Sequence[range], hosts: Sequence[int],
-                 copies: int, horizon: int, seed: int, use: int = TRAINING) -> None:  # fmt: skip
+    def __init__(
+        self,
+        processes: Processes,
+        spec: WorldSpec,
+        env: str,
+        agents: Sequence[range],
+        hosts: Sequence[int],
+        copies: int,
+        horizon: int,
+        seed: int,
+        use: int = TRAINING,
+    ) -> None:
         """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or EVALUATION."""
         self.processes, self.spec, self.horizon, self.copies = processes, spec, horizon, copies
         self.local = agents[processes.rank]
@@ -85,7 +97,9 @@ class World:
         self.action_slab = aligned(horizon * sum(words) * copies).reshape(horizon, sum(words) * copies)
         self.rows = _split_steps(self.slab, [(copies, self.layouts[agent].width) for agent in self.local])
         self.actions = _split_steps(self.action_slab, [(copies, width) for width in words])
-        self.flags = [rows[..., self.layouts[agent].reward + 1].view(np.int32) for rows, agent in zip(self.rows, self.local)]
+        self.flags = [
+            rows[..., self.layouts[agent].reward + 1].view(np.int32) for rows, agent in zip(self.rows, self.local)
+        ]
         self.steps = 0
 
     def _make_transfers(self, agents: Sequence[range]) -> None:
@@ -160,11 +174,19 @@ class World:
             final_flags = finals[slot][:, layout.reward + 1].view(np.int32)
             rollouts.append(
                 Rollout(
-                    observation, mask, self.actions[slot], rows[1:, :, layout.reward],
-                    (flags[1:] & TERMINATED) > 0, (flags[1:] & TRUNCATED) > 0,
-                    (flags & ALIVE) > 0, (flags & OVER) > 0,
-                    final_at, final_observation, final_mask, (final_flags & ALIVE) > 0,
-                )  # fmt: skip
+                    observation,
+                    mask,
+                    self.actions[slot],
+                    rows[1:, :, layout.reward],
+                    (flags[1:] & TERMINATED) > 0,
+                    (flags[1:] & TRUNCATED) > 0,
+                    (flags & ALIVE) > 0,
+                    (flags & OVER) > 0,
+                    final_at,
+                    final_observation,
+                    final_mask,
+                    (final_flags & ALIVE) > 0,
+                )
             )
         return rollouts
 

@@ -1,0 +1,49 @@
+"""Metadata, dependencies and extras of perla_net; the graph files of ``topologies/`` travel inside the package."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+MPI = ["mpi4py>=4.0", "mpich>=4.2"]
+MPE = ["mpe2>=1.1"]
+PLOT = ["matplotlib>=3.8"]
+PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=0.29", "pygame-ce>=2.4"]
+TEST = ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", *MPI, *MPE, *PETTINGZOO, *PLOT]
+
+setup(
+    name="perla_net",
+    version="0.1.0",
+    description="A simulator of networked learning agents: one MPI rank each, policies shared along a graph",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[
+        "perla_net",
+        "perla_net.algorithms",
+        "perla_net.network",
+        "perla_net.topologies",
+        "perla_net.world",
+    ],
+    package_dir={"perla_net.topologies": "topologies"},
+    package_data={"perla_net.topologies": ["*.graphml", "*.py", "*.md"]},
+    install_requires=[
+        "annotated-types>=0.6",
+        "networkx>=3.4",
+        "numpy>=1.26",
+        "pydantic>=2.7",
+        "PyYAML>=6",
+        "safetensors>=0.4.5",
+        "scipy>=1.11",
+        "torch>=2.4",
+    ],
+    extras_require={
+        "mpi": MPI,
+        "mpe2": MPE,
+        "pettingzoo": PETTINGZOO,
+        "plot": PLOT,
+        "test": TEST,
+    },
+)

@@ -1,0 +1,84 @@
+"""How tests start jobs: the mpirun at hand, with a time limit on each, and small run folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def find_mpirun() -> str | None:
+    """The mpirun beside this Python, else the one on PATH."""
+    beside = Path(sys.executable).parent / "mpirun"
+    return str(beside) if beside.exists() else shutil.which("mpirun")
+
+
+MPIRUN = find_mpirun()
+
+
+def is_open_mpi() -> bool:
+    """True when that mpirun is Open MPI's."""
+    if not MPIRUN:
+        return False
+    text = subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, timeout=30).stdout
+    return "Open MPI" in text or "PRTE" in text.upper()
+
+
+OPEN_MPI = is_open_mpi()
+
+
+def command(ranks: int, module: str, *arguments: str) -> list[str]:
+    """A command line that runs a module of the program (or a script) on so many ranks; 0: without mpirun."""
+    target = [module] if module.endswith(".py") else ["-m", module]
+    python = [sys.executable, "-W", "ignore", *target, *arguments]
+    if not ranks:
+        return python
+    assert MPIRUN, "no mpirun: install the test extra, or an MPI"
+    extra = ["--oversubscribe"] if OPEN_MPI else []
+    return [MPIRUN, *extra, "-n", str(ranks), *python]
+
+
+def environment() -> dict[str, str]:
+    """The environment of jobs: Open MPI may run as root in containers."""
+    return os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def job(ranks: int, module: str, *arguments: str, timeout: float = 150, check: bool = True) -> subprocess.CompletedProcess:
+    """Run a job to its end. With ``check``, a failure shows its output."""
+    done = subprocess.run(
+        command(ranks, module, *arguments),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+    )
+    if check:
+        assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+SMALL = ("--copies", "4", "--horizon", "20", "--rounds", "3", "--ppo.minibatch", "32", "--evaluate-episodes", "0")
+"""Options of a run that takes a second or two."""
+
+
+def run(folder: Path, ranks: int, *arguments: str, **settings) -> bytes:
+    """A small run into ``folder``; its metrics."""
+    job(ranks, "perla_net.run", *SMALL, "--out", str(folder), *arguments, **settings)
+    return (folder / "metrics.jsonl").read_bytes()
+
+
+def rows(folder: Path) -> list[dict]:
+    """The metrics of a run."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+needs_mpirun = pytest.mark.skipif(MPIRUN is None, reason="no mpirun on this machine")

@@ -1,0 +1,156 @@
+"""Options: where they come from, what they may be, and the one sentence for what they may not."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from conftest import job
+
+from perla_net.config import Config, from_data, parse_spec, to_data
+from perla_net.errors import InputError
+from perla_net.options import agent_overrides, command_line, read_yaml, resumed, settings_with, to_yaml, validated
+from perla_net.simulation import prepare
+
+
+def test_command_line_wins_over_yaml_wins_over_defaults(tmp_path):
+    file = tmp_path / "options.yaml"
+    file.write_text("rounds: 7\nseed: 3\nppo: {epochs: 2}\nagents: 9\n")
+    config = command_line(["--config", str(file), "--seed", "5", "--ppo.minibatch", "64"])
+    assert (config.rounds, config.seed, config.ppo.epochs, config.ppo.minibatch) == (7, 5, 2, 64)
+    assert config.agents.number == 9 and config.copies == Config().copies
+
+
+def test_python_configuration_is_checked_like_the_others():
+    assert validated(Config(agents=4, rounds=2)).agents.number == 4
+    with pytest.raises(InputError, match="rounds 0"):
+        validated(Config(rounds=0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--round", "5"], "unknown option --round; did you mean --rounds"),
+        (["--samples", "-1"], "--samples '-1': it should be greater than or equal to 0"),
+        (["--share", "all"], "--share 'all': it should be 'weights', 'outputs' or 'own_view'"),
+        (["--rounds", "many"], "--rounds 'many'"),
+        (["--model.policy-hidden", "64,x"], "x"),
+        (["--returns.gamma", "1.5"], "--returns.gamma '1.5': it should be less than 1"),
+        (["--config", "/nowhere.yaml"], "cannot be read"),
+    ],
+)
+def test_bad_options_are_one_sentence(arguments, sentence):
+    with pytest.raises(InputError) as caught:
+        command_line(arguments)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("roundz: 3", "unknown key 'roundz'; did you mean 'rounds'"),
+        ("ppo: {epoch: 3}", "unknown key 'ppo.epoch'"),
+        ("rounds: [1]", "rounds [1]"),
+        ("- a list", "not a mapping"),
+        ("a: [", "is not YAML"),
+        ("agents: {default: {rounds: 3}}", "unknown key 'rounds'"),
+        ("agents: {overrides: {0: {ppo: {epochs: 0}}}}", "ppo.epochs 0"),
+    ],
+)
+def test_bad_yaml_is_one_sentence(tmp_path, text, sentence):
+    file = tmp_path / "options.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        command_line(["--config", str(file)])
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_yaml_repeats_a_configuration_and_data_repeat_it_too(tmp_path):
+    config = validated(Config(agents=4, seed=9, topology="ring", out="somewhere"))
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(config))
+    again = command_line(["--config", str(file)])
+    assert again.out is None and (again.seed, again.agents.number, again.topology) == (9, 4, "ring")
+    assert from_data(Config, to_data(config)) == config
+
+
+def test_overrides_by_name_index_and_range():
+    config = validated(
+        {
+            "agents": {
+                "number": 4,
+                "default": {"optimiser": {"learning_rate": 0.01}},
+                "overrides": {"1-2": {"samples": 7}, "2": {"model": {"policy_hidden": [8]}}, "d": {"algorithm": "ia2c"}},
+            }
+        }
+    )
+    settings = [settings_with(config, layers) for layers in agent_overrides(config, ["a", "b", "c", "d"])]
+    assert [entry.samples for entry in settings] == [100, 7, 7, 100]
+    assert [entry.model.policy_hidden for entry in settings] == [(64, 64), (64, 64), (8,), (64, 64)]
+    assert [entry.algorithm for entry in settings] == ["perla_ippo"] * 3 + ["ia2c"]
+    assert all(entry.optimiser.learning_rate == 0.01 for entry in settings)
+    with pytest.raises(InputError, match="outside 0-3"):
+        agent_overrides(validated({"agents": {"overrides": {"2-9": {}}}}), ["a", "b", "c", "d"])
+    with pytest.raises(InputError, match="no agent is called 'e'"):
+        agent_overrides(validated({"agents": {"overrides": {"e": {}}}}), ["a", "b", "c", "d"])
+
+
+def test_specifications_with_arguments():
+    assert parse_spec("watts_strogatz:k=4,p=0.1") == ("watts_strogatz", {"k": 4, "p": 0.1})
+    assert parse_spec("pettingzoo:mpe2.x:N=5,flag=true") == ("pettingzoo:mpe2.x", {"N": 5, "flag": True})
+    assert parse_spec("traffic:grid") == ("traffic:grid", {})
+    with pytest.raises(InputError):
+        parse_spec("ring:k=1,p")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"estimator": "exact", "topology": "complete"}, "can be enumerated"),
+        ({"algorithm": "ps_ippo", "agents": {"overrides": {"0": {"samples": 3}}}}, "same settings"),
+        ({"agents": {"overrides": {"0": {"algorithm": "ps_ippo"}}}}, "whole team"),
+        ({"model": {"memory": "gru", "policy_hidden": []}}, "hidden layer"),
+        ({"model": {"critic_hidden": []}}, "hidden layer"),
+        ({"env": "pettingzoo:mpe2.simple_tag_v3", "topology": "complete", "share": "own_view"}, "own_view"),
+        ({"env": "pettingzoo:mpe2.simple_tag_v3"}, "does not tell who influences whom"),
+        ({"env": "pettingzoo:mpe2.simple_tag_v3", "agents": 9}, "has 4 agents"),
+        ({"env": "pettingzoo:json"}, "is not parallel"),
+        ({"env": "traffic:ring"}, "no such environment"),
+        ({"env": "traffic:grid:rows=3,columns=5", "agents": 16}, "do not make"),
+    ],
+)
+def test_impossible_combinations_are_one_sentence(changes, sentence):
+    with pytest.raises(InputError) as caught:
+        prepare(validated(changes))
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_more_ranks_than_agents():
+    with pytest.raises(InputError, match="5 ranks for 4 agents.*mpirun -n 4"):
+        prepare(validated(Config(agents=4)), ranks=5)
+
+
+def test_resume_refuses_what_would_change_the_run(tmp_path):
+    (tmp_path / "config.yaml").write_text(to_yaml(validated(Config(seed=4))))
+    assert resumed(validated(Config(resume=str(tmp_path), rounds=200))).rounds == 200
+    assert resumed(validated(Config(resume=str(tmp_path)))).seed == 4
+    with pytest.raises(InputError, match="--seed cannot be changed"):
+        resumed(validated(Config(resume=str(tmp_path), seed=5)))
+    with pytest.raises(InputError, match="not the folder of a run"):
+        resumed(validated(Config(resume=str(tmp_path / "other"))))
+
+
+def test_help_lists_every_option_and_starts_nothing():
+    start = time.monotonic()
+    text = job(0, "perla_net.run", "--help").stdout
+    for name in ("--env", "--agents", "--topology", "--algorithm", "--share", "--samples", "--estimator", "--form", "--rounds",
+                 "--copies", "--horizon", "--seed", "--out", "--resume", "--config", "--stall-timeout", "--ppo.epochs",
+                 "--ppo.minibatch"):
+        assert name in text
+    assert "default 100" in text and "integer" in text
+    assert time.monotonic() - start < 20
+
+
+def test_read_yaml_of_an_empty_file(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    assert read_yaml(tmp_path / "empty.yaml") == {}

@@ -1,0 +1,136 @@
+"""Small parallel environments whose right answers are known: ``pettingzoo:toys:kind=…``."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
+
+class Zoo(ParallelEnv):
+    """Every kind of space in one team; agents that die, leave by truncation, and stay.
+
+    box: Box(3) → Discrete(3), lives to the end. discrete: Discrete(4) → MultiDiscrete(2, 3), cut off at step 5.
+    binary: MultiBinary(3) → Box(2), lives to the end. masked: Dict → Discrete(4), dies at step 3; action 0 is forbidden
+    at odd times. Episodes are cut off after 7 steps. The first number of box's observation is 10·seed-digit + time.
+    """
+
+    metadata = {"name": "zoo"}
+    possible_agents = ["box", "discrete", "binary", "masked"]
+    length = 7
+
+    def __init__(self):
+        self.observation_spaces = {
+            "box": spaces.Box(-np.inf, np.inf, (3,), np.float32),
+            "discrete": spaces.Discrete(4, start=1),
+            "binary": spaces.MultiBinary(3),
+            "masked": spaces.Dict({"observation": spaces.Box(0, 1, (2,)), "action_mask": spaces.MultiBinary(4)}),
+        }
+        self.action_spaces = {
+            "box": spaces.Discrete(3),
+            "discrete": spaces.MultiDiscrete([2, 3]),
+            "binary": spaces.Box(np.array([0.0, -np.inf], np.float32), np.array([10.0, np.inf], np.float32)),
+            "masked": spaces.Discrete(4),
+        }
+
+    def observation_space(self, agent):
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent):
+        return self.action_spaces[agent]
+
+    def reset(self, seed=None, options=None):
+        self.digit = int(np.random.default_rng(seed).integers(1, 9))
+        self.time = 0
+        self.agents = list(self.possible_agents)
+        return self._observe(), {agent: {} for agent in self.agents}
+
+    def _observe(self):
+        allowed = np.ones(4, np.int8)
+        allowed[0] = self.time % 2 == 0
+        table = {
+            "box": np.array([10 * self.digit + self.time, self.digit, self.time], np.float32),
+            "discrete": 1 + self.time % 4,
+            "binary": np.array([self.time >> bit & 1 for bit in range(3)], np.int8),
+            "masked": {"observation": np.array([self.time / 8, 1], np.float32), "action_mask": allowed},
+        }
+        return {agent: table[agent] for agent in self.agents}
+
+    def step(self, actions):
+        assert set(actions) == set(self.agents), "actions of exactly the agents that are there"
+        for agent, action in actions.items():
+            assert self.action_spaces[agent].contains(action), (agent, action)
+        if "masked" in actions:
+            assert self.time % 2 == 0 or actions["masked"] != 0, "a forbidden action was taken"
+        before = list(self.agents)
+        rewards = {agent: float(self.time + index) for index, agent in enumerate(self.possible_agents) if agent in before}
+        self.time += 1
+        over = self.time == self.length
+        terminated = {agent: agent == "masked" and self.time == 3 for agent in before}
+        truncated = {agent: over or (agent == "discrete" and self.time == 5) for agent in before}
+        observations = self._observe()
+        self.agents = [agent for agent in before if not (terminated[agent] or truncated[agent])]
+        return observations, rewards, terminated, truncated, {agent: {} for agent in before}
+
+
+class Match(ParallelEnv):
+    """One agent or several, each shown a number and paid 1 for naming it; ``recall``: shown only at the first of 3 steps,
+    paid at the last; ``continuous``: name it as a real number. Episodes end by termination after ``length`` steps."""
+
+    metadata = {"name": "match"}
+
+    def __init__(self, agents=1, numbers=4, recall=False, continuous=False, length=4):
+        self.possible_agents = [f"agent_{index}" for index in range(agents)]
+        self.numbers, self.recall, self.continuous, self.length = numbers, recall, continuous, 3 if recall else length
+
+    def observation_space(self, agent):
+        return spaces.Box(0, 1, (self.numbers + 1,), np.float32)
+
+    def action_space(self, agent):
+        return spaces.Box(-np.inf, np.inf, (1,), np.float32) if self.continuous else spaces.Discrete(self.numbers)
+
+    def reset(self, seed=None, options=None):
+        self.rng = np.random.default_rng(seed)
+        self.time = 0
+        self.agents = list(self.possible_agents)
+        self._draw()
+        return self._observe(), {agent: {} for agent in self.agents}
+
+    def _draw(self):
+        if not self.recall or self.time == 0:
+            self.shown = self.rng.integers(0, self.numbers, len(self.possible_agents))
+
+    def _observe(self):
+        rows = {}
+        for index, agent in enumerate(self.possible_agents):
+            row = np.zeros(self.numbers + 1, np.float32)
+            if not self.recall or self.time == 0:
+                row[self.shown[index]] = 1
+            row[-1] = self.time / self.length
+            rows[agent] = row
+        return rows
+
+    def step(self, actions):
+        rewards = {}
+        for index, agent in enumerate(self.possible_agents):
+            if self.continuous:
+                rewards[agent] = -float((actions[agent][0] - self.shown[index]) ** 2)
+            else:
+                paid = not self.recall or self.time == self.length - 1
+                rewards[agent] = float(paid and actions[agent] == self.shown[index])
+        self.time += 1
+        self._draw()
+        over = self.time == self.length
+        present, self.agents = self.agents, [] if over else self.agents
+        return self._observe(), rewards, dict.fromkeys(present, over), dict.fromkeys(present, False), {a: {} for a in present}
+
+
+class Picture(Match):
+    """An observation that the program does not take."""
+
+    def observation_space(self, agent):
+        return spaces.Box(0, 255, (8, 8, 3), np.uint8)
+
+
+def parallel_env(kind="zoo", **arguments):
+    return {"zoo": Zoo, "match": Match, "picture": Picture}[kind](**arguments)
