@@ -49,9 +49,12 @@ def _hypercube(n: int) -> nx.Graph:
 
 
 def _exponential(n: int) -> nx.DiGraph:
-    """Every agent hears those 1, 2, 4, … places before it (Ying et al. 2021)."""
-    hops = [2**k for k in range(max(1, math.ceil(math.log2(n))))] if n > 1 else []
-    return nx.circulant_graph(n, hops, create_using=nx.DiGraph)
+    """Every agent hears those 1, 2, 4, … places before it (Ying et al. 2021). One direction only, unlike
+    networkx's circulant_graph, which adds both even to a DiGraph."""
+    graph = nx.empty_graph(n, create_using=nx.DiGraph)
+    hops = [2**k for k in range(math.ceil(math.log2(n)))]
+    graph.add_edges_from((node, (node + hop) % n) for node in range(n) for hop in hops)
+    return graph
 
 
 FAMILIES: dict[str, Callable[..., nx.Graph]] = {

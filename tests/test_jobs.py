@@ -1,0 +1,401 @@
+"""Whole jobs, most under mpirun: identities over ranks, ledger, resume, evaluation, exit statuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL, command, environment, job, needs_mpirun, rows, run
+
+import perla_net
+from perla_net.config import Config
+
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]))
+MPE = ("--env", "pettingzoo:mpe2.simple_spread_v3:max_cycles=12", "--topology", "complete")
+TRAFFIC = ("--agents", "4", "--topology", "ring")
+
+
+@needs_mpirun
+@pytest.mark.mpi
+@pytest.mark.parametrize("world", ["traffic", "mpe2"])
+@pytest.mark.parametrize("algorithm", ["perla_ippo", "mappo", "ps_ippo"])
+def test_numbers_do_not_depend_on_ranks(tmp_path, algorithm, world):
+    options = (*(TRAFFIC if world == "traffic" else MPE), "--algorithm", algorithm, "--evaluate-episodes", "2")
+    alone = run(tmp_path / "alone", 0, *options)
+    number = 4 if world == "traffic" else 3
+    for ranks in (2, number):
+        assert run(tmp_path / str(ranks), ranks, *options) == alone
+        for name in ("ledger.csv", "evaluation.json", "config.yaml", "topology.graphml"):
+            assert (tmp_path / str(ranks) / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+    assert alone.count(b"\n") == 3
+
+
+@needs_mpirun
+@pytest.mark.mpi
+def test_numbers_do_not_depend_on_hosts_memory_and_deaths(tmp_path):
+    options = ("--env", "pettingzoo:toys", "--topology", "complete", "--model.memory", "gru", "--samples", "9")
+    alone = run(tmp_path / "alone", 0, *options)
+    assert run(tmp_path / "one_host", 4, *options, "--hosts", "1") == alone
+    assert run(tmp_path / "three_hosts", 3, *options, "--hosts", "3") == alone
+
+
+def test_empty_topology_is_the_base_algorithm(tmp_path):
+    base = run(tmp_path / "base", 0, "--agents", "4", "--topology", "ring", "--algorithm", "ippo")
+    for name, options in {
+        "empty": ("--topology", "empty", "--algorithm", "perla_ippo"),
+        "off": ("--topology", "ring", "--algorithm", "perla_ippo", "--samples", "0"),
+    }.items():
+        assert run(tmp_path / name, 0, "--agents", "4", *options) == base, name
+
+
+def test_seeds_matter_and_repeat(tmp_path):
+    first, again, other = (run(tmp_path / str(k), 0, *TRAFFIC, "--seed", seed) for k, seed in enumerate("112"))
+    assert first == again != other
+
+
+def test_a_run_starts_again_from_its_own_configuration(tmp_path):
+    first = run(tmp_path / "first", 0, *TRAFFIC, "--seed", "4")
+    job(0, "perla_net.run", "--config", str(tmp_path / "first" / "config.yaml"), "--out", str(tmp_path / "second"))
+    assert (tmp_path / "second" / "metrics.jsonl").read_bytes() == first
+
+
+def ledger(folder: Path) -> list[dict]:
+    with (folder / "ledger.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+COUNTING = """
+import sys
+import numpy as np
+from perla_net import processes, run
+sent = 0
+true_exchange = processes.RankNeighbourhood.exchange
+def counting(self, send, send_bytes, receive, receive_bytes):
+    global sent
+    assert send.nbytes == sum(send_bytes)
+    sent += send.nbytes
+    true_exchange(self, send, send_bytes, receive, receive_bytes)
+processes.RankNeighbourhood.exchange = counting
+status = run.main(sys.argv[1:])
+from mpi4py import MPI
+total = MPI.COMM_WORLD.allreduce(sent)
+if MPI.COMM_WORLD.rank == 0:
+    print("counted", total)
+sys.exit(status)
+"""
+
+
+@needs_mpirun
+@pytest.mark.mpi
+@pytest.mark.slow
+@pytest.mark.parametrize(("topology", "edges"), [("ring", 32), ("star", 30)])
+def test_ledger_has_the_edges_and_the_bytes(tmp_path, topology, edges):
+    script = tmp_path / "counting.py"
+    script.write_text(COUNTING)
+    done = job(16, str(script), *SMALL, "--topology", topology, "--rounds", "2", "--out", str(tmp_path / "run"), timeout=200)
+    table = ledger(tmp_path / "run")
+    found = {(row["source"], row["target"]) for row in table}
+    expected = set()
+    for index in range(16):
+        for other in ([(index + 1) % 16] if topology == "ring" else [0] if index else []):
+            expected |= {(index, other), (other, index)}
+    names = [f"signal_{index // 4}_{index % 4}" for index in range(16)]
+    assert len(found) == edges and found == {(names[source], names[target]) for source, target in expected}
+    total = sum(int(row["bytes"]) for row in table)
+    assert f"counted {total}" in done.stdout
+    assert {row["purpose"] for row in table} == {"policy", "observations", "actions", "presence"}
+
+
+@pytest.mark.parametrize("env", ["traffic", "mpe2", "zoo"])
+def test_resumed_run_is_the_run_that_was_never_interrupted(tmp_path, env):
+    options = {"traffic": TRAFFIC, "mpe2": MPE, "zoo": ("--env", "pettingzoo:toys", "--topology", "complete", "--model.memory", "gru")}
+    long = ("--rounds", "6", "--checkpoint-every", "2", *options[env])
+    whole = run(tmp_path / "whole", 0, *long)
+    run(tmp_path / "part", 0, *long)
+    folder = tmp_path / "part"
+    for later in ("6",):
+        for file in (folder / "checkpoints" / later).iterdir():
+            file.unlink()  # as if the job had been killed before this checkpoint was sealed
+    done = job(0, "perla_net.run", "--resume", str(folder))
+    assert "continuing after round 4" in done.stdout and "anew" not in done.stdout
+    assert (folder / "metrics.jsonl").read_bytes() == whole
+    assert (folder / "ledger.csv").read_bytes() == (tmp_path / "whole" / "ledger.csv").read_bytes()
+
+
+@needs_mpirun
+@pytest.mark.mpi
+def test_a_rank_that_is_killed_takes_all_down_and_the_run_resumes_elsewhere(tmp_path):
+    long = ("--rounds", "40", "--checkpoint-every", "3", "--keep-checkpoints", "50", *TRAFFIC)
+    whole = run(tmp_path / "whole", 0, *long)
+    folder = tmp_path / "killed"
+    process = start(4, *SMALL, *long, "--out", str(folder))
+    wait_for(lambda: (folder / "checkpoints" / "6" / "manifest.json").exists(), process)
+    victims = ranks_of(folder)
+    os.kill(victims[-1], signal.SIGKILL)
+    began = time.monotonic()
+    process.wait(timeout=30)
+    assert time.monotonic() - began < 10 and process.returncode != 0
+    time.sleep(0.5)
+    assert not ranks_of(folder), "no rank is left behind"
+    job(2, "perla_net.run", "--resume", str(folder))
+    assert (folder / "metrics.jsonl").read_bytes() == whole
+
+
+def start(ranks: int, *arguments: str, module: str = "perla_net.run") -> subprocess.Popen:
+    return subprocess.Popen(
+        command(ranks, module, *arguments), cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "nothing came"
+        time.sleep(0.05)
+
+
+def ranks_of(folder: Path) -> list[int]:
+    """Process ids of the Python ranks of the job that writes into a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if str(folder).encode() in words and b"python" in Path(os.fsdecode(words[0])).name.encode():
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+@needs_mpirun
+@pytest.mark.mpi
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_run_after_the_round_with_a_checkpoint(tmp_path, number):
+    folder = tmp_path / "run"
+    process = start(2, *SMALL, *TRAFFIC, "--rounds", "100000", "--out", str(folder))
+    wait_for(lambda: (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size, process)
+    for rank in ranks_of(folder):
+        os.kill(rank, number)
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == 0 and "stopped by a signal" in output and "--resume" in output
+    done = rows(folder)[-1]["round"]
+    assert (folder / "checkpoints" / str(done) / "manifest.json").exists()
+
+
+FAILING = """
+import sys
+from perla_net import run, simulation
+true_round = simulation.Simulation.round
+def failing(self):
+    if self.processes.rank == int(sys.argv[1]) and self.done == 2:
+        self.processes.where = "round 3"
+        raise ValueError("a bug on purpose")
+    return true_round(self)
+simulation.Simulation.round = failing
+sys.exit(run.entry(run.main, sys.argv[2:]))
+"""
+
+
+@needs_mpirun
+@pytest.mark.mpi
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_rank_that_raises_ends_all_and_says_who_and_where(tmp_path, rank):
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    process = start(3, str(rank), *SMALL, *TRAFFIC, "--rounds", "100000", "--out", str(tmp_path / "run"), module=str(script))
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    wait_for(lambda: process.poll() is not None or (metrics.exists() and metrics.read_text().count("\n") >= 2), _Anything())
+    began = time.monotonic()
+    output = process.communicate(timeout=60)[0]
+    assert time.monotonic() - began < 5 and process.returncode not in (0, 2)
+    assert f"rank {rank} failed in round 3" in output and "ValueError: a bug on purpose" in output
+
+
+class _Anything:
+    def poll(self):
+        return None
+
+
+@needs_mpirun
+@pytest.mark.mpi
+def test_a_stalled_collective_names_the_missing_rank_and_aborts(tmp_path):
+    folder = tmp_path / "run"
+    process = start(3, *SMALL, *TRAFFIC, "--rounds", "100000", "--stall-timeout", "2", "--out", str(folder))
+    wait_for(lambda: (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size, process)
+    os.kill(rank_number(folder, 1), signal.SIGSTOP)
+    output = process.communicate(timeout=40)[0]
+    assert process.returncode != 0
+    assert "stalled for 2 s in" in output and "missing: rank 1 of 3" in output and "round" in output
+
+
+def rank_number(folder: Path, rank: int) -> int:
+    for process in ranks_of(folder):
+        variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+        if f"PMI_RANK={rank}".encode() in variables or f"OMPI_COMM_WORLD_RANK={rank}".encode() in variables:
+            return process
+    raise AssertionError(f"rank {rank} is not there")
+
+
+def test_a_launcher_whose_library_is_not_mpi4pys(tmp_path):
+    """As if another MPI's mpirun had started 16 processes, each of which is alone for mpi4py."""
+    foreign = environment() | {"OMPI_COMM_WORLD_SIZE": "16", "OMPI_COMM_WORLD_RANK": "0"}
+    for variable in ("PMI_SIZE", "PMI_RANK", "PMIX_RANK"):
+        foreign.pop(variable, None)
+    done = subprocess.run(command(0, "perla_net.run"), capture_output=True, text=True, timeout=60, cwd=tmp_path, env=foreign)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "started 16 processes" in done.stderr and "alone" in done.stderr
+    assert not list(tmp_path.iterdir())
+    silent = subprocess.run(
+        command(0, "perla_net.run"), capture_output=True, text=True, timeout=60, cwd=tmp_path, env=foreign | {"OMPI_COMM_WORLD_RANK": "3"}
+    )
+    assert silent.returncode == 2 and silent.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--rouds", "3"), "unknown option --rouds; did you mean --rounds?"),
+        (("--config", "{yaml}"), "unknown key 'roundz'"),
+        (("--topology", "rnig"), "no family or networkx generator 'rnig'"),
+        (("--topology", "{graphml}", "--agents", "16"), "has 15 nodes, but there are 16 agents"),
+        (("--samples", "-5"), "--samples '-5'"),
+        (("--env", "pettingzoo:mpe3.simple"), "cannot be imported"),
+        (("--env", "pettingzoo:math"), "is not parallel"),
+        (("--resume", "{unreadable}"), "has no complete checkpoint"),
+        (("--resume", "{truncated}"), "is damaged"),
+        (("--env", "pettingzoo:mpe2.simple_tag_v3", "--topology", "ring", "--share", "own_view"), "--share own_view"),
+        (("--out", "{full}"), "not empty"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(tmp_path, arguments, sentence):
+    import networkx as nx
+
+    (tmp_path / "bad.yaml").write_text("roundz: 3\n")
+    nx.write_graphml(nx.cycle_graph(15), tmp_path / "fifteen.graphml")
+    places = {"yaml": tmp_path / "bad.yaml", "graphml": tmp_path / "fifteen.graphml", "full": tmp_path}
+    for name in ("unreadable", "truncated"):
+        if f"{{{name}}}" in arguments:
+            places[name] = tmp_path / name
+            run(places[name], 0, *TRAFFIC)
+            if name == "unreadable":
+                (places[name] / "checkpoints" / "3" / "manifest.json").unlink()
+            else:
+                file = places[name] / "checkpoints" / "3" / "signal_0_0.safetensors"
+                file.write_bytes(file.read_bytes()[:100])
+    before = snapshot(tmp_path)
+    out = () if "--resume" in arguments or "--out" in arguments else ("--out", str(tmp_path / "new"))
+    done = job(0, "perla_net.run", *(word.format(**places) for word in arguments), *out, check=False)
+    assert done.returncode == 2 and sentence in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("perla_net: ") and done.stdout == ""
+    assert snapshot(tmp_path) == before, "nothing is written"
+
+
+def snapshot(folder: Path) -> dict[str, int]:
+    return {str(file): file.stat().st_size for file in folder.rglob("*")}
+
+
+@needs_mpirun
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("ranks", "arguments", "sentence"),
+    [(3, ("--agents", "2"), "3 ranks for 2 agents"), (2, ("--rouds", "3"), "did you mean --rounds?")],
+)
+def test_bad_input_under_mpirun_is_said_once(tmp_path, ranks, arguments, sentence):
+    done = job(ranks, "perla_net.run", *arguments, "--out", str(tmp_path / "new"), check=False, timeout=60)
+    assert done.returncode == 2 and done.stderr.count("perla_net: ") == 1 and sentence in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_extra_says_what_to_install(tmp_path):
+    hidden = tmp_path / "mpe2.py"
+    hidden.write_text("raise ImportError('as if it were not installed')\n")
+    code = (
+        "import importlib.util, sys; true = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'mpe2' else true(name, *rest)\n"
+        "sys.modules['mpe2'] = None\n"
+        "from perla_net import run; sys.exit(run.entry(run.main, sys.argv[1:]))\n"
+    )
+    script = tmp_path / "without.py"
+    script.write_text(code)
+    done = job(0, str(script), *MPE, check=False)
+    assert done.returncode == 2 and '".[mpe2]"' in done.stderr
+
+
+def test_evaluation_is_repeated_from_the_checkpoint(tmp_path):
+    run(tmp_path / "run", 0, *TRAFFIC, "--evaluate-episodes", "3")
+    stored = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert set(stored) == {"team, greedy", "team, sampled", "fixed_time", "longest_queue", "max_pressure"}
+    assert set(stored["fixed_time"]) == {"return", "delay", "vehicles", "served", "blocked"}
+    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "again.json"))
+    assert json.loads((tmp_path / "again.json").read_text()) == stored
+    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--seed", "9", "--episodes", "2", "--out", str(tmp_path / "other.json"))
+    other = json.loads((tmp_path / "other.json").read_text())
+    assert other["fixed_time"]["delay"] != stored["fixed_time"]["delay"] and other["fixed_time"]["delay"]["episodes"] == 2
+    done = job(0, "perla_net.evaluate", str(tmp_path), check=False)
+    assert done.returncode == 2 and "not the folder of a run" in done.stderr
+
+
+@needs_mpirun
+@pytest.mark.mpi
+def test_evaluation_with_another_number_of_ranks(tmp_path):
+    run(tmp_path / "run", 0, *TRAFFIC, "--evaluate-episodes", "3")
+    job(3, "perla_net.evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "again.json"))
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "run" / "evaluation.json").read_bytes()
+
+
+def test_training_from_python_and_one_agent_alone(tmp_path):
+    config = Config(agents=4, topology="ring", copies=2, horizon=10, rounds=2, evaluate_episodes=2, display="none",
+                    out=str(tmp_path / "run"))
+    result = perla_net.train(config)
+    assert result.rounds == 2 and result.evaluation["fixed_time"]["delay"]["mean"] > 0
+    agent = perla_net.load_agent(result.folder / "checkpoints" / "2" / "signal_0_1")
+    action = agent.act(np.zeros(33))
+    assert action in range(8) and agent.act(np.zeros(33)) == action
+    assert {agent.act(np.zeros(33), rng=np.random.default_rng(seed)) for seed in range(40)} != {action}
+    assert agent.act(np.zeros(33), mask=np.eye(8)[5]) == 5
+    with pytest.raises(ValueError, match="observes 33 numbers"):
+        agent.act(np.zeros(32))
+    with pytest.raises(perla_net.InputError, match="not empty"):
+        perla_net.train(config)
+    with pytest.raises(perla_net.InputError, match="cannot be read"):
+        perla_net.load_agent(tmp_path / "nobody")
+
+
+def test_loaded_agents_act_in_their_own_spaces(tmp_path):
+    import toys
+
+    run(tmp_path / "run", 0, "--env", "pettingzoo:toys", "--topology", "complete", "--model.memory", "gru")
+    env = toys.parallel_env()
+    agents = {name: perla_net.load_agent(tmp_path / "run" / "checkpoints" / "3" / name) for name in env.possible_agents}
+    observations, _ = env.reset(seed=0)
+    while env.agents:
+        actions = {}
+        for name in env.agents:
+            seen = observations[name] - 1 if name == "discrete" else observations[name]
+            actions[name] = agents[name].act(seen)
+            if name == "binary":
+                actions[name] = actions[name].astype(np.float32)
+        observations, *_ = env.step(actions)
+
+
+def test_a_run_folder_holds_what_a_reader_needs(tmp_path):
+    run(tmp_path / "run", 0, *TRAFFIC)
+    folder = tmp_path / "run"
+    assert {file.name for file in folder.iterdir()} == {
+        "config.yaml", "topology.graphml", "metrics.jsonl", "timings.jsonl", "ledger.csv", "run.jsonl", "checkpoints"
+    }
+    row = rows(folder)[-1]
+    assert {"round", "env_steps", "team_return", "agent_returns"} <= set(row) and row["env_steps"] == 3 * 4 * 20
+    described = json.loads((folder / "run.jsonl").read_text())
+    assert described["versions"]["torch"] and described["command"][2] == "perla_net.run"
+    assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pt"))
