@@ -55,8 +55,8 @@ class Model(Section):
 class Optimiser(Section):
     """Adam on flat parameter vectors (Kingma and Ba 2015)."""
 
-    learning_rate: Rate = option(1e-3, "Adam step size of the policy.")
-    critic_learning_rate: Rate = option(1e-3, "Adam step size of the critic.")
+    learning_rate: Rate = option(2e-3, "Adam step size of the policy.")
+    critic_learning_rate: Rate = option(2e-3, "Adam step size of the critic.")
     schedule: Literal["constant", "linear"] = option(
         "linear", "Learning rates over the run: constant, or linearly to zero."
     )
@@ -68,9 +68,9 @@ class Optimiser(Section):
 class Returns(Section):
     """What is estimated from a rollout, shared by PPO and A2C."""
 
-    gamma: Discount = option(0.99, "Discount per step.")
+    gamma: Discount = option(0.97, "Discount per step.")
     trace: Fraction = option(0.95, "Lambda of GAE and of the lambda-return.")
-    entropy: NonNegative = option(0.01, "Weight of the entropy bonus.")
+    entropy: NonNegative = option(0.003, "Weight of the entropy bonus.")
     normalise_advantages: bool = option(True, "Centre and scale the advantages of a round.")
     normalise_values: bool = option(True, "Keep the critic's targets at mean 0 and variance 1 (PopArt).")
     value_smoothing: Discount = option(0.9, "Weight of the past in PopArt's running moments, per round.")
@@ -80,7 +80,7 @@ class Returns(Section):
 class PPO(Section):
     """Proximal policy optimisation (Schulman et al. 2017)."""
 
-    epochs: Positive = option(4, "Passes over a round's rollout.")
+    epochs: Positive = option(8, "Passes over a round's rollout.")
     minibatch: Positive = option(1024, "Steps of one agent in a minibatch.")
     clip: Rate = option(0.2, "Clipping range of the probability ratio.")
 
@@ -152,9 +152,9 @@ class Config(AgentSettings):
     env: str = option("traffic:grid", "Environment, SUITE:NAME[:key=value,…] (traffic:grid, pettingzoo:MODULE).")
     agents: Agents = option(Agents, "Agents.")
     topology: str = option(
-        "interaction", "Communication graph: a family[:key=value,…], 'interaction', or a graph or Python file."
+        "ring", "Communication graph: a family[:key=value,…], 'interaction', or a graph or Python file."
     )
-    rounds: Positive = option(100, "Rounds of rollout, exchange and learning.")
+    rounds: Positive = option(60, "Rounds of rollout, exchange and learning.")
     copies: Positive = option(64, "Copies of the environment that are stepped together.")
     horizon: Positive = option(120, "Steps of a rollout.")
     seed: Count = option(0, "Seed of everything random.")

@@ -29,6 +29,8 @@ SPINS, SHORT_NAPS = 20, 200
 """Polls that only yield the core, then polls after short naps; after these a waiting rank sleeps longer between polls, so
 that ranks which compute are not disturbed."""
 NAP, LONG_NAP = 20e-6, 500e-6
+SLEPT = 0.5
+"""Share of the usual wait that an exchange of every step sleeps before it polls."""
 GRACE = 2.0
 """Seconds that a stalled rank waits for the others to say that they wait as well."""
 
@@ -135,9 +137,14 @@ class Ranks(Processes):
         self._sent: list[Any] = []
         self._word = mpi.BYTE.Create_contiguous(UNIT).Commit()
 
-    def wait(self, request: Any, name: str) -> None:
-        """Poll a non-blocking operation to its end; abort the job when that takes longer than ``stall_timeout``."""
+    def wait(self, request: Any, name: str, sleep: float = 0.0) -> None:
+        """Poll a non-blocking operation to its end; abort the job when that takes longer than ``stall_timeout``.
+
+        ``sleep``: seconds that pass before polling begins if the operation is not over at once.
+        """
         polls = 0
+        if sleep and not request.Test():
+            time.sleep(sleep)
         while not request.Test():
             polls += 1
             if polls <= SPINS:
@@ -237,6 +244,7 @@ class RankTransfer(Transfer):
         self.send_counts = [int(bool(blocks)) for blocks in send]
         self.receive_counts = [int(bool(blocks)) for blocks in receive]
         self.zeros = [0] * ranks.size
+        self.pace = 0.0
 
     def _datatype(self, blocks: Sequence[Block]) -> Any:
         if not blocks:
@@ -248,7 +256,10 @@ class RankTransfer(Transfer):
         request = self.ranks.comm.Ialltoallw(
             [send, self.send_counts, self.zeros, self.send], [receive, self.receive_counts, self.zeros, self.receive]
         )
-        self.ranks.wait(request, self.name)
+        # Polling costs the ranks that still compute; an exchange of every step takes about as long as the last ones.
+        began = time.perf_counter()
+        self.ranks.wait(request, self.name, SLEPT * self.pace)
+        self.pace += 0.1 * (time.perf_counter() - began - self.pace)
 
     def free(self) -> None:
         for kind in self.send + self.receive:

@@ -184,7 +184,7 @@ class Simulation:
         rollouts = self.world.collect([agent.begin() for agent in self.agents])
         clock.lap("world")
         messages = {a.index: a.message(r, self.wanted[a.index]) for a, r in zip(self.agents, rollouts)}
-        clock.lap("embedding")
+        clock.lap("learning")  # the behaviour policy at every state, which the learner needs anyway
         inboxes = self.network.exchange(messages, self.done, len(rollouts[0].final_at))
         clock.lap("exchange")
         losses = self._learn(rollouts, inboxes)

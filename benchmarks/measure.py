@@ -1,0 +1,60 @@
+"""What the benchmark programs share: how they start jobs, medians, and the head that says where a figure is from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+MPIRUN = str(Path(sys.executable).parent / "mpirun")
+if not Path(MPIRUN).exists():
+    MPIRUN = shutil.which("mpirun") or "mpirun"
+
+
+def mpi_command(ranks: int, *arguments: str) -> list[str]:
+    """A command line of this Python on so many ranks (1: without mpirun)."""
+    python = [sys.executable, "-W", "ignore", *arguments]
+    if ranks == 1:
+        return python
+    text = subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    more = ["--oversubscribe"] if "Open MPI" in text else []
+    return [MPIRUN, *more, "-n", str(ranks), *python]
+
+
+def start(ranks: int, *arguments: str) -> subprocess.Popen:
+    """Such a job, its output as text."""
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return subprocess.Popen(
+        mpi_command(ranks, *arguments), stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=os.environ | allowed
+    )
+
+
+def seconds_until(process: subprocess.Popen, wanted: Callable[[str], bool]) -> float:
+    """Seconds until a line that is wanted; then the job is left to end by itself. Raises RuntimeError if none comes."""
+    began = time.monotonic()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if wanted(line):
+            found = time.monotonic() - began
+            process.stdout.read()
+            process.wait(timeout=600)
+            return found
+    raise RuntimeError(f"{' '.join(map(str, process.args))} ended without the line that was waited for")
+
+
+def head(title: str) -> str:
+    """Title, versions and machine."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("perla_net", "torch", "numpy", "mpi4py"))
+    return f"# {title}\n{platform.platform()}, {os.cpu_count()} cores; Python {platform.python_version()}; {packages}"
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Median and range."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
