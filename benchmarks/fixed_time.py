@@ -1,6 +1,6 @@
 """How good is the fixed-time plan? Tries cycles, splits and offsets on held-out episodes of ``traffic:grid``.
 
-    python benchmarks/fixed_time.py [--episodes 20]
+python benchmarks/fixed_time.py [--episodes 20]
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ def main() -> None:
     for seconds, split in found[:5]:
         print(f"  fixed-time, greens {split} steps, wave 3: {seconds:.1f}")
     for wave in (0, 1, 2, 3, 4, 6):
-        print(f"  fixed-time, greens {found[0][1]}, wave {wave}: {delay(lambda grid, w=wave: FixedTime(grid, found[0][1], w), episodes):.1f}")
+        print(
+            f"  fixed-time, greens {found[0][1]}, wave {wave}: {delay(lambda grid, w=wave: FixedTime(grid, found[0][1], w), episodes):.1f}"
+        )
     for hold in (5, 10, 15, 20):
         for kind in (LongestQueue, MaxPressure):
-            print(f"  {kind.__name__}, held for {hold} s: {delay(lambda grid, k=kind, h=hold: k(grid, h), episodes):.1f}")
+            print(
+                f"  {kind.__name__}, held for {hold} s: {delay(lambda grid, k=kind, h=hold: k(grid, h), episodes):.1f}"
+            )
     for name, kind in CONTROLLERS.items():
         print(f"  as shipped, {name}: {delay(kind, episodes):.1f}")
 

@@ -32,7 +32,11 @@ def start(ranks: int, *arguments: str) -> subprocess.Popen:
     """Such a job, its output as text."""
     allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return subprocess.Popen(
-        mpi_command(ranks, *arguments), stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=os.environ | allowed
+        mpi_command(ranks, *arguments),
+        stdout=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | allowed,
     )
 
 

@@ -22,7 +22,18 @@ PHASES = ("world", "exchange", "embedding", "learning", "bookkeeping")
 
 def phases(ranks: int, rounds: int, folder: Path, options: list[str]) -> dict[str, float]:
     """Medians over the rounds of one job."""
-    arguments = ["--agents", "16", "--topology", "ring", "--rounds", str(rounds), "--evaluate-episodes", "0", "--out", str(folder)]
+    arguments = [
+        "--agents",
+        "16",
+        "--topology",
+        "ring",
+        "--rounds",
+        str(rounds),
+        "--evaluate-episodes",
+        "0",
+        "--out",
+        str(folder),
+    ]
     process = start(ranks, "-m", "perla_net.run", *arguments, *options)
     process.communicate(timeout=900)
     rows = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()][1:]
@@ -47,7 +58,8 @@ def main() -> None:
         middle = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
         shares = [row["embedding"] / row["seconds"] for row in rows]
         print(
-            f"{ranks:>6} {middle['seconds']:>8.3f} " + " ".join(f"{middle[name]:>11.4f}" for name in PHASES)
+            f"{ranks:>6} {middle['seconds']:>8.3f} "
+            + " ".join(f"{middle[name]:>11.4f}" for name in PHASES)
             + f"  {statistics.median(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
         )
 

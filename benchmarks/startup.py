@@ -50,7 +50,10 @@ def main() -> None:
             imports.append(bare(given.ranks))
             lines.append(first_line(given.ranks, Path(folder) / str(pair)))
             ratios.append(lines[-1] / imports[-1])
-            print(f"pair {pair + 1}: bare imports {imports[-1]:.1f} s, first round's line {lines[-1]:.1f} s, ratio {ratios[-1]:.2f}", flush=True)
+            print(
+                f"pair {pair + 1}: bare imports {imports[-1]:.1f} s, first round's line {lines[-1]:.1f} s, ratio {ratios[-1]:.2f}",
+                flush=True,
+            )
     print(f"bare imports {spread(imports, '.1f')} s; first line {spread(lines, '.1f')} s; ratio {spread(ratios)}")
 
 

@@ -154,7 +154,7 @@ class Config(AgentSettings):
     topology: str = option(
         "ring", "Communication graph: a family[:key=value,…], 'interaction', or a graph or Python file."
     )
-    rounds: Positive = option(60, "Rounds of rollout, exchange and learning.")
+    rounds: Positive = option(50, "Rounds of rollout, exchange and learning.")
     copies: Positive = option(64, "Copies of the environment that are stepped together.")
     horizon: Positive = option(120, "Steps of a rollout.")
     seed: Count = option(0, "Seed of everything random.")

@@ -62,6 +62,15 @@ class Categorical:
         logs = [F.log_softmax(part, dim=-1) for part in self.split(outputs)]
         return reduce(torch.add, [-(log.exp() * log).sum(-1) for log in logs])
 
+    def log_probability_and_entropy(
+        self, outputs: torch.Tensor, action: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both of the above, from one log-softmax."""
+        logs = [F.log_softmax(part, dim=-1) for part in self.split(outputs)]
+        taken = [log.gather(-1, action[..., index : index + 1]) for index, log in enumerate(logs)]
+        entropy = reduce(torch.add, [-(log.exp() * log).sum(-1) for log in logs])
+        return reduce(torch.add, taken).squeeze(-1), entropy
+
     def probabilities(self, outputs: torch.Tensor) -> list[torch.Tensor]:
         """π of each component, [M, size]."""
         return [F.softmax(part, dim=-1) for part in self.split(outputs)]
@@ -127,6 +136,12 @@ class Gaussian:
     def entropy(self, outputs: torch.Tensor) -> torch.Tensor:
         """Differential entropy [M], in nats."""
         return (self.split(outputs)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def log_probability_and_entropy(
+        self, outputs: torch.Tensor, action: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both of the above."""
+        return self.log_probability(outputs, action), self.entropy(outputs)
 
     def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """What a critic reads of another agent's action: its values, zero when absent, and a flag 'absent', [M, size + 1]."""

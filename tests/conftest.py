@@ -50,7 +50,9 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
-def job(ranks: int, module: str, *arguments: str, timeout: float = 150, check: bool = True) -> subprocess.CompletedProcess:
+def job(
+    ranks: int, module: str, *arguments: str, timeout: float = 150, check: bool = True
+) -> subprocess.CompletedProcess:
     """Run a job to its end. With ``check``, a failure shows its output."""
     done = subprocess.run(
         command(ranks, module, *arguments),

@@ -80,7 +80,11 @@ def test_overrides_by_name_index_and_range():
             "agents": {
                 "number": 4,
                 "default": {"optimiser": {"learning_rate": 0.01}},
-                "overrides": {"1-2": {"samples": 7}, "2": {"model": {"policy_hidden": [8]}}, "d": {"algorithm": "ia2c"}},
+                "overrides": {
+                    "1-2": {"samples": 7},
+                    "2": {"model": {"policy_hidden": [8]}},
+                    "d": {"algorithm": "ia2c"},
+                },
             }
         }
     )
@@ -143,9 +147,26 @@ def test_resume_refuses_what_would_change_the_run(tmp_path):
 def test_help_lists_every_option_and_starts_nothing():
     start = time.monotonic()
     text = job(0, "perla_net.run", "--help").stdout
-    for name in ("--env", "--agents", "--topology", "--algorithm", "--share", "--samples", "--estimator", "--form", "--rounds",
-                 "--copies", "--horizon", "--seed", "--out", "--resume", "--config", "--stall-timeout", "--ppo.epochs",
-                 "--ppo.minibatch"):
+    for name in (
+        "--env",
+        "--agents",
+        "--topology",
+        "--algorithm",
+        "--share",
+        "--samples",
+        "--estimator",
+        "--form",
+        "--rounds",
+        "--copies",
+        "--horizon",
+        "--seed",
+        "--out",
+        "--resume",
+        "--config",
+        "--stall-timeout",
+        "--ppo.epochs",
+        "--ppo.minibatch",
+    ):
         assert name in text
     assert "default 100" in text and "integer" in text
     assert time.monotonic() - start < 20

@@ -60,8 +60,12 @@ def test_exact_with_absent_neighbours():
     critic, x = critic_for(peers), torch.randn(7, 5)
     result = embed(critic, x, peers, 1, "exact", np.random.default_rng(0))
     assert torch.allclose(result, enumerate_plainly(critic, x, peers), atol=1e-5)
-    changed = [Peer(p.distribution, torch.where(present.unsqueeze(1), p.outputs, p.outputs + 5), p.present) for p in peers]
-    assert torch.equal(result, embed(critic, x, changed, 1, "exact", np.random.default_rng(0))), "an absent policy counts"
+    changed = [
+        Peer(p.distribution, torch.where(present.unsqueeze(1), p.outputs, p.outputs + 5), p.present) for p in peers
+    ]
+    assert torch.equal(result, embed(critic, x, changed, 1, "exact", np.random.default_rng(0))), (
+        "an absent policy counts"
+    )
 
 
 @pytest.mark.parametrize("estimator", ["monte_carlo", "stratified"])
@@ -82,7 +86,9 @@ def test_stratified_has_less_variance_and_no_bias(capsys):
     exact = embed(critic, x, peers, 1, "exact", np.random.default_rng(0))
     draws = {}
     for estimator in ("monte_carlo", "stratified"):
-        draws[estimator] = torch.stack([embed(critic, x, peers, 16, estimator, np.random.default_rng(k)) for k in range(600)])
+        draws[estimator] = torch.stack(
+            [embed(critic, x, peers, 16, estimator, np.random.default_rng(k)) for k in range(600)]
+        )
     ratio = float(draws["stratified"].var(0).mean() / draws["monte_carlo"].var(0).mean())
     with capsys.disabled():
         print(f"\nvariance of stratified over monte_carlo at K = 16, two neighbours with 8 actions: {ratio:.3f}")

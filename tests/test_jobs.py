@@ -99,12 +99,14 @@ sys.exit(status)
 def test_ledger_has_the_edges_and_the_bytes(tmp_path, topology, edges):
     script = tmp_path / "counting.py"
     script.write_text(COUNTING)
-    done = job(16, str(script), *SMALL, "--topology", topology, "--rounds", "2", "--out", str(tmp_path / "run"), timeout=200)
+    done = job(
+        16, str(script), *SMALL, "--topology", topology, "--rounds", "2", "--out", str(tmp_path / "run"), timeout=200
+    )
     table = ledger(tmp_path / "run")
     found = {(row["source"], row["target"]) for row in table}
     expected = set()
     for index in range(16):
-        for other in ([(index + 1) % 16] if topology == "ring" else [0] if index else []):
+        for other in [(index + 1) % 16] if topology == "ring" else [0] if index else []:
             expected |= {(index, other), (other, index)}
     names = [f"signal_{index // 4}_{index % 4}" for index in range(16)]
     assert len(found) == edges and found == {(names[source], names[target]) for source, target in expected}
@@ -115,7 +117,11 @@ def test_ledger_has_the_edges_and_the_bytes(tmp_path, topology, edges):
 
 @pytest.mark.parametrize("env", ["traffic", "mpe2", "zoo"])
 def test_resumed_run_is_the_run_that_was_never_interrupted(tmp_path, env):
-    options = {"traffic": TRAFFIC, "mpe2": MPE, "zoo": ("--env", "pettingzoo:toys", "--topology", "complete", "--model.memory", "gru")}
+    options = {
+        "traffic": TRAFFIC,
+        "mpe2": MPE,
+        "zoo": ("--env", "pettingzoo:toys", "--topology", "complete", "--model.memory", "gru"),
+    }
     long = ("--rounds", "6", "--checkpoint-every", "2", *options[env])
     whole = run(tmp_path / "whole", 0, *long)
     run(tmp_path / "part", 0, *long)
@@ -212,9 +218,13 @@ sys.exit(run.entry(run.main, sys.argv[2:]))
 def test_a_rank_that_raises_ends_all_and_says_who_and_where(tmp_path, rank):
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
-    process = start(3, str(rank), *SMALL, *TRAFFIC, "--rounds", "100000", "--out", str(tmp_path / "run"), module=str(script))
+    process = start(
+        3, str(rank), *SMALL, *TRAFFIC, "--rounds", "100000", "--out", str(tmp_path / "run"), module=str(script)
+    )
     metrics = tmp_path / "run" / "metrics.jsonl"
-    wait_for(lambda: process.poll() is not None or (metrics.exists() and metrics.read_text().count("\n") >= 2), _Anything())
+    wait_for(
+        lambda: process.poll() is not None or (metrics.exists() and metrics.read_text().count("\n") >= 2), _Anything()
+    )
     began = time.monotonic()
     output = process.communicate(timeout=60)[0]
     assert time.monotonic() - began < 5 and process.returncode not in (0, 2)
@@ -251,12 +261,19 @@ def test_a_launcher_whose_library_is_not_mpi4pys(tmp_path):
     foreign = environment() | {"OMPI_COMM_WORLD_SIZE": "16", "OMPI_COMM_WORLD_RANK": "0"}
     for variable in ("PMI_SIZE", "PMI_RANK", "PMIX_RANK"):
         foreign.pop(variable, None)
-    done = subprocess.run(command(0, "perla_net.run"), capture_output=True, text=True, timeout=60, cwd=tmp_path, env=foreign)
+    done = subprocess.run(
+        command(0, "perla_net.run"), capture_output=True, text=True, timeout=60, cwd=tmp_path, env=foreign
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "started 16 processes" in done.stderr and "alone" in done.stderr
     assert not list(tmp_path.iterdir())
     silent = subprocess.run(
-        command(0, "perla_net.run"), capture_output=True, text=True, timeout=60, cwd=tmp_path, env=foreign | {"OMPI_COMM_WORLD_RANK": "3"}
+        command(0, "perla_net.run"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=foreign | {"OMPI_COMM_WORLD_RANK": "3"},
     )
     assert silent.returncode == 2 and silent.stderr == ""
 
@@ -338,9 +355,21 @@ def test_evaluation_is_repeated_from_the_checkpoint(tmp_path):
     assert set(stored["fixed_time"]) == {"return", "delay", "vehicles", "served", "blocked"}
     job(0, "perla_net.evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "again.json"))
     assert json.loads((tmp_path / "again.json").read_text()) == stored
-    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--seed", "9", "--episodes", "2", "--out", str(tmp_path / "other.json"))
+    job(
+        0,
+        "perla_net.evaluate",
+        str(tmp_path / "run"),
+        "--seed",
+        "9",
+        "--episodes",
+        "2",
+        "--out",
+        str(tmp_path / "other.json"),
+    )
     other = json.loads((tmp_path / "other.json").read_text())
-    assert other["fixed_time"]["delay"] != stored["fixed_time"]["delay"] and other["fixed_time"]["delay"]["episodes"] == 2
+    assert (
+        other["fixed_time"]["delay"] != stored["fixed_time"]["delay"] and other["fixed_time"]["delay"]["episodes"] == 2
+    )
     done = job(0, "perla_net.evaluate", str(tmp_path), check=False)
     assert done.returncode == 2 and "not the folder of a run" in done.stderr
 
@@ -354,8 +383,16 @@ def test_evaluation_with_another_number_of_ranks(tmp_path):
 
 
 def test_training_from_python_and_one_agent_alone(tmp_path):
-    config = Config(agents=4, topology="ring", copies=2, horizon=10, rounds=2, evaluate_episodes=2, display="none",
-                    out=str(tmp_path / "run"))
+    config = Config(
+        agents=4,
+        topology="ring",
+        copies=2,
+        horizon=10,
+        rounds=2,
+        evaluate_episodes=2,
+        display="none",
+        out=str(tmp_path / "run"),
+    )
     result = perla_net.train(config)
     assert result.rounds == 2 and result.evaluation["fixed_time"]["delay"]["mean"] > 0
     agent = perla_net.load_agent(result.folder / "checkpoints" / "2" / "signal_0_1")
@@ -392,7 +429,13 @@ def test_a_run_folder_holds_what_a_reader_needs(tmp_path):
     run(tmp_path / "run", 0, *TRAFFIC)
     folder = tmp_path / "run"
     assert {file.name for file in folder.iterdir()} == {
-        "config.yaml", "topology.graphml", "metrics.jsonl", "timings.jsonl", "ledger.csv", "run.jsonl", "checkpoints"
+        "config.yaml",
+        "topology.graphml",
+        "metrics.jsonl",
+        "timings.jsonl",
+        "ledger.csv",
+        "run.jsonl",
+        "checkpoints",
     }
     row = rows(folder)[-1]
     assert {"round", "env_steps", "team_return", "agent_returns"} <= set(row) and row["env_steps"] == 3 * 4 * 20

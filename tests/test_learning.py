@@ -27,9 +27,18 @@ def rollout_of(reward, terminated=(), truncated=(), finals=0):
     flags[1, list(truncated)] = True
     final_at = np.array([[t, 0] for t in truncated], np.int64).reshape(-1, 2)
     return Rollout(
-        np.zeros((steps + 1, 1, 2), np.float32), None, np.zeros((steps, 1, 1), np.float32),
-        np.array(reward, np.float32)[:, None], flags[0], flags[1], np.ones((steps + 1, 1), bool),
-        np.zeros((steps + 1, 1), bool), final_at, np.zeros((len(final_at), 2), np.float32), None, np.ones(len(final_at), bool),
+        np.zeros((steps + 1, 1, 2), np.float32),
+        None,
+        np.zeros((steps, 1, 1), np.float32),
+        np.array(reward, np.float32)[:, None],
+        flags[0],
+        flags[1],
+        np.ones((steps + 1, 1), bool),
+        np.zeros((steps + 1, 1), bool),
+        final_at,
+        np.zeros((len(final_at), 2), np.float32),
+        None,
+        np.ones(len(final_at), bool),
     )
 
 
@@ -52,7 +61,9 @@ def by_definition(reward, value, final, terminated, truncated, gamma, trace):
     return advantages
 
 
-@pytest.mark.parametrize(("terminated", "truncated"), [((), ()), ((3,), ()), ((), (3,)), ((1,), (4, 6)), ((7,), ()), ((), (7,))])
+@pytest.mark.parametrize(
+    ("terminated", "truncated"), [((), ()), ((3,), ()), ((), (3,)), ((1,), (4, 6)), ((7,), ()), ((), (7,))]
+)
 @pytest.mark.parametrize("trace", [0.0, 0.9, 1.0])
 def test_advantages_are_their_definition(terminated, truncated, trace):
     rng = np.random.default_rng(3)
@@ -115,7 +126,11 @@ def one_state_game(critic_seed: int, samples: int, states: int, estimator="monte
     x = torch.zeros(states, 1)
     here = torch.ones(states, dtype=torch.bool)
     embedded = embed(critic, x, [Peer(distribution, other.expand(states, 3), here)], samples, estimator, rng)
-    executed = critic(torch.cat([x, distribution.encode(peer.unsqueeze(1), here)], 1)).detach().gather(1, taken.unsqueeze(1))[:, 0]
+    executed = (
+        critic(torch.cat([x, distribution.encode(peer.unsqueeze(1), here)], 1))
+        .detach()
+        .gather(1, taken.unsqueeze(1))[:, 0]
+    )
     value = (share * embedded).sum(1)
     at_action = embedded.gather(1, taken.unsqueeze(1))[:, 0]
     advantage = form_advantage("control", payoff[taken, peer], value, at_action, executed)
@@ -131,7 +146,9 @@ def test_control_form_is_unbiased_with_a_wrong_critic(samples, capsys):
     error = control.std(0) / len(control) ** 0.5
     distance = (control.mean(0) - exact).abs()
     with capsys.disabled():
-        print(f"\ncontrol form, wrong critic, K = {samples}: |mean − exact| {distance.numpy().round(4)} of standard error {error.numpy().round(4)}")
+        print(
+            f"\ncontrol form, wrong critic, K = {samples}: |mean − exact| {distance.numpy().round(4)} of standard error {error.numpy().round(4)}"
+        )
     assert (distance <= 4 * error).all()
     assert ((action.mean(0) - exact).abs() > 10 * error).any(), "this critic is wrong, and the action form shows it"
 
@@ -148,7 +165,9 @@ def test_variance_of_the_policy_gradient_falls_as_one_over_k():
         if samples is None:
             estimate = (payoff @ others)[taken]
         else:
-            peers = torch.from_numpy(rng.choice(3, (states, samples), p=(others.double() / others.double().sum()).numpy()))
+            peers = torch.from_numpy(
+                rng.choice(3, (states, samples), p=(others.double() / others.double().sum()).numpy())
+            )
             estimate = payoff[taken.unsqueeze(1), peers].mean(1)
         score = torch.nn.functional.one_hot(taken, 3) - share
         trace[samples] = float((score * estimate.unsqueeze(1)).var(0).sum())
@@ -169,7 +188,9 @@ def test_values_of_all_forms_agree_for_a_critic_that_ignores_the_neighbours():
     one = learner("control")
     one.critic.frozen["w0"][:, 3:] = 0
     outputs = torch.randn(20, 3)
-    neighbours = [Neighbour(torch.randn(20, 3), torch.ones(20, dtype=torch.bool), torch.zeros(12, 1, dtype=torch.int64))] * 2
+    neighbours = [
+        Neighbour(torch.randn(20, 3), torch.ones(20, dtype=torch.bool), torch.zeros(12, 1, dtype=torch.int64))
+    ] * 2
     _, embedded, executed = one.values(torch.randn(20, 3), outputs, neighbours, torch.ones(12, 1, dtype=torch.int64))
     assert torch.allclose(embedded, executed, atol=1e-5)
 
@@ -201,8 +222,14 @@ def test_adam_is_torch_adam():
     assert torch.allclose(network.flat, reference.detach(), atol=1e-6)
 
 
-@pytest.mark.parametrize("action", [ActionSpec("discrete", (4,)), ActionSpec("multi_discrete", (2, 3)),
-                                    ActionSpec("continuous", (), (-1.0, -1.0), (1.0, 1.0))])
+@pytest.mark.parametrize(
+    "action",
+    [
+        ActionSpec("discrete", (4,)),
+        ActionSpec("multi_discrete", (2, 3)),
+        ActionSpec("continuous", (), (-1.0, -1.0), (1.0, 1.0)),
+    ],
+)
 def test_distributions_against_torch(action):
     distribution = distribution_of(action)
     outputs = torch.randn(500, distribution.outputs + distribution.free)
@@ -220,6 +247,8 @@ def test_distributions_against_torch(action):
         assert torch.allclose(joint.gather(1, distribution.joint_index(taken).unsqueeze(1))[:, 0].log(), log, atol=1e-5)
     assert torch.allclose(distribution.log_probability(outputs, taken), log, atol=1e-5)
     assert torch.allclose(distribution.entropy(outputs), entropy, atol=1e-5)
+    both = distribution.log_probability_and_entropy(outputs, taken)
+    assert torch.allclose(both[0], log, atol=1e-5) and torch.allclose(both[1], entropy, atol=1e-5)
 
 
 def test_gumbel_noise_samples_the_distribution():
@@ -246,8 +275,16 @@ def test_memory_of_a_sequence_is_that_of_its_steps():
 
 
 def trained(env: str, rounds: int, **changes) -> list[dict]:
-    options = {"env": env, "topology": "complete", "copies": 16, "horizon": 12, "rounds": rounds, "ppo": {"minibatch": 64},
-               "optimiser": {"learning_rate": 0.01, "critic_learning_rate": 0.01}, "returns": {"entropy": 0.001}}
+    options = {
+        "env": env,
+        "topology": "complete",
+        "copies": 16,
+        "horizon": 12,
+        "rounds": rounds,
+        "ppo": {"minibatch": 64},
+        "optimiser": {"learning_rate": 0.01, "critic_learning_rate": 0.01},
+        "returns": {"entropy": 0.001},
+    }
     for name, value in changes.items():
         options[name] = options[name] | value if isinstance(options.get(name), dict) else value
     simulation = Simulation(prepare(validated(options)), Processes())
@@ -287,8 +324,15 @@ def test_naming_a_real_number():
 
 def test_parameters_stay_equal_under_sharing_and_differ_without():
     for algorithm, equal in (("ps_ippo", True), ("ippo", False)):
-        options = {"env": "pettingzoo:toys:kind=match,agents=3", "topology": "empty", "algorithm": algorithm, "copies": 4,
-                   "horizon": 8, "rounds": 3, "ppo": {"minibatch": 16}}
+        options = {
+            "env": "pettingzoo:toys:kind=match,agents=3",
+            "topology": "empty",
+            "algorithm": algorithm,
+            "copies": 4,
+            "horizon": 8,
+            "rounds": 3,
+            "ppo": {"minibatch": 16},
+        }
         simulation = Simulation(prepare(validated(options)), Processes())
         simulation.start()
         for _ in range(2):
@@ -300,15 +344,37 @@ def test_parameters_stay_equal_under_sharing_and_differ_without():
 def test_a_heterogeneous_team_on_every_topology():
     """Three network sizes, two algorithms, two learning rates in one run."""
     changes = {
-        "agents": {"number": 8, "overrides": {
-            "0-2": {"model": {"policy_hidden": [16], "critic_hidden": [32]}, "algorithm": "perla_ia2c"},
-            "3": {"model": {"policy_hidden": [32, 32]}, "optimiser": {"learning_rate": 0.003}, "algorithm": "ippo"},
-            "4-5": {"model": {"memory": "gru", "policy_activation": "elu"}, "share": "outputs", "samples": 5},
-        }},
-        "copies": 2, "horizon": 8, "rounds": 2, "estimator": "stratified", "samples": 12,
+        "agents": {
+            "number": 8,
+            "overrides": {
+                "0-2": {"model": {"policy_hidden": [16], "critic_hidden": [32]}, "algorithm": "perla_ia2c"},
+                "3": {"model": {"policy_hidden": [32, 32]}, "optimiser": {"learning_rate": 0.003}, "algorithm": "ippo"},
+                "4-5": {"model": {"memory": "gru", "policy_activation": "elu"}, "share": "outputs", "samples": 5},
+            },
+        },
+        "copies": 2,
+        "horizon": 8,
+        "rounds": 2,
+        "estimator": "stratified",
+        "samples": 12,
     }
-    for topology in ("ring", "line", "star", "grid", "complete", "empty", "tree", "hypercube", "exponential",
-                     "watts_strogatz", "barabasi_albert", "erdos_renyi", "random_regular", "interaction", "two_rings.py"):
+    for topology in (
+        "ring",
+        "line",
+        "star",
+        "grid",
+        "complete",
+        "empty",
+        "tree",
+        "hypercube",
+        "exponential",
+        "watts_strogatz",
+        "barabasi_albert",
+        "erdos_renyi",
+        "random_regular",
+        "interaction",
+        "two_rings.py",
+    ):
         simulation = Simulation(prepare(validated(changes | {"topology": topology})), Processes())
         simulation.start()
         row = simulation.round()["metrics"]

@@ -148,7 +148,9 @@ def test_a_message_damaged_on_the_wire_counts_as_lost():
         def exchange(self, send, send_bytes, receive, receive_bytes):
             receive[:] = 255
 
-    network = Network(Wire(), agents, {(2, 1): ("policy",), (0, 1): ("policy",), (1, 2): ("policy",)}, simulation.network.expected)
+    network = Network(
+        Wire(), agents, {(2, 1): ("policy",), (0, 1): ("policy",), (1, 2): ("policy",)}, simulation.network.expected
+    )
     rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
     messages = {i: simulation.agents[i].message(rollouts[i], ["policy"]) for i in range(2)}
     inboxes = network.exchange(messages, 1, 0)

@@ -56,8 +56,10 @@ def test_ring_spectra(number, gap):
     assert figures["diameter"] == number // 2
 
 
-@pytest.mark.parametrize(("spec", "number", "gap", "connectivity"),
-                         [("star", 9, 1 / 9, 1.0), ("complete", 7, 1.0, 7.0), ("line", 8, 0.0507, 2 - 2 * math.cos(math.pi / 8))])
+@pytest.mark.parametrize(
+    ("spec", "number", "gap", "connectivity"),
+    [("star", 9, 1 / 9, 1.0), ("complete", 7, 1.0, 7.0), ("line", 8, 0.0507, 2 - 2 * math.cos(math.pi / 8))],
+)
 def test_other_spectra(spec, number, gap, connectivity):
     figures = properties(graph(spec, number))
     assert figures["Metropolis spectral gap"] == pytest.approx(gap, abs=1e-4)
@@ -71,7 +73,9 @@ def test_metropolis_weights_are_doubly_stochastic():
 
 def test_effective_resistance_of_a_path():
     """Of a tree: the sum of all distances between pairs."""
-    assert properties(graph("line", 5))["effective resistance"] == pytest.approx(sum(abs(i - j) for i in range(5) for j in range(i)))
+    assert properties(graph("line", 5))["effective resistance"] == pytest.approx(
+        sum(abs(i - j) for i in range(5) for j in range(i))
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +95,9 @@ def test_graph_files(name, nodes, edges, directed):
 def test_python_files_and_agents_names(tmp_path):
     assert graph("two_rings.py").number_of_edges() == 34
     file = tmp_path / "mine.py"
-    file.write_text("import networkx as nx\ndef topology(agents, rng):\n    return nx.DiGraph([(agents[2], agents[0]), (agents[1], agents[2])])\n")
+    file.write_text(
+        "import networkx as nx\ndef topology(agents, rng):\n    return nx.DiGraph([(agents[2], agents[0]), (agents[1], agents[2])])\n"
+    )
     assert sorted(graph(str(file), 3).edges) == [(1, 2), (2, 0)]
     nx.write_edgelist(nx.path_graph(4), tmp_path / "path.edgelist")
     assert graph(str(tmp_path / "path.edgelist"), 4).number_of_edges() == 6
@@ -133,7 +139,19 @@ def test_expected_bytes_are_those_of_a_run(tmp_path):
     """The report's bytes per round equal the ledger's of a round without final observations."""
     options = ("--agents", "4", "--copies", "4", "--horizon", "20")
     text = job(0, "perla_net.topology", "ring", *options).stdout
-    job(0, "perla_net.run", *options, "--topology", "ring", "--rounds", "1", "--evaluate-episodes", "0", "--out", str(tmp_path / "run"))
+    job(
+        0,
+        "perla_net.run",
+        *options,
+        "--topology",
+        "ring",
+        "--rounds",
+        "1",
+        "--evaluate-episodes",
+        "0",
+        "--out",
+        str(tmp_path / "run"),
+    )
     rows = (tmp_path / "run" / "ledger.csv").read_text().splitlines()[1:]
     total = sum(int(row.split(",")[-1]) for row in rows)
     assert f"{total:,}" in text

@@ -53,7 +53,9 @@ def test_rollout_of_a_team_that_dies_and_leaves():
     time = box.observation[:, 0, 2]
     assert time.tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 0, 1, 2], "the next episode begins at once"
     digits = box.observation[:, 0, 1]
-    assert len(set(digits[:7])) == 1 and digits[7] != digits[0] or digits[14] != digits[0], "each episode has its own seed"
+    assert len(set(digits[:7])) == 1 and digits[7] != digits[0] or digits[14] != digits[0], (
+        "each episode has its own seed"
+    )
     assert np.flatnonzero(box.truncated[:, 0]).tolist() == [6, 13] and not box.terminated.any()
     assert np.flatnonzero(discrete.truncated[:, 0]).tolist() == [4, 11]
     assert np.flatnonzero(masked.terminated[:, 0]).tolist() == [2, 9] and not masked.truncated.any()
@@ -89,7 +91,10 @@ def test_episodes_are_counted_with_their_returns():
     world.collect(actors())
     episodes = world.take_episodes()
     assert [(episode.ended, episode.copy, episode.number, episode.length) for episode in episodes] == [
-        (7, 0, 0, 7), (7, 1, 0, 7), (14, 0, 1, 7), (14, 1, 1, 7)
+        (7, 0, 0, 7),
+        (7, 1, 0, 7),
+        (14, 0, 1, 7),
+        (14, 1, 1, 7),
     ]
     assert episodes[0].returns.tolist() == [21.0, 15.0, 35.0, 12.0]
     assert world.take_episodes() == []
@@ -130,7 +135,11 @@ def test_first_episodes_are_cut_at_different_times_and_not_counted():
 
 
 def test_a_saved_host_continues_exactly_also_when_it_must_be_played_again():
-    for env, agents in (("traffic:grid", 4), ("pettingzoo:toys", 4), ("pettingzoo:mpe2.simple_spread_v3:max_cycles=9", 3)):
+    for env, agents in (
+        ("traffic:grid", 4),
+        ("pettingzoo:toys", 4),
+        ("pettingzoo:mpe2.simple_spread_v3:max_cycles=9", 3),
+    ):
         spec = make(env, 1, None if "zoo" in env else agents).spec
         host = Host(make(env, 3, agents), spec, 0, (3, 1), 0)
         host.start()
@@ -171,8 +180,17 @@ def test_blocks():
 @pytest.mark.parametrize("algorithm", ["perla_ippo", "perla_mappo", "ia2c", "mappo"])
 @pytest.mark.parametrize("form", ["state", "action", "control"])
 def test_a_team_of_every_space_learns_without_a_hitch(algorithm, form):
-    options = {"env": "pettingzoo:toys", "topology": "complete", "algorithm": algorithm, "form": form,
-               "copies": 3, "horizon": 10, "rounds": 4, "ppo": {"minibatch": 8}, "samples": 16}
+    options = {
+        "env": "pettingzoo:toys",
+        "topology": "complete",
+        "algorithm": algorithm,
+        "form": form,
+        "copies": 3,
+        "horizon": 10,
+        "rounds": 4,
+        "ppo": {"minibatch": 8},
+        "samples": 16,
+    }
     simulation = Simulation(prepare(validated(options)), Processes())
     simulation.start()
     for _ in range(3):
@@ -180,12 +198,26 @@ def test_a_team_of_every_space_learns_without_a_hitch(algorithm, form):
     assert np.isfinite([row["policy_loss"], row["value_loss"], row["entropy"]]).all() and row["rejected"] == 0
 
 
-@pytest.mark.parametrize("env", ["mpe2.simple_spread_v3", "mpe2.simple_speaker_listener_v4", "mpe2.simple_tag_v3",
-                                 "pettingzoo.sisl.pursuit:n_pursuers=3,max_cycles=12"])
+@pytest.mark.parametrize(
+    "env",
+    [
+        "mpe2.simple_spread_v3",
+        "mpe2.simple_speaker_listener_v4",
+        "mpe2.simple_tag_v3",
+        "pettingzoo.sisl.pursuit:n_pursuers=3,max_cycles=12",
+    ],
+)
 @pytest.mark.parametrize("memory", ["none", "gru"])
 def test_environments_of_pettingzoo(env, memory):
-    options = {"env": f"pettingzoo:{env}", "topology": "complete", "copies": 2, "horizon": 14, "rounds": 2,
-               "samples": 8, "model": {"memory": memory}}
+    options = {
+        "env": f"pettingzoo:{env}",
+        "topology": "complete",
+        "copies": 2,
+        "horizon": 14,
+        "rounds": 2,
+        "samples": 8,
+        "model": {"memory": memory},
+    }
     simulation = Simulation(prepare(validated(options)), Processes())
     simulation.start()
     for _ in range(2):

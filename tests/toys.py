@@ -63,7 +63,9 @@ class Zoo(ParallelEnv):
         if "masked" in actions:
             assert self.time % 2 == 0 or actions["masked"] != 0, "a forbidden action was taken"
         before = list(self.agents)
-        rewards = {agent: float(self.time + index) for index, agent in enumerate(self.possible_agents) if agent in before}
+        rewards = {
+            agent: float(self.time + index) for index, agent in enumerate(self.possible_agents) if agent in before
+        }
         self.time += 1
         over = self.time == self.length
         terminated = {agent: agent == "masked" and self.time == 3 for agent in before}
@@ -122,7 +124,13 @@ class Match(ParallelEnv):
         self._draw()
         over = self.time == self.length
         present, self.agents = self.agents, [] if over else self.agents
-        return self._observe(), rewards, dict.fromkeys(present, over), dict.fromkeys(present, False), {a: {} for a in present}
+        return (
+            self._observe(),
+            rewards,
+            dict.fromkeys(present, over),
+            dict.fromkeys(present, False),
+            {a: {} for a in present},
+        )
 
 
 class Picture(Match):

@@ -28,7 +28,7 @@ def topology(agents, rng):
 
     hub = int(rng.integers(n))
     for i in range(n):
-        if i != hub:                    # no self-loops
-            graph.add_edge(i, hub)      # the hub hears i
-            graph.add_edge(hub, i)      # i hears the hub
+        if i != hub:  # no self-loops
+            graph.add_edge(i, hub)  # the hub hears i
+            graph.add_edge(hub, i)  # i hears the hub
     return graph

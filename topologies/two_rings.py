@@ -20,16 +20,16 @@ def topology(agents, rng):
     The graph is undirected: the two ends of an edge hear each other.
     """
     n = len(agents)
-    half = n // 2                       # with an odd n the second ring has one more
+    half = n // 2  # with an odd n the second ring has one more
 
     graph = nx.Graph()
     graph.add_nodes_from(range(n))
     for ring in (list(range(half)), list(range(half, n))):
         # Pair every node with the next one, and the last with the first.
         for a, b in zip(ring, ring[1:] + ring[:1]):
-            if a != b:                  # a "ring" of one node would be a self-loop
+            if a != b:  # a "ring" of one node would be a self-loop
                 graph.add_edge(a, b)
 
-    if half > 0:                        # fewer than two agents: nothing to bridge
-        graph.add_edge(0, half)         # the bridge: first node of each ring
+    if half > 0:  # fewer than two agents: nothing to bridge
+        graph.add_edge(0, half)  # the bridge: first node of each ring
     return graph

@@ -290,8 +290,8 @@ class Learner:
             outputs = self.policy(part["observation"])
         alive = part.get("alive")
         outputs = self.distribution.masked(outputs, part.get("mask"))
-        log_probability = self.distribution.log_probability(outputs, part["action"])
-        entropy = _mean(self.distribution.entropy(outputs), alive)
+        log_probability, entropies = self.distribution.log_probability_and_entropy(outputs, part["action"])
+        entropy = _mean(entropies, alive)
         loss_of = ppo.policy_loss if self.preset.base == "ppo" else a2c.policy_loss
         loss, ratio = loss_of(log_probability, part["old"], part["advantage"], settings.ppo.clip)
         policy_loss = _mean(loss, alive)
