@@ -35,10 +35,7 @@ class LoadedAgent:
         """
         if isinstance(observation, dict):
             observation, mask = observation["observation"], observation["action_mask"]
-        if self.spec.observation_kind == "discrete":
-            row = np.eye(self.spec.observation_size, dtype=np.float32)[int(observation)]
-        else:
-            row = np.asarray(observation, np.float32).ravel()
+        row = self.spec.flatten(observation)
         if row.size != self.spec.observation_size:
             raise ValueError(f"{self.spec.name} observes {self.spec.observation_size} numbers, not {row.size}")
         self.player.begin(rng)
@@ -46,11 +43,8 @@ class LoadedAgent:
         allowed = None if mask is None else np.asarray(mask, np.float32)[None]
         self.player.act(0, row[None], allowed, np.array([self._begins]), words)
         self._begins = False
-        action = self.spec.action
-        if action.kind == "continuous":
-            return action.scaled(words[0])
-        values = words[0].view(np.int32)
-        return int(values[0]) if action.kind == "discrete" else values.copy()
+        values = self.spec.action.native(words[0])
+        return int(values[0]) if self.spec.action.kind == "discrete" else values
 
 
 def load_agent(path: str | Path) -> LoadedAgent:

@@ -338,14 +338,19 @@ def cores_by_host(processes: Processes) -> list[int]:
 
 
 def guarded(processes: Processes, work: Callable[[], int]) -> int:
-    """Run ``work`` so that whatever this rank raises ends every rank within seconds and says who and where."""
+    """Run ``work`` so that whatever this rank raises ends every rank within seconds and says who and where.
+
+    An InputError that gets here was met by one rank alone, after rank 0 had accepted the options (a file that vanished,
+    say): the others cannot know, so it ends them as well. A process that is alone just raises.
+    """
     try:
         return work()
-    except InputError:
-        raise
     except BaseException as error:
-        if isinstance(error, SystemExit) and not error.code:
+        if processes.size == 1 or (isinstance(error, SystemExit) and not error.code):
             raise
+        if isinstance(error, InputError):
+            print(f"perla_net: rank {processes.rank}: {error}", file=sys.stderr, flush=True)
+            processes.abort(2)
         text = "".join(traceback.format_exception(error))
         print(
             f"perla_net: rank {processes.rank} failed in {processes.where}\n{text}", file=sys.stderr, end="", flush=True

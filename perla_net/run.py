@@ -40,11 +40,17 @@ def train(config: Config) -> Result:
             problem.append(error)
             raise
 
-    agreed = agree_on_plan(processes, plan, quiet=True)
-    if agreed is None:
-        raise problem[0] if problem else InputError("the configuration was refused; rank 0 says why")
     result: list[Result] = []
-    guarded(processes, lambda: result.append(simulate(processes, agreed[0], ["perla_net.train"])) or 0)
+
+    def work() -> int:
+        agreed = agree_on_plan(processes, plan, quiet=True)
+        if agreed is not None:
+            result.append(simulate(processes, agreed[0], ["perla_net.train"]))
+        return 0
+
+    guarded(processes, work)
+    if not result:
+        raise problem[0] if problem else InputError("the configuration was refused; rank 0 says why")
     return result[0]
 
 

@@ -418,10 +418,7 @@ def test_loaded_agents_act_in_their_own_spaces(tmp_path):
     while env.agents:
         actions = {}
         for name in env.agents:
-            seen = observations[name] - 1 if name == "discrete" else observations[name]
-            actions[name] = agents[name].act(seen)
-            if name == "binary":
-                actions[name] = actions[name].astype(np.float32)
+            actions[name] = agents[name].act(observations[name])
         observations, *_ = env.step(actions)
 
 

@@ -8,6 +8,7 @@ A *batch environment* holds some copies of an environment and steps them in one 
     env.observe(copies, observations, masks)  write into [copies, size] float32 arrays, one per agent; masks into
                                               [copies, outputs] float32 arrays, or None where the agent has no mask
     env.reward, .terminated, .truncated, .alive   [copies, agents] of the last step; alive: acts in the next step
+    env.controllers                           reference controllers: name → class; object.act(env) gives actions
     env.metrics(copies)                       further figures of the episodes so far, name → [copies]
     env.save() / env.load(state, seeds)       arrays [copies, …], and back
 

@@ -102,7 +102,7 @@ class PettingZoo:
             mask = infos.get(name, {}).get("action_mask") if isinstance(infos.get(name), dict) else None
             if isinstance(seen, dict):
                 seen, mask = seen["observation"], seen["action_mask"]
-            self.seen[copy][index] = _flat(seen, spec, self.spaces[index][0])
+            self.seen[copy][index] = spec.flatten(seen)
             self.masks[copy][index] = mask
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
@@ -195,7 +195,7 @@ def _import_hint(module: str, package: str) -> str:
 def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec:
     from gymnasium import spaces
 
-    masked = False
+    masked, start = False, 0
     if isinstance(observation, spaces.Dict):
         if set(observation.spaces) != {"observation", "action_mask"}:
             raise InputError(
@@ -211,7 +211,7 @@ def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec
         kind, shape = "box", tuple(observation.shape)
         size = math.prod(shape)
     elif isinstance(observation, spaces.Discrete):
-        kind, shape, size = "discrete", (int(observation.n),), int(observation.n)
+        kind, shape, size, start = "discrete", (int(observation.n),), int(observation.n), int(observation.start)
     elif isinstance(observation, spaces.MultiBinary):
         shape = tuple(np.atleast_1d(observation.shape).tolist())
         kind, size = "multi_binary", math.prod(shape)
@@ -220,16 +220,17 @@ def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec
             f"--env {env}: {name}'s observation space {type(observation).__name__} is not supported; Box, "
             "Discrete, MultiBinary and Dict(observation, action_mask) are"
         )
-    return AgentSpec(name, size, kind, shape, _action_spec(env, name, action), masked)
+    return AgentSpec(name, size, kind, shape, _action_spec(env, name, action), masked, start)
 
 
 def _action_spec(env: str, name: str, action: Any) -> ActionSpec:
     from gymnasium import spaces
 
     if isinstance(action, spaces.Discrete):
-        return ActionSpec("discrete", (int(action.n),))
+        return ActionSpec("discrete", (int(action.n),), start=(int(action.start),))
     if isinstance(action, spaces.MultiDiscrete) and len(action.nvec.shape) == 1:
-        return ActionSpec("multi_discrete", tuple(int(number) for number in action.nvec))
+        start = tuple(int(number) for number in action.start)
+        return ActionSpec("multi_discrete", tuple(int(number) for number in action.nvec), start=start)
     if isinstance(action, spaces.Box) and np.issubdtype(action.dtype, np.floating):
         low, high = (tuple(float(bound) for bound in side.ravel()) for side in (action.low, action.high))
         return ActionSpec("continuous", (), low, high)
@@ -238,17 +239,7 @@ def _action_spec(env: str, name: str, action: Any) -> ActionSpec:
     )
 
 
-def _flat(seen: Any, spec: AgentSpec, space: Any) -> np.ndarray:
-    if spec.observation_kind == "discrete":
-        inner = space["observation"] if spec.masked and hasattr(space, "spaces") else space
-        return np.eye(spec.observation_size, dtype=np.float32)[int(seen) - int(inner.start)]
-    return np.asarray(seen, np.float32).ravel()
-
-
 def _native(words: np.ndarray, action: ActionSpec, space: Any) -> Any:
     """Action words as the environment wants them."""
-    if action.kind == "discrete":
-        return int(words[0]) + int(space.start)
-    if action.kind == "multi_discrete":
-        return (words + space.start.astype(np.int32)).astype(space.dtype)
-    return action.scaled(words.view(np.float32)).reshape(space.shape).astype(space.dtype)
+    values = action.native(words.view(np.float32))
+    return int(values[0]) if action.kind == "discrete" else values.reshape(space.shape).astype(space.dtype)

@@ -14,13 +14,15 @@ class ActionSpec:
     """One agent's action space.
 
     kind: ``discrete`` (sizes = one number), ``multi_discrete`` (a number per component) or ``continuous``
-    (low and high per component; infinite bounds are allowed).
+    (low and high per component; infinite bounds are allowed). ``start``: what the first action of each discrete
+    component is called in the space; in here actions count from 0.
     """
 
     kind: str
     sizes: tuple[int, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    start: tuple[int, ...] = ()
 
     @property
     def words(self) -> int:
@@ -32,7 +34,13 @@ class ActionSpec:
         """Numbers that a policy puts out: logits of all components, or means."""
         return sum(self.sizes) or len(self.low)
 
-    def scaled(self, values: np.ndarray) -> np.ndarray:
+    def native(self, words: np.ndarray) -> np.ndarray:
+        """An action [words] float32 (int32 bits where discrete) in the space's own terms."""
+        if self.kind == "continuous":
+            return self._scaled(words)
+        return words.view(np.int32) + np.array(self.start or (0,) * len(self.sizes), np.int32)
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
         """A policy's continuous action in the space's units: [-1, 1] onto a bounded component, clipping elsewhere."""
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         bounded = np.isfinite(low) & np.isfinite(high)
@@ -51,7 +59,8 @@ class AgentSpec:
     """One agent: its name, its observation (flattened to ``observation_size`` float32) and its actions.
 
     ``observation_kind`` and ``observation_shape`` tell the original space, so that two observations of equal
-    length but different meaning are not taken for one another. ``masked``: an action mask comes with every
+    length but different meaning are not taken for one another. ``observation_start``: the least value of a Discrete
+    observation, which becomes one-hot. ``masked``: an action mask comes with every
     observation, one flag per logit.
     """
 
@@ -61,6 +70,13 @@ class AgentSpec:
     observation_shape: tuple[int, ...]
     action: ActionSpec
     masked: bool = False
+    observation_start: int = 0
+
+    def flatten(self, seen: Any) -> np.ndarray:
+        """An observation of the space (without a Dict around it) as ``observation_size`` float32."""
+        if self.observation_kind == "discrete":
+            return np.eye(self.observation_size, dtype=np.float32)[int(seen) - self.observation_start]
+        return np.asarray(seen, np.float32).ravel()
 
     def reads_like(self, other: AgentSpec) -> bool:
         """True when a policy for one observation can be evaluated on the other."""
