@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from typing import Any, Callable, NoReturn, Sequence
 
 import numpy as np
@@ -34,9 +35,10 @@ SLEPT = 0.5
 GRACE = 2.0
 """Seconds that a stalled rank waits for the others to say that they wait as well."""
 
+OPEN_MPI = "Open MPI's mpirun"
 LAUNCHERS = (
     # variable with the number of processes, with the rank, name of the launcher
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "Open MPI's mpirun"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", OPEN_MPI),
     ("PMI_SIZE", "PMI_RANK", "MPICH's mpirun"),
     ("MPI_LOCALNRANKS", "MPI_LOCALRANKID", "MPICH's mpirun"),
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "srun"),
@@ -301,18 +303,24 @@ def connect() -> Processes:
     try:
         import mpi4py
 
-        mpi4py.rc.thread_level = "funneled"
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise InputError(
             f"{launcher} started {size} processes, but mpi4py cannot be used ({' '.join(str(error).split())}); "
             'install it with: pip install -c constraints.txt ".[mpi]" (or mpi4py, beside a system MPI)'
         ) from None
-    if MPI.COMM_WORLD.size != size:
-        library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00 ")
+    library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00 ")
+    # A library of the MPICH family ends the process in MPI_Init when Open MPI started it, so that is found out before.
+    foreign = launcher == OPEN_MPI and any(name in library for name in ("MPICH", "Intel", "MVAPICH"))
+    if not foreign:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "suspicious MPI execution environment")  # what follows says it better
+            MPI.Init_thread(MPI.THREAD_FUNNELED)
+    if foreign or MPI.COMM_WORLD.size != size:
         raise InputError(
-            f"{launcher} started {size} processes, but mpi4py runs on {library} and each process believes that it is "
-            "alone; use the mpirun that belongs to that library, or install mpi4py for this launcher's MPI"
+            f"{launcher} started {size} processes, but mpi4py runs on {' '.join(library.split())} and each process believes "
+            "that it is alone; use the mpirun that belongs to that library, or install mpi4py for this launcher's MPI"
         )
     return Ranks(MPI)
 

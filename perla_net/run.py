@@ -267,8 +267,9 @@ def _leave(status: int) -> None:
     """Leave without waiting for a thread that may still be loading torch."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if "mpi4py.MPI" in sys.modules:
-        sys.modules["mpi4py.MPI"].Finalize()
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.Is_initialized():
+        mpi.Finalize()
     os._exit(status)
 
 
