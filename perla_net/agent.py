@@ -221,9 +221,8 @@ class Agent:
         observation = _states(rollout.observation, rollout.final_observation)
         mask = None if rollout.mask is None else _states(rollout.mask, rollout.final_mask)
         self._outputs, self._memories = self._evaluate(
-            self.policy, observation, mask, rollout, self.memory_at_start, self.player.with_identity
+            self.policy, self.distribution, observation, mask, rollout, self.memory_at_start, self.player.with_identity
         )
-        # Present where its action is one to reckon with: alive, and at final observations if cut off there.
         presence = np.concatenate([rollout.alive.reshape(-1), rollout.final_alive])
         words = np.ascontiguousarray(rollout.action).reshape(-1, rollout.action.shape[-1])
         values = {
@@ -242,6 +241,7 @@ class Agent:
     def _evaluate(
         self,
         policy: Policy,
+        distribution: Distribution,
         observation: torch.Tensor,
         mask: torch.Tensor | None,
         rollout: Rollout,
@@ -266,7 +266,7 @@ class Agent:
                 outputs, memories = torch.cat([outputs, last_outputs]), torch.cat([memories, last_memories])
         else:
             outputs = policy(x)
-        return outputs if mask is None else torch.where(mask > 0, outputs, -1e9), memories
+        return distribution.masked(outputs, mask), memories
 
     # Hearing
 
@@ -322,7 +322,7 @@ class Agent:
             if self.team.specs[other].masked and "masks" not in sections:
                 return None
             mask = torch.from_numpy(sections["masks"].copy()) if "masks" in sections else None
-        outputs, _ = self._evaluate(policy, observation, mask, rollout, memory)
+        outputs, _ = self._evaluate(policy, distribution, observation, mask, rollout, memory)
         return Neighbour(outputs, present, action)
 
     # Learning

@@ -39,7 +39,9 @@ class Categorical:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tensor:
         """Gumbel noise [*shape, outputs]; argmax(logits + noise) is a sample (Gumbel 1954)."""
-        return torch.from_numpy(rng.standard_exponential((*shape, self.outputs), dtype=np.float32)).log_().neg_()
+        # numpy's float32 exponential is exactly 0 once in 2^23 draws; its Gumbel number would be infinite and beat a mask.
+        exponential = torch.from_numpy(rng.standard_exponential((*shape, self.outputs), dtype=np.float32))
+        return exponential.clamp_min_(1e-30).log_().neg_()
 
     def sample(self, outputs: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Actions [M, words] from noise [M, outputs]."""

@@ -6,7 +6,8 @@ A critic f(x, a_N) reads a state x and the actions of the neighbours N. Embedded
 
 with three estimators of the expectation: ``exact`` sums over all joint actions; ``monte_carlo`` averages K independent
 samples; ``stratified`` averages K points of a lattice shifted at random per state (Cranley and Patterson 1976), each of
-which is distributed like a sample, so that it is unbiased too.
+which is distributed like a sample, so that it is unbiased too. Where K is too small for a lattice of that many dimensions,
+the further coordinates are strata in random order (Latin hypercube sampling, McKay et al. 1979).
 
 The critic's first layer is linear, so W·[x, a_N] + b = (W_x·x + b) + Σ_j (a row of W_j): one product per state and one
 table row per neighbour action. Only the layers above are evaluated per joint action, in blocks that stay in cache, and
@@ -117,18 +118,17 @@ def _factors(peer: Peer, table: torch.Tensor) -> list[_Factor]:
 def _exact(critic: MLP, base: torch.Tensor, factors: list[_Factor]) -> torch.Tensor:
     """Σ over joint actions of Π_j π_j(a_j) h(x, a_N), h the last hidden layer: [R, H]."""
     table = base.new_zeros(1, base.shape[1])
-    share = base.new_ones(len(base), 1)
     for factor in factors:
         if factor.probabilities is None:
             raise ValueError("continuous actions cannot be enumerated")
         table = (table.unsqueeze(1) + factor.table).flatten(0, 1)
-        share = (share.unsqueeze(2) * factor.probabilities.unsqueeze(1)).flatten(1)
-    joint = len(table)
-    tail = _Tail(critic, base, joint)
+    tail = _Tail(critic, base, len(table))
     for start, stop in tail.blocks():
-        hidden = tail.first[: stop - start]
-        torch.add(base[start:stop].unsqueeze(1), table, out=hidden)
-        tail.average(start, stop, share[start:stop])
+        torch.add(base[start:stop].unsqueeze(1), table, out=tail.first[: stop - start])
+        share = base.new_ones(stop - start, 1)
+        for factor in factors:
+            share = (share.unsqueeze(2) * factor.probabilities[start:stop].unsqueeze(1)).flatten(1)
+        tail.average(start, stop, share)
     return tail.averaged
 
 
@@ -137,7 +137,8 @@ def _sampled(
 ) -> torch.Tensor:
     """(1/K) Σ_k h(x, a_N^(k)): [R, H]."""
     dimensions = sum(1 if factor.mean is None else factor.mean.shape[1] for factor in factors)
-    points = torch.from_numpy(lattice_points(samples, dimensions).T.copy()) if lattice else None
+    points = torch.from_numpy(lattice_points(samples, dimensions).T.copy()).unsqueeze(1) if lattice else None
+    further = dimensions - len(points) if points is not None else 0
     categorical = [factor for factor in factors if factor.probabilities is not None]
     continuous = [factor for factor in factors if factor.probabilities is None]
     cumulated = []
@@ -157,7 +158,11 @@ def _sampled(
             uniform = torch.from_numpy(rng.random((dimensions, rows, samples), dtype=np.float32))
         else:
             shift = torch.from_numpy(rng.random((dimensions, rows, 1), dtype=np.float32))
-            uniform = points.unsqueeze(1) + shift
+            strata = points
+            if further:
+                order = torch.from_numpy(rng.random((further, rows, samples), dtype=np.float32)).argsort(2)
+                strata = torch.cat([points.expand(-1, rows, -1), order.to(points.dtype) / samples])
+            uniform = strata + shift
             uniform -= (uniform >= 1).to(uniform.dtype)
         hidden = tail.first[:rows]
         flat = hidden.view(rows * samples, -1)
@@ -217,22 +222,23 @@ class _Tail:
 
 @lru_cache(maxsize=64)
 def lattice_points(samples: int, dimensions: int) -> np.ndarray:
-    """K points of a Korobov lattice in the unit cube, float32 [K, dimensions].
+    """K points of a rank-1 lattice in the unit cube, float32 [K, at most ``dimensions``].
 
-    z = (1, g, g², …) mod K with the g that makes the P₂ worst-case error least (Sloan and Joe 1994), over all g up to
-    K/2. Each coordinate runs through 0, 1/K, …, (K−1)/K when g and K have no common divisor.
+    Coordinate d of point k is k z_d / K mod 1, with z_d and K coprime, so that each runs through 0, 1/K, …, (K−1)/K. The z_d
+    are found one after the other, each the best of at most 256 candidates by the P₂ error (Sloan and Joe 1994) of its
+    worst pair with those before; where even that pair is worse than independent samples, the lattice ends, with fewer
+    columns than were asked for.
     """
     order = np.arange(samples)
-    best, best_error = None, math.inf
-    for generator in range(1, max(2, samples // 2 + 1)):
-        if math.gcd(generator, samples) != 1:
-            continue
-        z = np.array([pow(generator, power, samples) for power in range(dimensions)])
-        points = (order[:, None] * z % samples) / samples
-        # P₂ = −1 + mean_k Π_d (1 + 2π² B₂(x_kd)),  B₂(x) = x² − x + 1/6, here with weight 1/d² on coordinate d.
-        scale = 2 * np.pi**2 / np.arange(1, dimensions + 1) ** 2
-        error = float(np.prod(1 + scale * (points**2 - points + 1 / 6), axis=1).mean())
-        if error < best_error - 1e-12:
-            best, best_error = points, error
-    assert best is not None
-    return best.astype(np.float32)
+    units = [z for z in range(1, samples // 2 + 1) if math.gcd(z, samples) == 1] or [1]
+    candidates = [(order * z % samples) / samples for z in units[:: -(-len(units) // 256)]]
+    # Of a pair (x, y): mean_k B₂(x_k) B₂(y_k), B₂(x) = x² − x + 1/6; independent samples have B₂(0)² / K = 1 / (36 K).
+    kernels = [x * x - x + 1 / 6 for x in candidates]
+    chosen = [0]
+    while len(chosen) < dimensions:
+        worst = [max(float((kernel * kernels[c]).mean()) for c in chosen) for kernel in kernels]
+        best = min(range(len(kernels)), key=lambda index: round(worst[index], 12))
+        if worst[best] * 36 * samples > 1:
+            break
+        chosen.append(best)
+    return np.stack([candidates[c] for c in chosen], axis=1).astype(np.float32)

@@ -29,6 +29,10 @@ def evaluate(processes: Processes, plan: Any, folder: Path, episodes: int, seed:
 
     folder: a sealed checkpoint; the same seed gives the same episodes to every controller, whatever the ranks.
     """
+    import torch
+
+    torch.set_num_threads(1)
+    processes.stall_timeout = plan.config.stall_timeout
     table = {}
     for mode in ("greedy", "sampled"):
         processes.where = f"evaluation of the {mode} team"
@@ -94,6 +98,7 @@ def _reference(processes: Processes, plan: Any, name: str, episodes: int, seed: 
         while (host.episode == 0).any():
             host.act(controller.act(environment))
             host.step()
+            host.finals.clear()
             if host.steps > LONGEST:
                 raise RuntimeError(f"an evaluation episode of {plan.world.name} has not ended after {LONGEST} steps")
     return _figures(gather_episodes(processes, host, len(plan.world.agents)))
@@ -154,6 +159,7 @@ def main(arguments: Sequence[str]) -> int:
 def _read(arguments: Sequence[str], ranks: int) -> Any:
     from .checkpoint import newest
     from .options import parser, read_yaml, validated
+    from .run import read_graph
     from .simulation import prepare
 
     reader = parser("perla_net.evaluate", "Evaluate the trained team of a run beside the reference controllers.")
@@ -165,14 +171,16 @@ def _read(arguments: Sequence[str], ranks: int) -> Any:
     run = Path(given.run)
     if not (run / "config.yaml").is_file():
         raise InputError(f"{run}: is not the folder of a run (it has no config.yaml)")
-    config = validated(read_yaml(run / "config.yaml"), str(run / "config.yaml"))
+    config = validated(read_yaml(run / "config.yaml", "RUN"), str(run / "config.yaml"))
     folder, _ = newest(run, "RUN")
-    plan = prepare(config, ranks=ranks)
+    plan = prepare(config, read_graph(run), ranks)
     episodes = config.evaluate_episodes or 20 if given.episodes is None else given.episodes
     seed = config.seed if given.seed is None else given.seed
     for name, value, least in (("--episodes", episodes, 1), ("--seed", seed, 0)):
         if value < least:
             raise InputError(f"{name} {value}: must be at least {least}")
+    if given.out and not Path(given.out).parent.is_dir():
+        raise InputError(f"--out {given.out}: there is no folder {Path(given.out).parent}")
     return plan, folder, episodes, seed, given.out
 
 

@@ -60,7 +60,12 @@ def command_line(arguments: Sequence[str]) -> Config:
     for name, text in given.items():
         _set(tree, name, _from_text(text, name))
     options = {name: "--" + name.replace("_", "-") for name in given}
-    return validated(tree, file or "options", options | {"agents.number": "--agents"} if given else {})
+    config = validated(tree, file or "options", options | {"agents.number": "--agents"} if given else {})
+    if not config.resume:
+        return config
+    if file:
+        raise InputError("--config: cannot be combined with --resume, which takes its options from the run's folder")
+    return resumed(config, set(given))
 
 
 def _parse(reader: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -86,35 +91,48 @@ RESUMABLE = (
 """Options that may change when a run is continued."""
 
 
-def resumed(config: Config) -> Config:
-    """The configuration of the run in the folder ``config.resume``, with those options of ``config`` that may change."""
+def resumed(config: Config, given: set[str] | None = None) -> Config:
+    """The configuration of the run in the folder ``config.resume``, with those options of ``config`` that may change.
+
+    given: dotted names of the options that were asked for (default: those that differ from Config's defaults); one that
+    may not change must be what the run has.
+    """
     assert config.resume is not None
     file = Path(config.resume) / "config.yaml"
     if not file.is_file():
         raise InputError(f"--resume {config.resume}: is not the folder of a run (it has no config.yaml)")
-    stored = read_yaml(file)
-    default, changed = Config(), to_data(config)
-    for name, value in to_data(default).items():
-        if changed[name] != value:
-            if name not in RESUMABLE:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(
-                    f"--resume {config.resume}: continues the run as it was configured; {flag} cannot be changed"
-                )
-            stored[name] = changed[name]
+    stored = to_data(validated(read_yaml(file, "--resume"), str(file)))
+    asked = to_data(config)
+    if given is None:
+        given = {name for name, _, _, _ in _flat(Config) if _get(asked, name) != _get(to_data(Config()), name)}
+    for name in sorted(given - {"resume", "out"} | ({"out"} if asked["out"] not in (None, config.resume) else set())):
+        if _get(asked, name) == _get(stored, name):
+            continue
+        if name not in RESUMABLE:
+            flag = "--agents" if name == "agents.number" else "--" + name.replace("_", "-")
+            raise InputError(
+                f"--resume {config.resume}: continues the run as it was configured; {flag} cannot be changed"
+            )
+        stored[name] = asked[name]
     return validated(stored | {"resume": config.resume, "out": config.resume}, str(file))
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
+def _get(tree: dict[str, Any], name: str) -> Any:
+    for part in name.split("."):
+        tree = tree[part]
+    return tree
+
+
+def read_yaml(file: Path, option: str = "--config") -> dict[str, Any]:
     """A YAML mapping as data. Raises InputError when the file cannot be read or holds something else."""
     try:
         data = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise InputError(f"--config {file}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{option} {file}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {file}: is not YAML ({' '.join(str(error).split())})") from None
+        raise InputError(f"{option} {file}: is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(data or {}, dict):
-        raise InputError(f"--config {file}: holds a {type(data).__name__}, not a mapping of options")
+        raise InputError(f"{option} {file}: holds a {type(data).__name__}, not a mapping of options")
     return data or {}
 
 
@@ -132,8 +150,6 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     config = _check(Config, data, source, options or {})
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:
         settings_with(config, [(selector, override)], source)
-    if "ps" in {config.algorithm.split("_")[0]} and config.agents.overrides:
-        raise InputError("agents.overrides: parameter sharing (ps_*) needs the same settings for every agent")
     return config
 
 

@@ -1,6 +1,6 @@
 """The ranks of a run: who is there, collectives that never wait for ever, and how a failure takes all down.
 
-Every collective is posted non-blocking and polled, so that signals are seen while waiting, an oversubscribed core is
+Every collective (but the making of communicators at the start) is posted non-blocking and polled, so that signals are seen while waiting, an oversubscribed core is
 given to whoever has work, and a wait longer than ``stall_timeout`` ends in a sentence and an abort instead of a hang.
 One process alone needs no MPI library: :class:`Processes` itself is that case, :class:`Ranks` is the one under mpirun.
 """
@@ -11,10 +11,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 import warnings
-from typing import Any, Callable, NoReturn, Sequence
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, NoReturn, Sequence
 
 import numpy as np
 
@@ -89,16 +91,25 @@ class Processes:
         sys.stderr.flush()
         os._exit(status)
 
-    def catch_signals(self) -> None:
-        """Ctrl-C and SIGTERM only leave a mark; the run ends itself after the round (a second Ctrl-C ends it at once)."""
+    @contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Within, Ctrl-C and SIGTERM only leave a mark in :attr:`interrupted`; a second one has its usual effect."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def mark(number: int, frame: Any) -> None:
-            if self.interrupted and number == signal.SIGINT and self.size == 1:
-                self.abort(130)
             self.interrupted = number
+            signal.signal(number, before[number])
 
-        signal.signal(signal.SIGINT, mark)
-        signal.signal(signal.SIGTERM, mark)
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self.interrupted = 0
+        before = {number: signal.signal(number, mark) for number in numbers}
+        try:
+            yield
+        finally:
+            for number in numbers:
+                signal.signal(number, before[number])
 
 
 class Transfer:
@@ -356,6 +367,9 @@ def guarded(processes: Processes, work: Callable[[], int]) -> int:
     except BaseException as error:
         if processes.size == 1 or (isinstance(error, SystemExit) and not error.code):
             raise
+        if isinstance(error, KeyboardInterrupt):
+            print(f"perla_net: interrupted in {processes.where}", file=sys.stderr, flush=True)
+            processes.abort(130)
         if isinstance(error, InputError):
             print(f"perla_net: rank {processes.rank}: {error}", file=sys.stderr, flush=True)
             processes.abort(2)

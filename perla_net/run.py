@@ -63,16 +63,32 @@ def plan_of(config: Config, ranks: int) -> Plan:
 
     config = validated(config)
     resume_from = ""
+    graph = None
     if config.resume:
-        config = resumed(config)
+        if config.out != config.resume:  # from Python; the command line has done it already
+            config = resumed(config)
         resume_from = str(newest(Path(config.resume), "--resume")[0])
-    plan = prepare(config, ranks=ranks)
+        graph = read_graph(Path(config.resume))
+    plan = prepare(config, graph, ranks)
     folder = Path(config.out or Path("runs") / _new_name(config))
     if not config.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
             f"--out {folder}: is there already and not empty; choose another, or continue it with --resume {folder}"
         )
+    present = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not present.is_dir() or not os.access(present, os.W_OK):
+        raise InputError(f"--out {folder}: cannot be made, because {present} is not a folder that one may write to")
     return replace(plan, folder=str(folder), resume_from=resume_from)
+
+
+def read_graph(run: Path) -> Any:
+    """The communication graph that a run was made with, from its folder. Raises InputError."""
+    import networkx as nx
+
+    try:
+        return nx.read_graphml(run / "topology.graphml", node_type=int)
+    except Exception as error:  # the reader has exceptions of its own
+        raise InputError(f"{run / 'topology.graphml'}: cannot be read ({' '.join(str(error).split())})") from None
 
 
 def _new_name(config: Config) -> str:
@@ -121,7 +137,6 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
     if chief:
         _open_folder(plan, folder, command, processes)
     simulation = Simulation(plan, processes)
-    processes.catch_signals()
     same = simulation.start()
     recorder = progress = None
     if chief:
@@ -149,18 +164,19 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
                 )
     saved = simulation.done if plan.resume_from else -1
     stopped = 0
-    while simulation.done < config.rounds and not stopped:
-        row = simulation.round()
-        if row is not None:
-            assert recorder is not None and progress is not None
-            recorder.write(row["metrics"], row["timings"], row["ledger"])
-            metrics = row["metrics"]
-            progress.show(metrics, config.copies * config.horizon, metrics["bytes"] / len(plan.world.agents))
-        stopped = processes.agree(processes.interrupted, "end of a round")
-        due = config.checkpoint_every and simulation.done % config.checkpoint_every == 0
-        if due or stopped or simulation.done == config.rounds:
-            saved = simulation.done
-            simulation.save(folder / "checkpoints" / str(saved))
+    with processes.catching_signals():
+        while simulation.done < config.rounds and not stopped:
+            row = simulation.round()
+            if row is not None:
+                assert recorder is not None and progress is not None
+                recorder.write(row["metrics"], row["timings"], row["ledger"])
+                metrics = row["metrics"]
+                progress.show(metrics, config.copies * config.horizon, metrics["bytes"] / len(plan.world.agents))
+            stopped = processes.agree(processes.interrupted, "end of a round")
+            due = config.checkpoint_every and simulation.done % config.checkpoint_every == 0
+            if due or stopped or simulation.done == config.rounds:
+                saved = simulation.done
+                simulation.save(folder / "checkpoints" / str(saved))
     if recorder is not None:
         recorder.close()
     if stopped:
@@ -191,6 +207,7 @@ def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Pr
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "run.jsonl").open("a") as file:
         file.write(json.dumps(describe_machine(command, processes.library, processes.size)) + "\n")
+    (folder / "config.yaml").write_text(to_yaml(plan.config))  # also when resumed: rounds and the like may have changed
     if plan.resume_from:
         return
     import networkx as nx
@@ -199,7 +216,6 @@ def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Pr
     graph.add_nodes_from((index, {"agent": agent.name}) for index, agent in enumerate(plan.world.agents))
     graph.add_edges_from(plan.edges)
     nx.write_graphml(graph, folder / "topology.graphml")
-    (folder / "config.yaml").write_text(to_yaml(plan.config))
 
 
 def _close_folder(plan: Plan, folder: Path, evaluation: dict[str, Any] | None, processes: Processes) -> None:

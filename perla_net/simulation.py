@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # only for annotations: rank 0 imports networkx elsewhere, an
 
 EXACT_MOST = 65_536
 """Joint actions beyond which ``--estimator exact`` is refused."""
+HEADS_MOST = 4096
+"""Own actions beyond which a critic with a head per own action is refused."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,7 @@ def prepare(config: Config, graph: nx.DiGraph | None = None, ranks: int = 1) -> 
     from .topology import build
     from .world.environments import make
 
-    wanted = config.agents.number or (
-        ranks if ranks > 1 and config.env.startswith("traffic:") and "=" not in config.env else None
-    )
+    wanted = config.agents.number or _one_per_rank(config.env, ranks)
     world = make(config.env, 1, wanted).spec
     names = [agent.name for agent in world.agents]
     number = len(names)
@@ -89,6 +90,12 @@ def prepare(config: Config, graph: nx.DiGraph | None = None, ranks: int = 1) -> 
     plan = Plan(config, settings, world, tuple(sorted(graph.edges)))
     _check_combinations(plan)
     return plan
+
+
+def _one_per_rank(env: str, ranks: int) -> int | None:
+    """The number of agents where neither the options nor the environment fix it: one per rank; None for its default."""
+    free = env.startswith("traffic:") and "rows=" not in env and "columns=" not in env
+    return ranks if free and ranks > 1 else None
 
 
 def _check_combinations(plan: Plan) -> None:
@@ -124,15 +131,31 @@ def _check_combinations(plan: Plan) -> None:
                 f"--model.critic-hidden: an embedded critic needs a hidden layer, but {agents[index].name} has none"
             )
         for other in heard:
+            same_mask = agents[other].masked == agents[index].masked and (
+                not agents[other].masked or agents[other].action == agents[index].action
+            )
+            if settings[other].share == "own_view" and not same_mask:
+                raise InputError(
+                    f"--share own_view: {agents[index].name} cannot evaluate {agents[other].name}'s policy with its own action "
+                    "mask: their actions or masks differ"
+                )
             if settings[other].share == "own_view" and not agents[other].reads_like(agents[index]):
                 raise InputError(
                     f"--share own_view: {agents[index].name} cannot evaluate {agents[other].name}'s policy on its own observation: "
                     f"{agents[index].observation_kind}{agents[index].observation_shape} is not "
                     f"{agents[other].observation_kind}{agents[other].observation_shape}"
                 )
+        own = agents[index].action.joint
+        if entry.form != "state" and own is not None and own > HEADS_MOST:
+            raise InputError(
+                f"--form {entry.form}: {agents[index].name} has {own} actions, and a critic with a head for each takes at most "
+                f"{HEADS_MOST}; use --form state"
+            )
         counts = [agents[other].action.joint for other in heard]
-        if entry.estimator == "exact":
-            joint = None if None in counts else math.prod(counts)
+        joint = None if None in counts else math.prod(counts)
+        if entry.estimator == "exact" or (
+            entry.estimator == "auto" and joint is not None and joint <= entry.exact_limit
+        ):
             if joint is None or joint > EXACT_MOST:
                 what = "continuous actions" if joint is None else f"{joint} joint actions"
                 raise InputError(
@@ -267,6 +290,9 @@ class Simulation:
         from . import checkpoint
 
         self.processes.where = f"checkpoint {self.done}"
+        if self.processes.rank == 0 and folder.exists():
+            shutil.rmtree(folder)  # what a job left that was killed while it wrote here
+        self.processes.agree(0, "begin of a checkpoint")
         for agent in self.agents:
             arrays, numbers = agent.state()
             data = {
@@ -305,8 +331,11 @@ class Simulation:
         if self.world.host:
             state = read_world(folder, self.world.host.first, self.world.host.copies)
             same = self.world.host.load(state, manifest["steps"])
+        same = not self.processes.agree(int(not same), "return of the environment")
+        if self.world.host and not same:
+            self.world.host.anew()
         self.world.show()
-        return not self.processes.agree(int(not same), "return of the environment")
+        return same
 
 
 class Clock:

@@ -112,13 +112,13 @@ def build(spec: str, names: Sequence[str], interaction: Sequence[tuple[int, int]
     elif suffix == ".py" or suffix in READERS:
         graph = _from_file(spec, Path(name), names, seed)
     else:
-        graph = _generated(spec, name, arguments, number)
+        graph = _generated(spec, name, arguments, number, seed)
     if graph.number_of_nodes() != number:
         raise InputError(f"--topology {spec}: has {graph.number_of_nodes()} nodes, but there are {number} agents")
     return _tidy(graph, names)
 
 
-def _generated(spec: str, name: str, arguments: dict[str, Any], number: int) -> nx.Graph:
+def _generated(spec: str, name: str, arguments: dict[str, Any], number: int, seed: int) -> nx.Graph:
     family = FAMILIES.get(name)
     if family is None:
         for candidate in (f"{name}_graph", name, f"{name}_generator"):
@@ -131,11 +131,13 @@ def _generated(spec: str, name: str, arguments: dict[str, Any], number: int) -> 
                 f"families are {', '.join(FAMILIES)}, interaction"
             )
     try:
-        takes_number = "n" in inspect.signature(family).parameters
+        parameters = set(inspect.signature(family).parameters)
     except (TypeError, ValueError):
-        takes_number = True
+        parameters = {"n"}
+    # Random generators of networkx draw from the system's entropy unless they are given a seed.
+    given = {name: value for name, value in {"n": number, "seed": seed}.items() if name in parameters}
     try:
-        graph = family(**({"n": number} if takes_number else {}) | arguments)
+        graph = family(**given | arguments)
     except InputError as error:
         raise InputError(f"--topology {spec}: {error}") from None
     except Exception as error:  # a generator of networkx may raise anything for arguments that it does not like
@@ -152,7 +154,10 @@ def _from_file(spec: str, file: Path, names: Sequence[str], seed: int) -> nx.Gra
         raise InputError(f"--topology {spec}: there is no such file, here or in {topologies_folder()}")
     if file.suffix.lower() != ".py":
         try:
-            return READERS[file.suffix.lower()](file)
+            graph = READERS[file.suffix.lower()](file)
+            if isinstance(graph, nx.Graph):
+                return graph
+            raise ValueError("it holds several graphs")
         except Exception as error:  # every reader has exceptions of its own
             raise InputError(
                 f"--topology {spec}: cannot be read as {file.suffix[1:]} ({' '.join(str(error).split())})"

@@ -111,12 +111,12 @@ def test_specifications_with_arguments():
     ("changes", "sentence"),
     [
         ({"estimator": "exact", "topology": "complete"}, "can be enumerated"),
-        ({"algorithm": "ps_ippo", "agents": {"overrides": {"0": {"samples": 3}}}}, "same settings"),
+        ({"algorithm": "ps_ippo", "agents": {"overrides": {"0": {"samples": 3}}}}, "equal settings"),
         ({"agents": {"overrides": {"0": {"algorithm": "ps_ippo"}}}}, "whole team"),
         ({"model": {"memory": "gru", "policy_hidden": []}}, "hidden layer"),
         ({"model": {"critic_hidden": []}}, "hidden layer"),
         ({"env": "pettingzoo:mpe2.simple_tag_v3", "topology": "complete", "share": "own_view"}, "own_view"),
-        ({"env": "pettingzoo:mpe2.simple_tag_v3"}, "does not tell who influences whom"),
+        ({"env": "pettingzoo:mpe2.simple_tag_v3", "topology": "interaction"}, "does not tell who influences whom"),
         ({"env": "pettingzoo:mpe2.simple_tag_v3", "agents": 9}, "has 4 agents"),
         ({"env": "pettingzoo:json"}, "is not parallel"),
         ({"env": "traffic:ring"}, "no such environment"),
@@ -140,6 +140,11 @@ def test_resume_refuses_what_would_change_the_run(tmp_path):
     assert resumed(validated(Config(resume=str(tmp_path)))).seed == 4
     with pytest.raises(InputError, match="--seed cannot be changed"):
         resumed(validated(Config(resume=str(tmp_path), seed=5)))
+    assert command_line(["--resume", str(tmp_path), "--seed", "4", "--rounds", "60"]).rounds == 60, (
+        "what the run has is no change"
+    )
+    with pytest.raises(InputError, match="--seed cannot be changed"):
+        command_line(["--resume", str(tmp_path), "--seed", "0"])
     with pytest.raises(InputError, match="not the folder of a run"):
         resumed(validated(Config(resume=str(tmp_path / "other"))))
 

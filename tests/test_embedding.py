@@ -158,9 +158,40 @@ def test_estimators_are_chosen_by_counts():
     assert choose_estimator("auto", 100, [gaussian]) == "stratified"
 
 
+@pytest.mark.parametrize("samples", [5, 10, 16, 25, 100])
+@pytest.mark.parametrize("neighbours", [4, 15])
+def test_stratified_has_less_variance_also_with_many_neighbours(samples, neighbours):
+    peers = peers_with(*[discrete(8)] * neighbours, rows=30)
+    critic, x = critic_for(peers), torch.randn(30, 5)
+    variance = {}
+    for estimator in ("monte_carlo", "stratified"):
+        draws = [embed(critic, x, peers, samples, estimator, np.random.default_rng(k)) for k in range(150)]
+        variance[estimator] = torch.stack(draws).var(0).mean()
+    assert variance["stratified"] < 0.8 * variance["monte_carlo"]
+
+
+def test_no_two_coordinates_are_locked_together():
+    """Whether two of fifteen neighbours agree: at most K/(K−1) times, with the alignment of cells twice, the variance
+    of independent samples, for every pair; locked coordinates would make it K times."""
+    distribution, samples = discrete(4), 25
+    peers = [Peer(distribution, torch.zeros(3000, 4), torch.ones(3000, dtype=torch.bool)) for _ in range(15)]
+    for first, second in ((0, 1), (0, 10), (3, 4), (7, 14)):
+        critic = MLP((15 * distribution.width, 4, 1), "relu")
+        for action in range(4):
+            for peer in (first, second):
+                critic.frozen["w0"][action, 5 * peer + action] = 1
+        critic.frozen["b0"][:] = -1
+        critic.frozen["w1"][:] = 1
+        variance = [
+            float(embed(critic, torch.zeros(3000, 0), peers, samples, estimator, np.random.default_rng(0)).var())
+            for estimator in ("stratified", "monte_carlo")
+        ]
+        assert variance[0] < 2.3 * variance[1]
+
+
 @pytest.mark.parametrize(("samples", "dimensions"), [(1, 1), (2, 3), (16, 2), (100, 4), (97, 6)])
 def test_lattice_points_are_strata_of_every_axis(samples, dimensions):
     points = lattice_points(samples, dimensions)
-    assert points.shape == (samples, dimensions)
+    assert points.shape[0] == samples and 1 <= points.shape[1] <= dimensions
     for axis in points.T:
         assert np.allclose(np.sort(axis), np.arange(samples) / samples, atol=1e-6)

@@ -126,13 +126,20 @@ def test_resumed_run_is_the_run_that_was_never_interrupted(tmp_path, env):
     whole = run(tmp_path / "whole", 0, *long)
     run(tmp_path / "part", 0, *long)
     folder = tmp_path / "part"
-    for later in ("6",):
-        for file in (folder / "checkpoints" / later).iterdir():
-            file.unlink()  # as if the job had been killed before this checkpoint was sealed
+    unsealed = folder / "checkpoints" / "6"
+    for file in unsealed.iterdir():
+        file.unlink()  # as if the job had been killed while it wrote this checkpoint, with more hosts than now
+    for name in ("world-0-0.safetensors", "manifest.tmp"):
+        (unsealed / name).write_bytes(b"half written")
     done = job(0, "perla_net.run", "--resume", str(folder))
     assert "continuing after round 4" in done.stdout and "anew" not in done.stdout
     assert (folder / "metrics.jsonl").read_bytes() == whole
     assert (folder / "ledger.csv").read_bytes() == (tmp_path / "whole" / "ledger.csv").read_bytes()
+    assert {file.name for file in unsealed.iterdir()} == {
+        file.name for file in (tmp_path / "whole" / "checkpoints" / "6").iterdir()
+    }
+    job(0, "perla_net.run", "--resume", str(folder), "--rounds", "7")
+    assert rows(folder)[-1]["round"] == 7 and "rounds: 7" in (folder / "config.yaml").read_text()
 
 
 @needs_mpirun
@@ -292,6 +299,7 @@ def test_a_launcher_whose_library_is_not_mpi4pys(tmp_path):
         (("--resume", "{truncated}"), "is damaged"),
         (("--env", "pettingzoo:mpe2.simple_tag_v3", "--topology", "ring", "--share", "own_view"), "--share own_view"),
         (("--out", "{full}"), "not empty"),
+        (("--out", "{yaml}/below"), "cannot be made"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(tmp_path, arguments, sentence):

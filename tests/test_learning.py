@@ -39,6 +39,7 @@ def rollout_of(reward, terminated=(), truncated=(), finals=0):
         np.zeros((len(final_at), 2), np.float32),
         None,
         np.ones(len(final_at), bool),
+        np.ones(len(final_at), bool),
     )
 
 

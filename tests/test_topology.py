@@ -113,6 +113,7 @@ def test_python_files_and_agents_names(tmp_path):
         ("x.py", "def topology(a, r): return 3", "returned int"),
         ("x.py", "def topology(a, r): 1/0", "ZeroDivisionError"),
         ("x.py", "def topology(a, r): yield 1", "graph per round"),
+        ("two.g6", ">>graph6<<A_\nA_\n", "several graphs"),
         ("random_regular:d=3,x=1", None, "unexpected keyword"),
         ("nsfnet.graphml", None, "has 14 nodes, but there are 16 agents"),
         ("interaction", None, "does not tell who influences whom"),
@@ -126,6 +127,11 @@ def test_sentences(tmp_path, spec, text, sentence):
     with pytest.raises(InputError) as caught:
         graph(spec)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_random_generators_of_networkx_take_the_runs_seed():
+    one, again, other = (build("gnp_random_graph:p=0.5", NAMES, None, seed) for seed in (3, 3, 4))
+    assert set(one.edges) == set(again.edges) != set(other.edges)
 
 
 def test_report(tmp_path):

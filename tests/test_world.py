@@ -72,9 +72,11 @@ def test_final_observations_are_those_that_episodes_ended_with():
     box, discrete, _, masked = zoo_world().collect(actors())
     assert box.final_at.tolist() == [[t, copy] for t in (4, 6, 11, 13) for copy in range(3)]
     assert box.final_observation[:, 2].reshape(4, 3)[:, 0].tolist() == [5, 7, 5, 7]
-    assert box.final_alive.reshape(4, 3)[:, 0].tolist() == [False, True, False, True], "box is cut off at the end only"
+    assert box.final_cut.reshape(4, 3)[:, 0].tolist() == [False, True, False, True], "box is cut off at the end only"
+    assert discrete.final_cut.reshape(4, 3)[:, 0].tolist() == [True, False, True, False]
+    assert box.final_alive.all(), "box is there when discrete is cut off, and embedded as such"
     assert discrete.final_alive.reshape(4, 3)[:, 0].tolist() == [True, False, True, False]
-    assert not masked.final_alive.any()
+    assert not masked.final_alive.any() and not masked.final_cut.any()
     assert discrete.final_observation[0].argmax() == 5 % 4
 
 
@@ -223,3 +225,26 @@ def test_environments_of_pettingzoo(env, memory):
     for _ in range(2):
         row = simulation.round()["metrics"]
     assert np.isfinite(row["value_loss"]) and row["rejected"] == 0
+
+
+@pytest.mark.parametrize("algorithm", ["ippo", "ps_ippo", "perla_ippo"])
+@pytest.mark.parametrize("memory", ["none", "gru"])
+def test_an_agent_that_is_dead_for_a_whole_rollout_does_no_harm(algorithm, memory):
+    """``short`` leaves after two steps of an episode of sixty: most rollouts hold nothing of it."""
+    options = {"env": "pettingzoo:toys:kind=leaver", "topology": "complete", "algorithm": algorithm, "copies": 2,
+               "horizon": 8, "rounds": 6, "ppo": {"minibatch": 8}, "model": {"memory": memory}}  # fmt: skip
+    simulation = Simulation(prepare(validated(options)), Processes())
+    simulation.start()
+    for _ in range(5):
+        row = simulation.round()["metrics"]
+        assert np.isfinite([row["policy_loss"], row["value_loss"], row["entropy"]]).all()
+    flats = [agent.learner.critic.flat for agent in simulation.agents]
+    assert all(np.isfinite(flat.numpy()).all() for flat in flats)
+    if algorithm == "ps_ippo":
+        assert np.array_equal(flats[0].numpy(), flats[1].numpy()), "one network stays one"
+
+
+def test_what_the_adapter_does_not_take_is_said():
+    for kind, sentence in (("crash", "cannot be made"), ("badmask", "does not fit its action space")):
+        with pytest.raises(InputError, match=sentence):
+            make(f"pettingzoo:toys:kind={kind}", 1, None)

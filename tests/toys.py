@@ -115,6 +115,8 @@ class Match(ParallelEnv):
     def step(self, actions):
         rewards = {}
         for index, agent in enumerate(self.possible_agents):
+            if agent not in actions:
+                continue
             if self.continuous:
                 rewards[agent] = -float((actions[agent][0] - self.shown[index]) ** 2)
             else:
@@ -140,5 +142,34 @@ class Picture(Match):
         return spaces.Box(0, 255, (8, 8, 3), np.uint8)
 
 
+class Leaver(Match):
+    """Two agents; the second dies after two steps of sixty."""
+
+    def __init__(self):
+        super().__init__(agents=2, length=60)
+
+    def step(self, actions):
+        observations, rewards, terminated, truncated, infos = super().step(actions)
+        if self.time == 2:
+            terminated["agent_1"] = True
+            self.agents = ["agent_0"]
+        alive = [agent for agent in terminated if agent in actions]
+        return tuple(
+            {agent: table[agent] for agent in alive} for table in (observations, rewards, terminated, truncated, infos)
+        )
+
+
+class BadMask(Match):
+    """A mask for more actions than there are."""
+
+    def observation_space(self, agent):
+        return spaces.Dict({"observation": spaces.Box(0, 1, (2,)), "action_mask": spaces.MultiBinary(9)})
+
+
+def crash():
+    raise RuntimeError("an environment that cannot be made")
+
+
 def parallel_env(kind="zoo", **arguments):
-    return {"zoo": Zoo, "match": Match, "picture": Picture}[kind](**arguments)
+    kinds = {"zoo": Zoo, "match": Match, "picture": Picture, "leaver": Leaver, "badmask": BadMask, "crash": crash}
+    return kinds[kind](**arguments)

@@ -184,7 +184,8 @@ class Learner:
         advantage = form_advantage(self.form, returns, value[:taken], at_action, executed)
         if settings.returns.normalise_advantages:
             chosen = advantage[alive]
-            advantage = (advantage - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
+            if len(chosen):
+                advantage = (advantage - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
         explained = _explained_variance(value[:taken][alive], returns[alive])
         if settings.returns.normalise_values:
             yield from self._follow_moments(returns[alive])
@@ -219,12 +220,12 @@ class Learner:
 
         μ, ν: smoothed mean and mean square of the returns; σ² = ν − μ²; W ← W σ/σ', b ← (σ b + μ − μ')/σ'.
         """
-        here = np.array([float(returns.mean()), float(returns.square().mean())]) if len(returns) else np.zeros(2)
+        here = np.array([float(returns.sum()), float(returns.square().sum()), float(len(returns))])
         if self.preset.shared:
             here = yield here
-        smoothing = self.settings.returns.value_smoothing
-        if len(returns):
-            self.moments = smoothing * self.moments + (1 - smoothing) * np.array([here[0], here[1], 1.0])
+        if here[2] > 0:
+            smoothing = self.settings.returns.value_smoothing
+            self.moments = smoothing * self.moments + (1 - smoothing) * here / here[2]
         if self.moments[2] == 0:
             return
         shift, square = self.moments[:2] / self.moments[2]
@@ -363,8 +364,7 @@ def words_to_actions(words: np.ndarray, distribution: Distribution) -> torch.Ten
 def _mean(values: torch.Tensor, alive: torch.Tensor | None) -> torch.Tensor:
     if alive is None:
         return values.mean()
-    weight = alive.to(values.dtype)
-    return (values * weight).sum() / weight.sum().clamp(min=1)
+    return torch.where(alive, values, 0.0).sum() / alive.sum().clamp(min=1)
 
 
 def _explained_variance(value: torch.Tensor, returns: torch.Tensor) -> float:

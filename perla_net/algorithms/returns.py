@@ -33,7 +33,7 @@ def generalised_advantages(
     following = present[1:].clone()
     if len(rollout.final_at):
         t, copy = torch.from_numpy(rollout.final_at).unbind(1)
-        cut_off = torch.from_numpy(rollout.final_alive)
+        cut_off = torch.from_numpy(rollout.final_cut)
         following[t[cut_off], copy[cut_off]] = value[(steps + 1) * copies :][cut_off]
     terminated = torch.from_numpy(rollout.terminated)
     ended = terminated | torch.from_numpy(rollout.truncated)

@@ -50,8 +50,9 @@ class Network:
         """Send every local agent's sections to those who want them; what each local agent received.
 
         messages: agent → section → numbers of the expected form; finals: final observations in this round's rollout.
-        A section that fails validation is left out, and counted in :attr:`rejected`.
+        A section that fails validation is left out, and counted in :attr:`rejected`, anew in each round.
         """
+        self.rejected = {agent: 0 for agent in self.local}
         packed = {
             (agent, name): pack(name, values, self.expected(agent, name, finals), agent, round_number)
             for agent, sections in messages.items()

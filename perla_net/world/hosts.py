@@ -12,7 +12,8 @@ from .spec import AgentSpec, WorldSpec
 TERMINATED, TRUNCATED, ALIVE, OVER, FINAL = 1, 2, 4, 8, 16
 """Bits of a row's flags. TERMINATED, TRUNCATED: this agent, by the step that led here. ALIVE: it acts next. OVER: the
 copy's episode ended with that step, the observation is the first of the next. FINAL: the observation that the episode
-ended with is kept, because some agent was cut off there and bootstraps from it."""
+ended with is kept, because some agent was cut off there and bootstraps from it. In the row of a final observation, ALIVE:
+the agent is there, TRUNCATED: it was cut off there."""
 
 ROW_PAD = 16
 """Rows are padded to 64 bytes, so that a row's alignment does not depend on who shares a rank."""
@@ -147,7 +148,9 @@ class Host:
         views = [layout.views(row) for layout, row in zip(self.layouts, rows)]
         self.environment.observe(copies, [view for view, _ in views], [mask for _, mask in views])
         for agent, (layout, row) in enumerate(zip(self.layouts, rows)):
-            row[:, layout.reward + 1].view(np.int32)[:] = truncated[copies, agent] * ALIVE
+            cut_off = truncated[copies, agent]
+            there = self.environment.alive[copies, agent] | cut_off
+            row[:, layout.reward + 1].view(np.int32)[:] = there * ALIVE + cut_off * TRUNCATED
         self.finals.append(block)
 
     def _note_episodes(self, copies: np.ndarray, cut: np.ndarray) -> None:
@@ -187,22 +190,25 @@ class Host:
         }
 
     def load(self, state: dict[str, np.ndarray], steps: int) -> bool:
-        """Continue from :meth:`save`; False when the environment could not be brought back to the same state."""
+        """Continue from :meth:`save`; False when the environment could not be brought back, and must be begun :meth:`anew`."""
         self.steps = steps
         for name in ("episode", "length", "returns", "cut"):
             getattr(self, name)[:] = state[f"host.{name}"]
         inner = {name.partition(".")[2]: array for name, array in state.items() if name.startswith("environment.")}
         same = self.environment.load(inner, self._seeds(np.arange(self.copies)))
         if same is False:
-            self.episode += 1
-            self.length[:], self.returns[:] = 0, 0
-            self.start()
             return False
         nothing = np.zeros(self.copies, bool)
         self._publish(nothing, nothing, np.zeros_like(self.environment.terminated))
         for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
             rows[:, layout.reward + 1].view(np.int32)[:] = state["host.flags"][:, agent]
         return True
+
+    def anew(self) -> None:
+        """Begin the next episode in every copy, whatever became of the present ones."""
+        self.episode += 1
+        self.length[:], self.returns[:] = 0, 0
+        self.start()
 
 
 @dataclass(frozen=True)

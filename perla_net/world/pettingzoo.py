@@ -29,7 +29,7 @@ class PettingZoo:
         construct = _constructor(module)
         try:
             self.envs = [construct(**arguments) for _ in range(copies)]
-        except (ImportError, TypeError, AssertionError, ValueError) as error:
+        except Exception as error:  # an environment's own constructor may raise anything
             raise InputError(
                 f"--env {self.name}: cannot be made with {arguments}: {' '.join(str(error).split())}"
             ) from None
@@ -202,6 +202,13 @@ def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec
                 f"--env {env}: {name}'s observation is a Dict of {sorted(observation.spaces)}; only observation "
                 "and action_mask are supported"
             )
+        flags = math.prod(observation["action_mask"].shape or (observation["action_mask"].n,))
+        logits = _action_spec(env, name, action).outputs
+        if isinstance(action, spaces.Box) or flags != logits:
+            raise InputError(
+                f"--env {env}: {name}'s action_mask of {flags} flags does not fit its action space {action}; one flag "
+                "per discrete action is supported"
+            )
         observation, masked = observation["observation"], True
     if isinstance(observation, spaces.Box):
         if observation.dtype == np.uint8 and len(observation.shape) >= 2:
@@ -233,7 +240,7 @@ def _action_spec(env: str, name: str, action: Any) -> ActionSpec:
         return ActionSpec("multi_discrete", tuple(int(number) for number in action.nvec), start=start)
     if isinstance(action, spaces.Box) and np.issubdtype(action.dtype, np.floating):
         low, high = (tuple(float(bound) for bound in side.ravel()) for side in (action.low, action.high))
-        return ActionSpec("continuous", (), low, high)
+        return ActionSpec("continuous", (), low, high, shape=tuple(action.shape))
     raise InputError(
         f"--env {env}: {name}'s action space {action} is not supported; Discrete, MultiDiscrete and Box are"
     )
@@ -242,4 +249,4 @@ def _action_spec(env: str, name: str, action: Any) -> ActionSpec:
 def _native(words: np.ndarray, action: ActionSpec, space: Any) -> Any:
     """Action words as the environment wants them."""
     values = action.native(words.view(np.float32))
-    return int(values[0]) if action.kind == "discrete" else values.reshape(space.shape).astype(space.dtype)
+    return int(values[0]) if action.kind == "discrete" else values.astype(space.dtype)

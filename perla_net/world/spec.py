@@ -15,7 +15,7 @@ class ActionSpec:
 
     kind: ``discrete`` (sizes = one number), ``multi_discrete`` (a number per component) or ``continuous``
     (low and high per component; infinite bounds are allowed). ``start``: what the first action of each discrete
-    component is called in the space; in here actions count from 0.
+    component is called in the space; in here actions count from 0. ``shape``: that of a continuous action in the space.
     """
 
     kind: str
@@ -23,6 +23,7 @@ class ActionSpec:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     start: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
 
     @property
     def words(self) -> int:
@@ -37,7 +38,7 @@ class ActionSpec:
     def native(self, words: np.ndarray) -> np.ndarray:
         """An action [words] float32 (int32 bits where discrete) in the space's own terms."""
         if self.kind == "continuous":
-            return self._scaled(words)
+            return self._scaled(words).reshape(self.shape or words.shape)
         return words.view(np.int32) + np.array(self.start or (0,) * len(self.sizes), np.int32)
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
@@ -92,7 +93,6 @@ class WorldSpec:
     interaction: tuple[tuple[int, int], ...] | None = None
     horizon: int | None = None
     references: tuple[str, ...] = ()
-    restorable: bool = True
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> WorldSpec:
@@ -100,7 +100,7 @@ class WorldSpec:
         agents = tuple(agent_from_data(entry) for entry in data["agents"])
         interaction = data["interaction"]
         edges = None if interaction is None else tuple((source, target) for source, target in interaction)
-        return cls(data["name"], agents, edges, data["horizon"], tuple(data["references"]), data["restorable"])
+        return cls(data["name"], agents, edges, data["horizon"], tuple(data["references"]))
 
 
 def agent_from_data(entry: dict[str, Any]) -> AgentSpec:

@@ -106,8 +106,8 @@ class TrafficGrid:
         for name, value in (("rows", rows), ("columns", columns), ("horizon", horizon)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"--env traffic:grid: {name} {value!r} is not a positive integer")
-        if not isinstance(demand, (int, float)) or demand < 0:
-            raise InputError(f"--env traffic:grid: demand {demand!r} is not a factor of 0 or more")
+        if not isinstance(demand, (int, float)) or not 0 <= demand < 100:
+            raise InputError(f"--env traffic:grid: demand {demand!r} is not a factor from 0 to 100")
         self.controllers = CONTROLLERS
         self.rows, self.columns = shape_of(agents, rows, columns)
         self.copies, self.reward_kind, self.demand, self.horizon = copies, reward, float(demand), horizon

@@ -35,7 +35,8 @@ class Rollout:
 
     observation [T+1, B, D]; mask [T+1, B, outputs] or None; action [T, B, words] float32 words; reward [T, B];
     terminated, truncated [T, B] bool: by step t; alive, begins [T+1, B] bool; final_at [F, 2]: (t, copy) of the F
-    observations that episodes ended with, final_observation [F, D], final_mask, final_alive [F] (cut off there).
+    observations that episodes ended with, final_observation [F, D], final_mask, final_alive [F] (the agent is there),
+    final_cut [F] (it was cut off there, and bootstraps from it).
     """
 
     observation: np.ndarray
@@ -50,6 +51,7 @@ class Rollout:
     final_observation: np.ndarray
     final_mask: np.ndarray | None
     final_alive: np.ndarray
+    final_cut: np.ndarray
 
     @property
     def steps(self) -> int:
@@ -186,6 +188,7 @@ class World:
                     final_observation,
                     final_mask,
                     (final_flags & ALIVE) > 0,
+                    (final_flags & TRUNCATED) > 0,
                 )
             )
         return rollouts
