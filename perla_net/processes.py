@@ -34,6 +34,8 @@ that ranks which compute are not disturbed."""
 NAP, LONG_NAP = 20e-6, 500e-6
 SLEPT = 0.5
 """Share of the usual wait that an exchange of every step sleeps before it polls."""
+FORWARDING = 0.5
+"""Seconds that the launcher has to forward what a rank said before it is told to end all of them."""
 GRACE = 2.0
 """Seconds that a stalled rank waits for the others to say that they wait as well."""
 
@@ -241,6 +243,7 @@ class Ranks(Processes):
     def abort(self, status: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(FORWARDING)
         self.mpi.COMM_WORLD.Abort(status)
         os._exit(status)
 
