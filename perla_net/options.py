@@ -34,6 +34,7 @@ def command_line(arguments: Sequence[str]) -> Config:
     Raises InputError for anything unknown, of a wrong type or out of range.
     """
     reader = parser("perla_net.run", "Train a team of networked agents; under mpirun each agent is a rank.")
+    reader.usage = "[mpirun -n RANKS] python -m perla_net.run [OPTIONS]"
     reader.add_argument("--config", metavar="FILE", help="YAML file of options (text); the command line wins over it.")
     reader.add_argument(
         "--agents",
