@@ -52,20 +52,7 @@ def pack(name: str, values: np.ndarray, form: Form, sender: int, round_number: i
     section = np.zeros(form.size, np.uint8)
     numbers = section[UNIT : UNIT + form.payload]
     numbers[:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    dimensions = form.shape + (0,) * (4 - len(form.shape))
-    fields = (
-        MAGIC,
-        VERSION,
-        len(form.shape),
-        TYPES[form.kind],
-        sender,
-        round_number,
-        form.architecture,
-        name.encode(),
-        *dimensions,
-        form.payload,
-    )
-    head = HEADER.pack(*fields, 0)[:-4]
+    head = HEADER.pack(*_fields(name, form, sender, round_number), 0)[:-4]
     section[:UNIT] = np.frombuffer(head + struct.pack("<I", zlib.crc32(numbers, zlib.crc32(head))), np.uint8)
     return section
 
@@ -76,19 +63,6 @@ def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number
     fields = HEADER.unpack(head)
     checksum = fields[-1]
     numbers = section[UNIT : UNIT + form.payload]
-    dimensions = form.shape + (0,) * (4 - len(form.shape))
-    expected = (
-        MAGIC,
-        VERSION,
-        len(form.shape),
-        TYPES[form.kind],
-        sender,
-        round_number,
-        form.architecture,
-        name.encode().ljust(12, b"\0"),
-        *dimensions,
-        form.payload,
-    )
     labels = (
         "magic",
         "version",
@@ -101,7 +75,7 @@ def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number
         *["shape"] * 4,
         "size",
     )
-    for label, got, wanted in zip(labels, fields, expected):
+    for label, got, wanted in zip(labels, fields, _fields(name, form, sender, round_number)):
         if got != wanted:
             raise Rejected(label)
     if zlib.crc32(numbers, zlib.crc32(head[:-4])) != checksum:
@@ -111,3 +85,22 @@ def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number
         raise Rejected("non-finite number")
     values.flags.writeable = False
     return values
+
+
+def _fields(name: str, form: Form, sender: int, round_number: int) -> tuple[bytes | int, ...]:
+    """The header of a section, all but the checksum."""
+    dimensions = form.shape + (0,) * (4 - len(form.shape))
+    kind = TYPES[form.kind]
+    tag = name.encode().ljust(12, b"\0")
+    return (
+        MAGIC,
+        VERSION,
+        len(form.shape),
+        kind,
+        sender,
+        round_number,
+        form.architecture,
+        tag,
+        *dimensions,
+        form.payload,
+    )
