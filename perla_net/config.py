@@ -166,7 +166,7 @@ class Config(AgentSettings):
     evaluate_episodes: Count = option(20, "Episodes of the evaluation at the end (0: none).")
     stall_timeout: Rate = option(300.0, "Seconds after which a waiting collective names who is missing and aborts.")
     display: Literal["auto", "live", "plain", "none"] = option(
-        "auto", "Progress: live line on a terminal, plain lines elsewhere."
+        "auto", "Progress: a live line on a terminal (also under mpirun), plain lines elsewhere."
     )
 
 

@@ -4,10 +4,35 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any, Mapping, Sequence
+
+from .processes import launched
+
+LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "srun")
+
+
+def on_terminal() -> bool:
+    """Whether what this process prints is shown on a terminal.
+
+    Under mpirun its own standard output says nothing of that (MPICH makes it a pipe, Open MPI a pseudo-terminal), so the
+    launcher's is looked at, where it runs on this machine.
+    """
+    if launched()[1] == 1:
+        return sys.stdout.isatty()
+    process = os.getppid()
+    for _ in range(4):
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")
+            if fields[0].partition("(")[2] in LAUNCHERS:
+                return os.readlink(f"/proc/{process}/fd/1").startswith(("/dev/pts/", "/dev/tty"))
+            process = int(fields[2].split()[1])
+        except OSError:
+            break  # the launcher is somebody else's, or no longer there
+    return False
 
 
 class Progress:
@@ -15,7 +40,7 @@ class Progress:
 
     def __init__(self, mode: str, rounds: int, done: int) -> None:
         self.rounds, self.first = rounds, done
-        self.live = mode == "live" or (mode == "auto" and sys.stdout.isatty())
+        self.live = mode == "live" or (mode == "auto" and on_terminal())
         self.silent = mode == "none"
         self.every = max(1, rounds // 20)
         self.start = self.last = time.monotonic()
