@@ -10,8 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    """Inputs that a test draws from torch are the same in every run."""
+    torch.manual_seed(0)
 
 
 def find_mpirun() -> str | None:
