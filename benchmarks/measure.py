@@ -8,8 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,19 +37,6 @@ def start(ranks: int, *arguments: str) -> subprocess.Popen:
         stdin=subprocess.DEVNULL,
         env=os.environ | allowed,
     )
-
-
-def seconds_until(process: subprocess.Popen, wanted: Callable[[str], bool]) -> float:
-    """Seconds until a line that is wanted; then the job is left to end by itself. Raises RuntimeError if none comes."""
-    began = time.monotonic()
-    assert process.stdout is not None
-    for line in process.stdout:
-        if wanted(line):
-            found = time.monotonic() - began
-            process.stdout.read()
-            process.wait(timeout=600)
-            return found
-    raise RuntimeError(f"{' '.join(map(str, process.args))} ended without the line that was waited for")
 
 
 def head(title: str) -> str:

@@ -28,7 +28,7 @@ from .distributions import Categorical, Distribution
 from .models import IN_PLACE, MLP
 
 BLOCK_NUMBERS = 192 * 1024
-"""Numbers of one hidden layer in a block: 768 KiB of float32; measured best between 128 KiB and 1 MiB where a core has 1 MiB of L2."""
+"""Numbers of one hidden layer in a block: 768 KiB of float32; two layers of a block are meant for a core's L2 cache."""
 
 
 @dataclass
