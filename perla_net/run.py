@@ -107,7 +107,8 @@ def agree_on_plan(
 ) -> tuple[Plan, str] | None:
     """Rank 0's plan on every rank, with a text beside it; None everywhere when rank 0 refused, after it said why."""
     if processes.rank:
-        # The others load torch while rank 0 reads options; in a thread, so that a refusal ends them at once.
+        # The others load torch while rank 0 reads options; in a daemon thread, so that a refusal ends them at once. (They
+        # leave by the usual way: MPICH says goodbye to its launcher in an exit handler, which os._exit would skip.)
         threading.Thread(target=_load_torch, daemon=True).start()
         data = processes.broadcast(None, "broadcast of the plan")
     else:
@@ -274,19 +275,7 @@ def entry(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int
         if launched()[0] == 0:
             print(f"perla_net: {error}", file=sys.stderr, flush=True)
         status = 2
-    if status == 2:
-        _leave(status)
     return status
-
-
-def _leave(status: int) -> None:
-    """Leave without waiting for a thread that may still be loading torch."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    mpi = sys.modules.get("mpi4py.MPI")
-    if mpi is not None and mpi.Is_initialized():
-        mpi.Finalize()
-    os._exit(status)
 
 
 if __name__ == "__main__":
