@@ -149,7 +149,9 @@ class Agents(Section):
 class Config(AgentSettings):
     """A whole run. ``perla_net.train(Config(...))`` runs it; unknown names and impossible values raise InputError."""
 
-    env: str = option("traffic:grid", "Environment, SUITE:NAME[:key=value,…] (traffic:grid, pettingzoo:MODULE).")
+    env: str = option(
+        "traffic:grid", "Environment, SUITE:NAME[:key=value,…] (traffic:grid, spread, pettingzoo:MODULE)."
+    )
     agents: Agents = option(Agents, "Agents.")
     topology: str = option(
         "ring", "Communication graph: a family[:key=value,…], 'interaction', or a graph or Python file."

@@ -73,9 +73,10 @@ def prepare(config: Config, graph: nx.DiGraph | None = None, ranks: int = 1) -> 
     """
     from .options import agent_overrides, settings_with
     from .topology import build
-    from .world.environments import make
+    from .world.environments import make, takes_any_number
 
-    wanted = config.agents.number or _one_per_rank(config.env, ranks)
+    # One agent per rank where nothing else says how many.
+    wanted = config.agents.number or (ranks if ranks > 1 and takes_any_number(config.env) else None)
     world = make(config.env, 1, wanted).spec
     names = [agent.name for agent in world.agents]
     number = len(names)
@@ -90,12 +91,6 @@ def prepare(config: Config, graph: nx.DiGraph | None = None, ranks: int = 1) -> 
     plan = Plan(config, settings, world, tuple(sorted(graph.edges)))
     _check_combinations(plan)
     return plan
-
-
-def _one_per_rank(env: str, ranks: int) -> int | None:
-    """The number of agents where neither the options nor the environment fix it: one per rank; None for its default."""
-    free = env.startswith("traffic:") and "rows=" not in env and "columns=" not in env
-    return ranks if free and ranks > 1 else None
 
 
 def _check_combinations(plan: Plan) -> None:

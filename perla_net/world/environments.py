@@ -22,6 +22,9 @@ from typing import Any
 from ..config import parse_spec
 from ..errors import InputError
 
+OWN = {"traffic:grid": ("rows", "columns", "reward", "demand", "horizon"), "spread": ("horizon", "local_ratio")}
+"""The program's own environments and their arguments."""
+
 
 def make(env: str, copies: int, agents: int | None) -> Any:
     """A batch environment of ``copies`` copies. Raises InputError for unknown names and arguments.
@@ -30,16 +33,25 @@ def make(env: str, copies: int, agents: int | None) -> Any:
     """
     name, arguments = parse_spec(env)
     suite, _, rest = name.partition(":")
-    if name == "traffic:grid":
+    if name in OWN:
+        unknown = [key for key in arguments if key not in OWN[name]]
+        if unknown:
+            raise InputError(f"--env {env}: unknown argument '{unknown[0]}'; {name} takes {', '.join(OWN[name])}")
+        if name == "spread":
+            from .spread import Spread
+
+            return Spread(copies, agents, **arguments)
         from .traffic import TrafficGrid
 
-        known = ("rows", "columns", "reward", "demand", "horizon")
-        unknown = [key for key in arguments if key not in known]
-        if unknown:
-            raise InputError(f"--env {env}: unknown argument '{unknown[0]}'; traffic:grid takes {', '.join(known)}")
         return TrafficGrid(copies, agents, **arguments)
     if suite == "pettingzoo" and rest:
         from .pettingzoo import PettingZoo
 
         return PettingZoo(rest, arguments, copies, agents)
-    raise InputError(f"--env {env}: there is no such environment; known are traffic:grid and pettingzoo:MODULE")
+    raise InputError(f"--env {env}: there is no such environment; known are {', '.join(OWN)} and pettingzoo:MODULE")
+
+
+def takes_any_number(env: str) -> bool:
+    """True where neither the environment nor its arguments fix the number of agents."""
+    name, arguments = parse_spec(env)
+    return name in OWN and not {"rows", "columns"} & set(arguments)
