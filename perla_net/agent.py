@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Mapping, Sequence
+from typing import Any, Generator, Mapping, Sequence, TypeVar
 
 import numpy as np
 import torch
 
-from .algorithms.actor_critic import Learner, Neighbour, Shared, words_to_actions
+from .algorithms.actor_critic import Learner, Neighbour, words_to_actions
+from .algorithms.trainer import Shared, Trainer
 from .config import PRESETS, AgentSettings
 from .distributions import Categorical, Distribution, distribution_of
 from .embedding import choose_estimator, joint_actions
-from .models import Policy
+from .models import MLP, Adam, Pass, Policy
 from .network.exchange import Edge, Inbox, Sections
 from .network.messages import Form
 from .world.spec import AgentSpec
 from .world.world import Rollout
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -136,41 +139,57 @@ def estimator_line(team: Team) -> str:
 
 
 class Player:
-    """A policy that acts in B copies: an :class:`~perla_net.world.world.Actor`."""
+    """A policy, or several equal ones side by side, acting in B copies: an :class:`~perla_net.world.world.Actor`."""
 
     def __init__(
         self, policy: Policy, distribution: Distribution, identity: torch.Tensor, copies: int, horizon: int
     ) -> None:
+        """``identity``: see :class:`~perla_net.algorithms.actor_critic.Learner`; policies side by side have none."""
         self.policy, self.distribution, self.identity = policy, distribution, identity
         self.copies, self.horizon = copies, horizon
+        self.remembers = policy.width > 0
         self.memory = policy.begin(copies)
+        self.device = policy.flat.device
+        self.several = policy.flat.dim() > 1
+        self._pass = Pass(policy, copies)
         self.noise: torch.Tensor | None = None
 
-    def begin(self, rng: np.random.Generator | None) -> None:
-        """Before ``horizon`` steps: draw the noise of all of them, or act greedily without ``rng``."""
-        self.noise = None if rng is None else self.distribution.noise(rng, (self.horizon, self.copies))
+    def begin(self, *rngs: np.random.Generator) -> None:
+        """Before ``horizon`` steps: draw the noise of all of them from a stream per policy, or act greedily without."""
+        drawn = [self.distribution.noise(rng, self.horizon, self.copies) for rng in rngs]
+        self.noise = (torch.stack(drawn, 1) if self.several else drawn[0]).to(self.device) if drawn else None
 
-    @torch.no_grad()
     def act(
-        self, t: int, observation: np.ndarray, mask: np.ndarray | None, begins: np.ndarray, action: np.ndarray
+        self,
+        t: int,
+        observations: list[np.ndarray],
+        masks: list[np.ndarray | None],
+        begins: list[np.ndarray],
+        actions: list[np.ndarray],
     ) -> None:
         """See :class:`~perla_net.world.world.Actor`."""
-        x = self.with_identity(torch.from_numpy(observation))
-        if self.policy.width:
-            outputs, self.memory = self.policy.step(x, self.memory, torch.from_numpy(begins))
+        x = self.with_identity(self._tensor(observations))
+        if self.remembers:
+            with torch.no_grad():
+                outputs, self.memory = self.policy.step(x, self.memory, self._tensor(begins))
+            outputs = outputs.mT
         else:
-            outputs = self.policy(x)
-        if mask is not None:
-            outputs = self.distribution.masked(outputs, torch.from_numpy(mask))
-        chosen = (
-            self.distribution.greedy(outputs)
-            if self.noise is None
-            else self.distribution.sample(outputs, self.noise[t])
-        )
-        if isinstance(self.distribution, Categorical):
-            action.view(np.int32)[:] = chosen.numpy()
+            outputs = self._pass.forward(x)
+        if masks[0] is not None:
+            outputs = self.distribution.masked(outputs, self._tensor(masks).mT)  # type: ignore[arg-type]
+        if self.noise is None:
+            chosen = self.distribution.greedy(outputs)
         else:
-            action[:] = chosen.numpy()
+            chosen = self.distribution.sample(outputs, self.noise[t])
+        found = chosen.cpu().numpy()
+        discrete = isinstance(self.distribution, Categorical)
+        for action, values in zip(actions, found if self.several else (found,)):
+            (action.view(np.int32) if discrete else action)[:] = values
+
+    def _tensor(self, arrays: Sequence[np.ndarray]) -> torch.Tensor:
+        if self.several:
+            return torch.from_numpy(np.stack(arrays)).to(self.device)
+        return torch.from_numpy(arrays[0]).to(self.device)
 
     def with_identity(self, observation: torch.Tensor) -> torch.Tensor:
         """Observations [..., size] with the agent's identity appended, where a shared network needs it."""
@@ -182,22 +201,25 @@ class Player:
 class Agent:
     """Private policy, critic, optimisers and random streams of one agent, and what it holds of its neighbours."""
 
-    def __init__(self, index: int, team: Team, seed: int, copies: int, horizon: int) -> None:
+    def __init__(self, index: int, team: Team, seed: int, copies: int, horizon: int, device: str = "cpu") -> None:
+        self.device = torch.device(device)
         self.index, self.team, self.copies, self.horizon = index, team, copies, horizon
         self.spec, self.settings = team.specs[index], team.settings[index]
         self.preset = PRESETS[self.settings.algorithm]
         self.heard = team.heard_by(index)
         self.embedded = team.embedded_by(index)
-        self.identity = identity_of(team, index)
+        self.identity = identity_of(team, index).to(device)
         sizes = [spec.observation_size for spec in team.specs]
         critic_size = sum(sizes) if self.preset.critic_input == "global" else sizes[index]
         streams = np.random.SeedSequence(seed, spawn_key=(0, index)).spawn(4)
         if self.preset.shared:  # one network for all: equal starts
             streams[0] = np.random.SeedSequence(seed, spawn_key=(0, 0)).spawn(4)[0]
         neighbours = [team.specs[other] for other in self.embedded]
-        self.learner = Learner(self.spec, self.settings, neighbours, critic_size, self.identity, streams)
+        self.learner = Learner(self.spec, self.settings, neighbours, critic_size, self.identity, streams, device)
         self.policy, self.distribution = self.learner.policy, self.learner.distribution
         self.peers = {other: team.policy_of(other) for other in self.embedded}
+        for peer in self.peers.values():
+            peer.to(device)
         self.held_since = {other: -1 for other in self.embedded}
         """Round of the newest policy that is held of each neighbour; −1: none."""
         self.player = Player(self.policy, self.distribution, self.identity, copies, horizon)
@@ -205,6 +227,7 @@ class Agent:
         self.ages: dict[int, int] = {}
         """Age in rounds of each embedded neighbour's policy in the last exchange; absent ones are not listed."""
         self._hearing_seconds = 0.0
+        self._observation = torch.zeros(0)
         self._outputs: torch.Tensor | None = None
         self._memories: torch.Tensor | None = None
 
@@ -220,15 +243,22 @@ class Agent:
         """The sections that somebody wants of this agent. The policy is the one that made the rollout."""
         observation = _states(rollout.observation, rollout.final_observation)
         mask = None if rollout.mask is None else _states(rollout.mask, rollout.final_mask)
+        self._observation = observation.to(self.device)
         self._outputs, self._memories = self._evaluate(
-            self.policy, self.distribution, observation, mask, rollout, self.memory_at_start, self.player.with_identity
+            self.policy,
+            self.distribution,
+            self._observation,
+            None if mask is None else mask.to(self.device),
+            rollout,
+            self.memory_at_start,
+            self.player.with_identity,
         )
         presence = np.concatenate([rollout.alive.reshape(-1), rollout.final_alive])
         words = np.ascontiguousarray(rollout.action).reshape(-1, rollout.action.shape[-1])
         values = {
-            "policy": lambda: self.policy.flat.numpy(),
-            "memory": lambda: self.memory_at_start.numpy(),
-            "outputs": lambda: self._outputs.numpy(),
+            "policy": lambda: self.policy.flat.cpu().numpy(),
+            "memory": lambda: self.memory_at_start.cpu().numpy(),
+            "outputs": lambda: self._outputs.cpu().numpy(),
             "observations": lambda: observation.numpy(),
             "masks": lambda: mask.numpy(),
             "actions": lambda: words.view(np.int32) if isinstance(self.distribution, Categorical) else words,
@@ -256,12 +286,13 @@ class Agent:
         memories = None
         if policy.width:
             steps, copies = rollout.alive.shape
-            running, begins = x[: steps * copies].view(steps, copies, -1), torch.from_numpy(rollout.begins.copy())
+            running = x[: steps * copies].view(steps, copies, -1)
+            begins = torch.from_numpy(rollout.begins.copy()).to(x.device)
             outputs, remembered = policy.sequence(running, memory, begins)
             outputs, memories = outputs.flatten(0, 1), remembered.flatten(0, 1)
             if len(rollout.final_at):
-                t, copy = torch.from_numpy(rollout.final_at).unbind(1)
-                never = torch.zeros(len(t), dtype=torch.bool)
+                t, copy = torch.from_numpy(rollout.final_at).to(x.device).unbind(1)
+                never = torch.zeros(len(t), dtype=torch.bool, device=x.device)
                 last_outputs, last_memories = policy.step(x[steps * copies :], remembered[t, copy], never)
                 outputs, memories = torch.cat([outputs, last_outputs]), torch.cat([memories, last_memories])
         else:
@@ -285,10 +316,13 @@ class Agent:
             if neighbour is None:
                 spec = self.team.specs[other]
                 distribution = distribution_of(spec.action)
+                nothing = words_to_actions(
+                    np.zeros((*rollout.reward.shape, spec.action.words), np.float32), distribution
+                )
                 neighbour = Neighbour(
-                    torch.zeros(states, distribution.outputs + distribution.free),
-                    torch.zeros(states, dtype=torch.bool),
-                    words_to_actions(np.zeros((*rollout.reward.shape, spec.action.words), np.float32), distribution),
+                    torch.zeros(states, distribution.outputs + distribution.free, device=self.device),
+                    torch.zeros(states, dtype=torch.bool, device=self.device),
+                    nothing.to(self.device),
                 )
             else:
                 newest = round_number if "outputs" in sections else self.held_since[other]
@@ -302,26 +336,26 @@ class Agent:
         if "actions" not in sections or "presence" not in sections:
             return None
         distribution = distribution_of(self.team.specs[other].action)
-        action = words_to_actions(sections["actions"].view(np.float32), distribution)
-        present = torch.from_numpy(sections["presence"].astype(bool))
+        action = words_to_actions(sections["actions"].view(np.float32), distribution).to(self.device)
+        present = self._tensor(sections["presence"].astype(bool))
         if share == "outputs":
             if "outputs" not in sections:
                 return None
-            return Neighbour(torch.from_numpy(sections["outputs"].copy()), present, action)
+            return Neighbour(self._tensor(sections["outputs"]), present, action)
         policy = self.peers[other]
-        memory = torch.from_numpy(sections["memory"].copy()) if "memory" in sections else policy.begin(self.copies)
+        memory = self._tensor(sections["memory"]) if "memory" in sections else policy.begin(self.copies)
         if self.held_since[other] < 0 or (policy.width and "memory" not in sections):
             return None
         if share == "own_view":
-            observation, mask = _states(rollout.observation, rollout.final_observation), rollout.mask
-            mask = None if mask is None else _states(mask, rollout.final_mask)
+            observation = self._observation
+            mask = None if rollout.mask is None else _states(rollout.mask, rollout.final_mask).to(self.device)
         else:
             if "observations" not in sections:
                 return None
-            observation = torch.from_numpy(sections["observations"].copy())
+            observation = self._tensor(sections["observations"])
             if self.team.specs[other].masked and "masks" not in sections:
                 return None
-            mask = torch.from_numpy(sections["masks"].copy()) if "masks" in sections else None
+            mask = self._tensor(sections["masks"]) if "masks" in sections else None
         outputs, _ = self._evaluate(policy, distribution, observation, mask, rollout, memory)
         return Neighbour(outputs, present, action)
 
@@ -329,12 +363,14 @@ class Agent:
 
     def learn(self, rollout: Rollout, inbox: Inbox, round_number: int, progress: float) -> Shared:
         """Embed what was heard, then update critic and policy; a generator, see :meth:`Learner.learn`."""
+        return self.learner.learn(progress, **self.experience(rollout, inbox, round_number))
+
+    def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> dict[str, Any]:
+        """What the learner learns from, as the arguments of :meth:`Learner.prepare`."""
         start = time.perf_counter()
         neighbours = self.hear(rollout, inbox, round_number)
         self._hearing_seconds = time.perf_counter() - start
-        assert self._outputs is not None
-        observation = _states(rollout.observation, rollout.final_observation)
-        taken = self.horizon * self.copies
+        observation = self._observation
         own = self.player.with_identity(observation)
         if self.preset.critic_input == "global":
             views = [
@@ -346,11 +382,15 @@ class Agent:
             x = own
         if self._memories is not None:
             x = torch.cat([x, self._memories], 1)
-        memory = self.memory_at_start if self.policy.width else None
-        statistics = yield from self.learner.learn(
-            rollout, self._mixed_reward(rollout, inbox), own[:taken], x, self._outputs, memory, neighbours, progress
-        )
-        return statistics
+        return {
+            "rollout": rollout,
+            "reward": self._mixed_reward(rollout, inbox).to(self.device),
+            "observation": own if self.preset.critic_input == "global" else None,
+            "critic_input": x,
+            "outputs": self._outputs,
+            "memory": self.memory_at_start if self.policy.width else None,
+            "neighbours": neighbours,
+        }
 
     def take_embedding_seconds(self) -> float:
         """Seconds of the last :meth:`learn` that went into evaluating and embedding the neighbours' policies."""
@@ -359,8 +399,11 @@ class Agent:
     def _observations_of(self, other: int, inbox: Inbox, states: int) -> torch.Tensor:
         heard = inbox.get(other, {}).get("observations")
         if heard is None:  # lost or rejected: a central critic sees nothing there
-            return torch.zeros(states, self.team.specs[other].observation_size)
-        return torch.from_numpy(heard.copy())
+            return torch.zeros(states, self.team.specs[other].observation_size, device=self.device)
+        return self._tensor(heard)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array.copy()).to(self.device)
 
     def _mixed_reward(self, rollout: Rollout, inbox: Inbox) -> torch.Tensor:
         """own: r_i; neighbourhood: r_i + α Σ_j r_j over in-neighbours j; team: the mean over all agents. [T, B]."""
@@ -382,18 +425,95 @@ class Agent:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, numbers) of everything that a resumed run needs of this agent."""
-        arrays = self.learner.arrays() | {"memory": self.player.memory.numpy(), "identity": self.identity.numpy()}
+        arrays = self.learner.arrays() | {
+            "memory": self.player.memory.cpu().numpy(),
+            "identity": self.identity.cpu().numpy(),
+        }
         for other, policy in self.peers.items():
-            arrays[f"held.{other}"] = policy.flat.numpy()
+            arrays[f"held.{other}"] = policy.flat.cpu().numpy()
         return arrays, self.learner.numbers() | {"held_since": {str(k): v for k, v in self.held_since.items()}}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Continue from :meth:`state`."""
         self.learner.restore(dict(arrays), dict(numbers))
-        self.player.memory = torch.from_numpy(arrays["memory"].copy())
+        self.player.memory = self._tensor(arrays["memory"])
         for other, policy in self.peers.items():
             policy.fill(torch.from_numpy(arrays[f"held.{other}"].copy()))
             self.held_since[other] = numbers["held_since"][str(other)]
+
+
+class Squad:
+    """Agents of one rank whose networks and settings are equal: they act and learn side by side, one product for all.
+
+    Each agent stays itself: its parameters, moments and random streams are its own, as rows of the squad's tensors. The
+    numbers differ from those of agents that learn one by one in the last bits, since products are summed in another order.
+    """
+
+    def __init__(self, agents: Sequence[Agent]) -> None:
+        self.agents = list(agents)
+        learners = [agent.learner for agent in agents]
+        first = learners[0]
+        policy = Policy.together([learner.policy for learner in learners])
+        critic = MLP.together([learner.critic for learner in learners])
+        self.optimisers = (
+            Adam.together([learner.optimisers[0] for learner in learners], policy),
+            Adam.together([learner.optimisers[1] for learner in learners], critic),
+        )
+        self.trainer = Trainer(policy, critic, self.optimisers, first.distribution, first.own_heads, first.settings)
+        one = agents[0]
+        self.player = Player(policy, first.distribution, one.identity, one.copies, one.horizon)
+
+    @staticmethod
+    def gather(agents: Sequence[Agent]) -> list[Squad]:
+        """Squads of all that are alike. Agents with memory, or that share parameters, are in none."""
+        found: dict[Any, list[Agent]] = {}
+        for agent in agents:
+            if agent.preset.shared or agent.policy.width:
+                continue
+            spec, learner = agent.spec, agent.learner
+            alike = (
+                spec.observation_size,
+                spec.action,
+                spec.masked,
+                learner.critic.sizes,
+                learner.own_heads,
+                repr(agent.settings),
+            )
+            found.setdefault(alike, []).append(agent)
+        return [Squad(group) for group in found.values()]
+
+    def begin(self) -> Player:
+        """Before a rollout: who acts for these agents in it."""
+        self.player.begin(*[agent.learner.noise_rng for agent in self.agents])
+        return self.player
+
+    def learn(
+        self, rollouts: Sequence[Rollout], inboxes: Mapping[int, Inbox], round_number: int, progress: float
+    ) -> list[np.ndarray]:
+        """Everybody's statistics, after everybody has learned."""
+        batches = [
+            run_alone(
+                agent.learner.prepare(**agent.experience(rollout, inboxes[agent.index], round_number), keep_all=True)
+            )
+            for agent, rollout in zip(self.agents, rollouts)
+        ]
+        learners = [agent.learner for agent in self.agents]
+        for whole, optimiser in zip(self.optimisers, learners[0].optimisers):
+            whole.steps = optimiser.steps
+        measured = run_alone(self.trainer.run(batches, [learner.batch_rng for learner in learners], progress))
+        for learner in learners:
+            for whole, optimiser in zip(self.optimisers, learner.optimisers):
+                optimiser.steps = whole.steps
+        return [np.append(row, learner.explained) for row, learner in zip(measured, learners)]
+
+
+def run_alone(steps: Generator[np.ndarray, np.ndarray, Result]) -> Result:
+    """Run what may ask for the team's mean, and must not, to its end."""
+    try:
+        next(steps)
+    except StopIteration as stop:
+        return stop.value
+    raise RuntimeError("a private learner asked for the team's mean")
 
 
 def _states(running: np.ndarray, final: np.ndarray | None) -> torch.Tensor:

@@ -162,6 +162,12 @@ class Config(AgentSettings):
     seed: Count = option(0, "Seed of everything random.")
     out: Optional[str] = option(None, "Folder of the run (default: a new one in runs/).")
     resume: Optional[str] = option(None, "Continue the run in this folder from its last checkpoint.")
+    device: Literal["cpu", "cuda"] = option("cpu", "Where networks live and learn; cuda: the GPU that PyTorch sees.")
+    batch_agents: Literal["auto", "yes", "no"] = option(
+        "auto",
+        "Let equal agents of one rank act and learn side by side, one product for all; auto: on a GPU only. The last "
+        "bits then depend on who shares a rank.",
+    )
     hosts: Optional[Positive] = option(None, "Ranks that step environment copies (default: one per available core).")
     checkpoint_every: Count = option(20, "Rounds between checkpoints (0: only at the end).")
     keep_checkpoints: Positive = option(2, "Newest checkpoints that are kept.")

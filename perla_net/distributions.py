@@ -1,13 +1,17 @@
 """Action distributions as functions of a policy's outputs, and how a critic reads actions of others.
 
 One object per action space, no state. M is any number of rows. Actions are tensors [M, words]: int64 for discrete
-components, float32 for continuous ones.
+components, float32 for continuous ones. What acts and learns has the policy's outputs as [outputs, M], as
+:class:`~perla_net.models.Pass` gives them; what embeds has them as [M, outputs], as messages carry them. Acting and
+learning also take tensors with an axis of agents in front.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import reduce
+from typing import Callable
 
 import numpy as np
 import torch
@@ -17,6 +21,16 @@ from .world.spec import ActionSpec
 
 BLOCKED = -1e9
 """Logit of an action that the mask forbids: probability zero, and a finite gradient."""
+
+
+@dataclass
+class Score:
+    """log π(a|o) and the entropy (nats) of M decisions, both [M], and their gradient with respect to the outputs."""
+
+    log_probability: torch.Tensor
+    entropy: torch.Tensor
+    gradient: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """(weights of ∂ log π [M], weights of ∂ entropy [M]) → gradient of their weighted sum [outputs + free, M]."""
 
 
 class Categorical:
@@ -29,53 +43,57 @@ class Categorical:
         # An absent agent is a value of its own of each component, so that a critic can tell it from every action.
         self.width = sum(action.sizes) + len(action.sizes)
 
-    def split(self, outputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Logits [M, outputs] by component."""
-        return outputs.split(self.sizes, dim=-1) if len(self.sizes) > 1 else (outputs,)
+    # Acting and learning: outputs are [outputs, M]
 
     def masked(self, outputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Logits with forbidden actions (mask 0) at probability zero."""
+        """Logits with forbidden actions (mask 0) at probability zero; any shape."""
         return outputs if mask is None else torch.where(mask > 0, outputs, BLOCKED)
 
-    def noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tensor:
-        """Gumbel noise [*shape, outputs]; argmax(logits + noise) is a sample (Gumbel 1954)."""
+    def noise(self, rng: np.random.Generator, steps: int, number: int) -> torch.Tensor:
+        """Gumbel noise [steps, outputs, number]; argmax(logits + noise) is a sample (Gumbel 1954)."""
         # numpy's float32 exponential is exactly 0 once in 2^23 draws; its Gumbel number would be infinite and beat a mask.
-        exponential = torch.from_numpy(rng.standard_exponential((*shape, self.outputs), dtype=np.float32))
+        exponential = torch.from_numpy(rng.standard_exponential((steps, self.outputs, number), dtype=np.float32))
         return exponential.clamp_min_(1e-30).log_().neg_()
 
     def sample(self, outputs: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Actions [M, words] from noise [M, outputs]."""
+        """Actions [M, words] from noise [outputs, M]."""
         return self.greedy(outputs + noise)
 
     def greedy(self, outputs: torch.Tensor) -> torch.Tensor:
         """The most probable actions [M, words]."""
-        return torch.stack([part.argmax(-1) for part in self.split(outputs)], dim=-1)
+        if len(self.sizes) == 1:
+            return outputs.argmax(-2).unsqueeze(-1)
+        return torch.stack([part.argmax(-2) for part in outputs.split(self.sizes, -2)], dim=-1)
 
-    def log_probability(self, outputs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """log π(a|o) [M]."""
-        parts = [
-            F.log_softmax(part, dim=-1).gather(-1, action[..., index : index + 1])
-            for index, part in enumerate(self.split(outputs))
-        ]
-        return reduce(torch.add, parts).squeeze(-1)
+    def score(self, outputs: torch.Tensor, action: torch.Tensor) -> Score:
+        """Of the actions [M, words] under logits [outputs, M]."""
+        parts = outputs.split(self.sizes, -2) if len(self.sizes) > 1 else (outputs,)
+        logs = [F.log_softmax(part, -2) for part in parts]
+        shares = [log.exp() for log in logs]
+        chosen = [action[..., index].unsqueeze(-2) for index in range(len(logs))]
+        entropies = [-(share * log).sum(-2, keepdim=True) for share, log in zip(shares, logs)]
 
-    def entropy(self, outputs: torch.Tensor) -> torch.Tensor:
-        """−Σ π log π [M], in nats."""
-        logs = [F.log_softmax(part, dim=-1) for part in self.split(outputs)]
-        return reduce(torch.add, [-(log.exp() * log).sum(-1) for log in logs])
+        def gradient(d_log: torch.Tensor, d_entropy: torch.Tensor) -> torch.Tensor:
+            # ∂ log π(a) / ∂ logit_b = 1[a = b] − π_b;  ∂ H / ∂ logit_b = −π_b (log π_b + H)
+            d_log, d_entropy = d_log.unsqueeze(-2), d_entropy.unsqueeze(-2)
+            found = []
+            for log, share, index, entropy in zip(logs, shares, chosen, entropies):
+                part = (log + entropy).mul_(d_entropy).add_(d_log).mul_(share).neg_()
+                found.append(part.scatter_add_(-2, index, d_log))
+            return torch.cat(found, -2) if len(found) > 1 else found[0]
 
-    def log_probability_and_entropy(
-        self, outputs: torch.Tensor, action: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both of the above, from one log-softmax."""
-        logs = [F.log_softmax(part, dim=-1) for part in self.split(outputs)]
-        taken = [log.gather(-1, action[..., index : index + 1]) for index, log in enumerate(logs)]
-        entropy = reduce(torch.add, [-(log.exp() * log).sum(-1) for log in logs])
-        return reduce(torch.add, taken).squeeze(-1), entropy
+        log_probability = reduce(torch.add, [log.gather(-2, index) for log, index in zip(logs, chosen)])
+        return Score(log_probability.squeeze(-2), reduce(torch.add, entropies).squeeze(-2), gradient)
+
+    # Embedding: outputs are [M, outputs]
+
+    def split(self, outputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Logits [M, outputs] by component."""
+        return outputs.split(self.sizes, dim=-1) if len(self.sizes) > 1 else (outputs,)
 
     def probabilities(self, outputs: torch.Tensor) -> list[torch.Tensor]:
         """π of each component, [M, size]."""
-        return [F.softmax(part, dim=-1) for part in self.split(outputs)]
+        return [F.softmax(part.mT.contiguous(), dim=-2).mT for part in self.split(outputs)]
 
     def joint_probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
         """π of every joint action, [M, joint], the last component running fastest."""
@@ -107,43 +125,46 @@ class Gaussian:
         self.joint = None
         self.width = self.size + 1
 
+    # Acting and learning: outputs are [2 size, M]
+
     def masked(self, outputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Unchanged: continuous actions have no masks."""
         return outputs
+
+    def noise(self, rng: np.random.Generator, steps: int, number: int) -> torch.Tensor:
+        """Standard normal noise [steps, size, number]."""
+        return torch.from_numpy(rng.standard_normal((steps, self.size, number), dtype=np.float32))
+
+    def sample(self, outputs: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Actions [M, size]; the environment's adapter scales and clips them, the density is that of the unclipped."""
+        mean, log_deviation = outputs.chunk(2, dim=-2)
+        return (mean + log_deviation.exp() * noise).mT
+
+    def greedy(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The mean [M, size]."""
+        return outputs[..., : self.size, :].mT
+
+    def score(self, outputs: torch.Tensor, action: torch.Tensor) -> Score:
+        """Of the actions [M, size]; log density and differential entropy."""
+        mean, log_deviation = outputs.chunk(2, dim=-2)
+        precision = torch.exp(-log_deviation)
+        scaled = (action.mT - mean) * precision
+        log_probability = (-0.5 * scaled.square() - log_deviation - 0.5 * math.log(2 * math.pi)).sum(-2)
+        entropy = (log_deviation + 0.5 * math.log(2 * math.pi * math.e)).sum(-2)
+
+        def gradient(d_log: torch.Tensor, d_entropy: torch.Tensor) -> torch.Tensor:
+            # z = (a − μ)/σ:  ∂ log π / ∂ μ = z/σ;  ∂ log π / ∂ log σ = z² − 1;  ∂ H / ∂ log σ = 1
+            d_log, d_entropy = d_log.unsqueeze(-2), d_entropy.unsqueeze(-2)
+            return torch.cat([d_log * scaled * precision, d_log * (scaled.square() - 1) + d_entropy], -2)
+
+        return Score(log_probability, entropy, gradient)
+
+    # Embedding: outputs are [M, 2 size]
 
     def split(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log standard deviation, each [M, size]."""
         mean, log_deviation = outputs.chunk(2, dim=-1)
         return mean, log_deviation
-
-    def noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tensor:
-        """Standard normal noise [*shape, size]."""
-        return torch.from_numpy(rng.standard_normal((*shape, self.size), dtype=np.float32))
-
-    def sample(self, outputs: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Actions [M, size]; the environment's adapter scales and clips them, the density is that of the unclipped."""
-        mean, log_deviation = self.split(outputs)
-        return mean + log_deviation.exp() * noise
-
-    def greedy(self, outputs: torch.Tensor) -> torch.Tensor:
-        """The mean [M, size]."""
-        return self.split(outputs)[0]
-
-    def log_probability(self, outputs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """log density [M]."""
-        mean, log_deviation = self.split(outputs)
-        scaled = (action - mean) * torch.exp(-log_deviation)
-        return (-0.5 * scaled.square() - log_deviation - 0.5 * math.log(2 * math.pi)).sum(-1)
-
-    def entropy(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Differential entropy [M], in nats."""
-        return (self.split(outputs)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-
-    def log_probability_and_entropy(
-        self, outputs: torch.Tensor, action: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both of the above."""
-        return self.log_probability(outputs, action), self.entropy(outputs)
 
     def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """What a critic reads of another agent's action: its values, zero when absent, and a flag 'absent', [M, size + 1]."""

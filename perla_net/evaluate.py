@@ -71,7 +71,7 @@ def _team(
     world.start()
     while True:
         for player, stream in zip(players, streams):
-            player.begin(stream if mode == "sampled" else None)
+            player.begin(*[stream] * (mode == "sampled"))
         world.collect(players)
         running = 0 if world.host is None or (world.host.episode > 0).all() else 1
         if not processes.agree(running, "end of an evaluation"):

@@ -38,10 +38,10 @@ class LoadedAgent:
         row = self.spec.flatten(observation)
         if row.size != self.spec.observation_size:
             raise ValueError(f"{self.spec.name} observes {self.spec.observation_size} numbers, not {row.size}")
-        self.player.begin(rng)
+        self.player.begin(*([] if rng is None else [rng]))
         words = np.zeros((1, self.spec.action.words), np.float32)
         allowed = None if mask is None else np.asarray(mask, np.float32)[None]
-        self.player.act(0, row[None], allowed, np.array([self._begins]), words)
+        self.player.act(0, [row[None]], [allowed], [np.array([self._begins])], [words])
         self._begins = False
         values = self.spec.action.native(words[0])
         return int(values[0]) if self.spec.action.kind == "discrete" else values

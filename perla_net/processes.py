@@ -28,12 +28,12 @@ Block = tuple[int, int]
 UNIT = 64
 """Bytes per MPI element of agent traffic: counts stay 32-bit integers up to 128 GiB."""
 
-SPINS, SHORT_NAPS = 20, 200
-"""Polls that only yield the core, then polls after short naps; after these a waiting rank sleeps longer between polls, so
-that ranks which compute are not disturbed."""
+SPINS, CROWDED_SPINS, SHORT_NAPS = 20_000, 20, 200
+"""Polls that only yield the core (few where ranks share cores), then polls after short naps; after these a waiting rank
+sleeps longer between polls, so that ranks which compute are not disturbed."""
 NAP, LONG_NAP = 20e-6, 500e-6
 SLEPT = 0.5
-"""Share of the usual wait that an exchange of every step sleeps before it polls."""
+"""Share of the usual wait that an exchange of every step sleeps before it polls, where ranks share cores."""
 FORWARDING = 0.5
 """Seconds that the launcher has to forward what a rank said before it is told to end all of them."""
 GRACE = 2.0
@@ -61,6 +61,8 @@ class Processes:
         """What is being done, for tracebacks and stall reports (for example ``round 12``)."""
         self.interrupted = 0
         self.stall_timeout = 300.0
+        self.crowded = True
+        """Whether the ranks of this machine are more than its cores; until :func:`cores_by_host` has counted, they are."""
 
     def all_to_all(self, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str) -> Transfer:
         """A reusable exchange: ``send[p]`` are the blocks for rank p, ``receive[p]`` where those of p go."""
@@ -157,19 +159,19 @@ class Ranks(Processes):
 
         ``sleep``: seconds that pass before polling begins if the operation is not over at once.
         """
-        polls = 0
-        if sleep and not request.Test():
+        start = 0.0
+        polls, spins = 0, CROWDED_SPINS if self.crowded else SPINS
+        if sleep and self.crowded and not request.Test():
             time.sleep(sleep)
         while not request.Test():
             polls += 1
-            if polls <= SPINS:
+            if polls <= spins:
                 os.sched_yield()
                 continue
-            time.sleep(NAP if polls <= SHORT_NAPS else LONG_NAP)
+            time.sleep(NAP if polls <= spins + SHORT_NAPS else LONG_NAP)
             if polls % 64 == 0:
                 now = time.monotonic()
-                if polls == 64:
-                    start = now
+                start = start or now
                 if now - start > self.stall_timeout or self._alarm.Iprobe():
                     self._stalled(request, name, now - start)
 
@@ -340,7 +342,10 @@ def connect() -> Processes:
 
 
 def cores_by_host(processes: Processes) -> list[int]:
-    """Ranks that may host environment copies: on each machine as many as the cores its ranks may use, lowest first."""
+    """Ranks that may host environment copies: on each machine as many as the cores its ranks may use, lowest first.
+
+    Also notes whether the ranks of this machine are more than its cores.
+    """
     if processes.size == 1:
         return [0]
     mine = np.zeros(512 + 64, np.uint8)
@@ -356,6 +361,8 @@ def cores_by_host(processes: Processes) -> list[int]:
     for ranks in machines.values():
         cores = int(table[ranks, :512].any(0).sum())
         chosen += ranks[:cores]
+        if processes.rank in ranks:
+            processes.crowded = len(ranks) > cores
     return sorted(chosen)
 
 

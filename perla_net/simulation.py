@@ -96,7 +96,16 @@ def prepare(config: Config, graph: nx.DiGraph | None = None, ranks: int = 1) -> 
 def _check_combinations(plan: Plan) -> None:
     """Refuse what the options allow one by one but not together."""
     agents, settings, edges = plan.world.agents, plan.settings, plan.edges
+    if plan.config.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(
+                f"--device cuda: PyTorch {torch.__version__} sees no GPU here; use --device cpu, or install a CUDA build of it"
+            )
     shared = {PRESETS[entry.algorithm].shared for entry in settings}
+    if True in shared and plan.config.batch_agents == "yes":
+        raise InputError("--batch-agents yes: parameter sharing (ps_*) makes agents step one by one; leave it at auto")
     if shared == {True, False}:
         raise InputError("algorithm: parameter sharing (ps_*) is for the whole team; private agents cannot be mixed in")
     if shared == {True}:
@@ -165,7 +174,7 @@ class Simulation:
     def __init__(self, plan: Plan, processes: Processes) -> None:
         import torch
 
-        from .agent import Agent
+        from .agent import Agent, Squad
         from .network.exchange import Network
         from .world.world import World, blocks_of
 
@@ -180,7 +189,13 @@ class Simulation:
         self.world = World(
             processes, plan.world, config.env, self.blocks, self.hosts, config.copies, config.horizon, config.seed
         )
-        self.agents = [Agent(index, self.team, config.seed, config.copies, config.horizon) for index in self.local]
+        self.agents = [
+            Agent(index, self.team, config.seed, config.copies, config.horizon, config.device) for index in self.local
+        ]
+        together = config.batch_agents == "yes" or (config.batch_agents == "auto" and config.device == "cuda")
+        self.squads = Squad.gather(self.agents) if together else []
+        grouped = {agent.index for squad in self.squads for agent in squad.agents}
+        self.singles = [agent for agent in self.agents if agent.index not in grouped]
         wants = self.team.wants()
         self.network = Network(
             processes,
@@ -199,7 +214,7 @@ class Simulation:
         self.done += 1
         self.processes.where = f"round {self.done}"
         clock = Clock()
-        rollouts = self.world.collect([agent.begin() for agent in self.agents])
+        rollouts = self._collect()
         clock.lap("world")
         messages = {a.index: a.message(r, self.wanted[a.index]) for a, r in zip(self.agents, rollouts)}
         clock.lap("learning")  # the behaviour policy at every state, which the learner needs anyway
@@ -211,15 +226,36 @@ class Simulation:
         clock.move("learning", "embedding", embedding)
         return self._record(rollouts, losses, clock)
 
+    def _collect(self) -> list[Any]:
+        """The rollouts of the local agents."""
+        slots = [[self.local.index(agent.index) for agent in squad.agents] for squad in self.squads]
+        slots += [[self.local.index(agent.index)] for agent in self.singles]
+        return self.world.collect([actor.begin() for actor in (*self.squads, *self.singles)], slots)
+
     def _learn(self, rollouts: Sequence[Any], inboxes: dict[int, Any]) -> list[np.ndarray]:
         """Every local agent learns; agents that share parameters step together and hear the mean of what each yields."""
+        from .agent import run_alone
+
         progress = (self.done - 1) / self.config.rounds
-        learners: list[Generator[np.ndarray, np.ndarray, np.ndarray]] = [
-            agent.learn(rollout, inboxes[agent.index], self.done, progress)
-            for agent, rollout in zip(self.agents, rollouts)
-        ]
-        if not self.agents[0].preset.shared:
-            return [_finish(learner) for learner in learners]
+        by_agent = dict(zip(self.local, rollouts))
+        if self.agents[0].preset.shared:
+            learners = [
+                agent.learn(by_agent[agent.index], inboxes[agent.index], self.done, progress) for agent in self.agents
+            ]
+            return self._in_step(learners)
+        found: dict[int, np.ndarray] = {}
+        for squad in self.squads:
+            theirs = [by_agent[agent.index] for agent in squad.agents]
+            statistics = squad.learn(theirs, inboxes, self.done, progress)
+            found.update(zip([agent.index for agent in squad.agents], statistics))
+        for agent in self.singles:
+            found[agent.index] = run_alone(
+                agent.learn(by_agent[agent.index], inboxes[agent.index], self.done, progress)
+            )
+        return [found[index] for index in self.local]
+
+    def _in_step(self, learners: Sequence[Generator[np.ndarray, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        """Learners that share parameters: whenever all have yielded, each is sent the team's mean."""
         results: list[np.ndarray] = []
         answer: np.ndarray | None = None
         while not results:
@@ -391,15 +427,6 @@ def _spread(candidates: Sequence[int], wanted: int | None, size: int) -> list[in
         return list(candidates[:wanted])
     others = [rank for rank in range(size) if rank not in candidates]
     return sorted([*candidates, *others[: wanted - len(candidates)]])
-
-
-def _finish(learner: Generator[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """Run a learner that shares nothing to its end."""
-    try:
-        next(learner)
-    except StopIteration as stop:
-        return stop.value
-    raise RuntimeError("a private learner asked for the team's mean")
 
 
 def _mean(values: Sequence[float]) -> float:

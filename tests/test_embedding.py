@@ -38,7 +38,7 @@ def enumerate_plainly(critic, x, peers):
         share, parts = torch.ones(len(x)), [x]
         for peer, action in zip(peers, joint):
             taken = torch.tensor(action).expand(len(x), -1)
-            log = peer.distribution.log_probability(peer.outputs, taken)
+            log = peer.distribution.score(peer.outputs.mT, taken).log_probability
             share = share * torch.where(peer.present, log.exp(), 1 / peer.distribution.joint)
             parts.append(peer.distribution.encode(taken, peer.present))
         total = total + share.unsqueeze(1) * critic(torch.cat(parts, 1))
@@ -125,7 +125,7 @@ def test_continuous_and_mixed_neighbours(estimator):
         parts = [x[row].expand(samples, -1)]
         for peer in peers:
             outputs = peer.outputs[row].expand(samples, -1)
-            action = peer.distribution.sample(outputs, peer.distribution.noise(rng, (samples,)))
+            action = peer.distribution.sample(outputs.mT, peer.distribution.noise(rng, 1, samples)[0])
             parts.append(peer.distribution.encode(action, peer.present[row].expand(samples)))
         totals.append(critic(torch.cat(parts, 1)).detach())
     plain = torch.stack(totals)
@@ -144,7 +144,7 @@ def test_masked_actions_have_probability_zero():
         critic.frozen["w1"][:] = 1.0
         result = embed(critic, torch.zeros(200, 0), peers, 64, estimator, np.random.default_rng(0))
         assert result.abs().max() == 0
-    sampled = distribution.sample(outputs, distribution.noise(np.random.default_rng(0), (200,)))
+    sampled = distribution.sample(outputs.mT, distribution.noise(np.random.default_rng(0), 1, 200)[0])
     assert set(sampled.flatten().tolist()) == {0, 2}
 
 

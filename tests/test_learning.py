@@ -8,10 +8,10 @@ import torch
 
 from perla_net.algorithms.actor_critic import Learner, Neighbour
 from perla_net.algorithms.returns import form_advantage, generalised_advantages
-from perla_net.config import AgentSettings, Config
+from perla_net.config import AgentSettings, Config, Model
 from perla_net.distributions import Categorical, distribution_of
 from perla_net.embedding import Peer, embed
-from perla_net.models import MLP, Adam, Policy
+from perla_net.models import IN_PLACE, MLP, Adam, Pass, Policy, tanh
 from perla_net.options import settings_with, validated
 from perla_net.processes import Processes
 from perla_net.simulation import Simulation, prepare
@@ -85,27 +85,130 @@ def learner(form="control", neighbours=2, **settings) -> Learner:
     return Learner(spec, chosen, [spec] * neighbours, 3, torch.zeros(0), streams)
 
 
+def in_double(one: Learner) -> None:
+    """Networks with random weights in float64, where differences of the loss show its gradient to many digits."""
+    for network in (one.policy, one.critic):
+        network.to(torch.float64)
+        network.flat.normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
+
+
 @pytest.mark.parametrize("form", ["state", "action"])
-def test_gradient_of_the_critic_loss_against_finite_differences(form):
-    """In float64: central differences of ½ mean (f − y)² agree with autograd to 1e-7."""
-    one = learner(form)
-    double = MLP(one.critic.sizes, "tanh", torch.float64)
-    double.start(torch.Generator().manual_seed(1), True, 1.0)
-    one.critic = double
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(6, double.sizes[0], dtype=torch.float64, generator=generator)
-    action = torch.randint(0, 3, (6, 1), generator=generator)
-    target = torch.randn(6, dtype=torch.float64, generator=generator)
-    one.critic_loss(x, action, target).backward()
+@pytest.mark.parametrize("activation", ["tanh", "relu", "elu", "silu"])
+def test_gradient_of_the_critic_loss_against_finite_differences(form, activation):
+    """In float64: central differences of ½ mean (f − y)² agree with the gradient to 1e-7."""
+    one = learner(form, model=Model(critic_activation=activation))
+    in_double(one)
+    critic, generator = one.critic, torch.Generator().manual_seed(2)
+    part = {
+        "x": torch.randn(6, critic.sizes[0], dtype=torch.float64, generator=generator),
+        "action": torch.randint(0, 3, (6, 1), generator=generator),
+        "target": torch.randn(6, dtype=torch.float64, generator=generator),
+    }
+    weight = torch.full((6,), 1 / 6, dtype=torch.float64)
+    tape = Pass(critic, 6)
+    one.trainer._critic_gradients(tape, part, weight)
+    gradient = critic.gradient.clone()
+    for index in range(0, len(critic.flat), 37):
+        before = float(critic.flat[index])
+        losses = []
+        for change in (1e-5, -1e-5):
+            critic.flat[index] = before + change
+            losses.append(float(one.trainer._critic_gradients(tape, part, weight)))
+        critic.flat[index] = before
+        assert abs((losses[0] - losses[1]) / 2e-5 - float(gradient[index])) < 1e-7
+
+
+ACTIONS = [
+    ActionSpec("discrete", (4,)),
+    ActionSpec("multi_discrete", (2, 3)),
+    ActionSpec("continuous", (), (-1.0, -1.0), (1.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.kind)
+@pytest.mark.parametrize("base", ["ippo", "ia2c"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradient_of_the_policy_loss_is_that_of_autograd(action, base, masked):
+    """PPO's and A2C's losses with entropy, written with torch.distributions, and with some steps that do not count."""
+    spec = AgentSpec("a", 3, "box", (3,), action, masked)
+    settings = AgentSettings(algorithm=base)
+    settings.returns.entropy = 0.1
+    one = Learner(spec, settings, [], 3, torch.zeros(0), np.random.SeedSequence(0).spawn(4))
+    in_double(one)
+    policy, distribution, rows = one.policy, one.distribution, 40
+    x = torch.randn(rows, 3, dtype=torch.float64)
     with torch.no_grad():
-        for index in range(0, len(double.flat), 37):
-            before = float(double.flat[index])
-            losses = []
-            for change in (1e-5, -1e-5):
-                double.flat[index] = before + change
-                losses.append(float(one.critic_loss(x, action, target)))
-            double.flat[index] = before
-            assert abs((losses[0] - losses[1]) / 2e-5 - float(double.gradient[index])) < 1e-7
+        outputs = policy(x)
+    mask = None
+    if masked and action.kind != "continuous":
+        mask = (torch.rand(rows, distribution.outputs) < 0.7).to(torch.float64)
+        mask[:, [0, 2]] = 1  # each component keeps an action
+    outputs = distribution.masked(outputs, mask)
+    taken = distribution.sample(outputs.mT, distribution.noise(np.random.default_rng(0), 1, rows)[0].to(torch.float64))
+    score = distribution.score(outputs.mT.contiguous(), taken)
+    part = {
+        "x": x,
+        "action": taken,
+        "advantage": torch.randn(rows, dtype=torch.float64),
+        "old": score.log_probability + 0.3 * torch.randn(rows, dtype=torch.float64),  # so that some ratios are clipped
+        "target": torch.zeros(rows, dtype=torch.float64),
+        "weight": (torch.rand(rows) < 0.8).to(torch.float64),
+    }
+    if mask is not None:
+        part["mask"] = mask
+    loss, _, entropy, _, clipped = one.trainer._gradients(part)
+    found = policy.gradient.clone()
+    assert base == "ia2c" or 0 < clipped < 1
+    policy.gradient.zero_()
+    outputs = distribution.masked(policy(x), mask)
+    if action.kind == "continuous":
+        mean, log_deviation = outputs.chunk(2, 1)
+        reference = torch.distributions.Independent(torch.distributions.Normal(mean, log_deviation.exp()), 1)
+        log, entropies = reference.log_prob(taken), reference.entropy()
+    else:
+        parts = [torch.distributions.Categorical(logits=logits) for logits in outputs.split(action.sizes, 1)]
+        log = sum(part.log_prob(taken[:, index]) for index, part in enumerate(parts))
+        entropies = sum(part.entropy() for part in parts)
+    ratio, advantage = torch.exp(log - part["old"]), part["advantage"]
+    losses = -log * advantage if base == "ia2c" else -torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+    weight = part["weight"] / part["weight"].sum()
+    (weight * (losses - 0.1 * entropies)).sum().backward()
+    assert torch.allclose(found, policy.gradient, atol=1e-9, rtol=1e-6)
+    assert torch.allclose(loss, (weight * losses).sum()) and torch.allclose(entropy, (weight * entropies).sum())
+
+
+def test_tanh_is_tanh():
+    x = torch.linspace(-20, 20, 100_001)
+    assert (tanh(x) - torch.tanh(x)).abs().max() < 2.5e-7
+    assert torch.equal(IN_PLACE["tanh"](x.clone()), tanh(x))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "elu", "silu"])
+def test_several_networks_side_by_side_are_each_alone(activation):
+    """Forward, backward and Adam of three stacked networks against each by itself."""
+    alone = [Policy(5, (8, 6), 3, 2, activation, "none") for _ in range(3)]
+    for seed, network in enumerate(alone):
+        network.flat.normal_(generator=torch.Generator().manual_seed(seed))
+    copies = [Policy.from_description(network.description) for network in alone]
+    for network, twin in zip(alone, copies):
+        twin.fill(network.flat)
+    adams = [Adam(network, 1e-5, 0.5) for network in alone]
+    whole = Policy.together(copies)
+    together = Adam.together([Adam(twin, 1e-5, 0.5) for twin in copies], whole)
+    x, gradient = torch.randn(3, 20, 5), torch.randn(3, 5, 20)
+    several = Pass(whole, 20)
+    for _ in range(3):
+        outputs = several.forward(x)
+        several.backward(gradient)
+        norms = together.step(0.01)
+        for index, (network, adam) in enumerate(zip(alone, adams)):
+            one = Pass(network, 20)
+            assert torch.allclose(one.forward(x[index]), outputs[index], atol=1e-5)
+            with torch.no_grad():
+                assert torch.allclose(network(x[index]).mT, one.outputs, atol=1e-5)
+            one.backward(gradient[index])
+            assert torch.allclose(adam.step(0.01), norms[index], rtol=1e-5)
+            assert torch.allclose(network.flat, copies[index].flat, atol=1e-5), "and the row is the network's own"
 
 
 def one_state_game(critic_seed: int, samples: int, states: int, estimator="monte_carlo"):
@@ -218,23 +321,16 @@ def test_adam_is_torch_adam():
         reference.grad = gradient.clone()
         torch.nn.utils.clip_grad_norm_([reference], 0.5)
         torch_adam.step()
-        network.gradient.copy_(gradient)
+        network.gradient.copy_(gradient)  # in place: the optimiser reads it there
         ours.step(0.01)
     assert torch.allclose(network.flat, reference.detach(), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "action",
-    [
-        ActionSpec("discrete", (4,)),
-        ActionSpec("multi_discrete", (2, 3)),
-        ActionSpec("continuous", (), (-1.0, -1.0), (1.0, 1.0)),
-    ],
-)
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.kind)
 def test_distributions_against_torch(action):
     distribution = distribution_of(action)
     outputs = torch.randn(500, distribution.outputs + distribution.free)
-    taken = distribution.sample(outputs, distribution.noise(np.random.default_rng(0), (500,)))
+    taken = distribution.sample(outputs.mT, distribution.noise(np.random.default_rng(0), 1, 500)[0])
     if action.kind == "continuous":
         mean, log_deviation = outputs.chunk(2, 1)
         reference = torch.distributions.Independent(torch.distributions.Normal(mean, log_deviation.exp()), 1)
@@ -246,18 +342,16 @@ def test_distributions_against_torch(action):
         joint = distribution.joint_probabilities(outputs)
         assert torch.allclose(joint.sum(1), torch.ones(500))
         assert torch.allclose(joint.gather(1, distribution.joint_index(taken).unsqueeze(1))[:, 0].log(), log, atol=1e-5)
-    assert torch.allclose(distribution.log_probability(outputs, taken), log, atol=1e-5)
-    assert torch.allclose(distribution.entropy(outputs), entropy, atol=1e-5)
-    both = distribution.log_probability_and_entropy(outputs, taken)
-    assert torch.allclose(both[0], log, atol=1e-5) and torch.allclose(both[1], entropy, atol=1e-5)
+    score = distribution.score(outputs.mT.contiguous(), taken)
+    assert torch.allclose(score.log_probability, log, atol=1e-5) and torch.allclose(score.entropy, entropy, atol=1e-5)
 
 
 def test_gumbel_noise_samples_the_distribution():
     distribution = distribution_of(ActionSpec("discrete", (3,)))
-    logits = torch.tensor([0.0, 1.0, -1.0]).expand(100_000, 3)
-    taken = distribution.sample(logits, distribution.noise(np.random.default_rng(0), (100_000,)))[:, 0]
+    logits = torch.tensor([0.0, 1.0, -1.0])[:, None].expand(3, 100_000)
+    taken = distribution.sample(logits, distribution.noise(np.random.default_rng(0), 1, 100_000)[0])[:, 0]
     share = torch.bincount(taken) / 100_000
-    assert torch.allclose(share, torch.softmax(logits[0], 0), atol=0.006)
+    assert torch.allclose(share, torch.softmax(logits[:, 0], 0), atol=0.006)
 
 
 def test_memory_of_a_sequence_is_that_of_its_steps():

@@ -17,15 +17,18 @@ from perla_net.world.world import World, blocks_of
 class Scripted:
     """Acts as told, and notes when episodes begin."""
 
+    remembers = True
+
     def __init__(self, discrete: bool) -> None:
         self.discrete, self.begins = discrete, []
 
-    def act(self, t, observation, mask, begins, action):
-        self.begins.append(begins.copy())
-        if self.discrete:
-            action.view(np.int32)[:] = 1
-        else:
-            action[:] = 0.25
+    def act(self, t, observations, masks, begins, actions):
+        self.begins.append(begins[0].copy())
+        for action in actions:
+            if self.discrete:
+                action.view(np.int32)[:] = 1
+            else:
+                action[:] = 0.25
 
 
 def zoo_world(copies=3, horizon=16):

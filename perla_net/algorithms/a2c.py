@@ -7,6 +7,6 @@ import torch
 
 def policy_loss(
     log_probability: torch.Tensor, old: torch.Tensor, advantage: torch.Tensor, clip: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """−log π(a|o) A per step, and the ratio π / π_old for the record. All tensors [M]; ``clip`` is not used."""
-    return -log_probability * advantage, torch.exp(log_probability.detach() - old)
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Per step, all tensors [M]: L = −log π(a|o) A, ∂L/∂ log π = −A, and π / π_old for the record; ``clip`` is not used."""
+    return -log_probability * advantage, -advantage, torch.exp(log_probability - old)

@@ -1,7 +1,7 @@
 """One agent's learner: policy, critic, optimisers; PPO or A2C on top, policy embedding underneath.
 
 ``learn`` reads top to bottom: values of every observation (embedded if there are neighbours to average out), returns
-and advantages, then minibatches. It does not know where the neighbours' policies come from, nor of any rank.
+and advantages, then minibatches (``trainer.py``). It does not know where the neighbours' policies come from, nor of any rank.
 """
 
 from __future__ import annotations
@@ -19,27 +19,14 @@ from ..embedding import Peer, choose_estimator, embed
 from ..models import MLP, Adam, Policy
 from ..world.spec import AgentSpec
 from ..world.world import Rollout
-from . import a2c, ppo
 from .returns import form_advantage, generalised_advantages
+from .trainer import MEASURED, Batch, Shared, Trainer
 
 OWN_SAMPLES = 8
 """Own actions drawn per state for Σ_b π(b|o) Q̂(o, b) when they cannot be enumerated."""
 
-STATISTICS = (
-    "policy_loss",
-    "value_loss",
-    "entropy",
-    "divergence",
-    "clipped",
-    "policy_gradient",
-    "critic_gradient",
-    "explained_variance",
-)
-"""What :meth:`Learner.learn` reports, means over the minibatches: losses (value loss in normalised units), entropy in
-nats, divergence: estimate of KL(old, new) (Schulman 2020: mean of ρ − 1 − log ρ), share of clipped ratios, gradient norms
-before clipping, 1 − Var(G − V)/Var(G)."""
-
-Shared = Generator[np.ndarray, np.ndarray, np.ndarray]
+STATISTICS = (*MEASURED, "explained_variance")
+"""What :meth:`Learner.learn` reports: what the trainer measures, and 1 − Var(G − V)/Var(G)."""
 
 
 @dataclass
@@ -65,10 +52,12 @@ class Learner:
         critic_size: int,
         identity: torch.Tensor,
         streams: Sequence[np.random.SeedSequence],
+        device: str = "cpu",
     ) -> None:
         """``neighbours``: whose policies the critic embeds (none: the base algorithm); ``critic_size``: size of the
         critic's state input without memory and identity; ``identity`` [n]: a fixed input that tells shared networks
-        whom they act for (n may be 0); ``streams``: seeds of start, action noise, minibatches, embedding."""
+        whom they act for (n may be 0); ``streams``: seeds of start, action noise, minibatches, embedding; ``device``: where
+        networks live and learning happens (``cpu``, ``cuda``)."""
         self.spec, self.settings, self.identity = spec, settings, identity
         self.preset = PRESETS[settings.algorithm]
         self.distribution = distribution_of(spec.action)
@@ -94,14 +83,16 @@ class Learner:
         start = torch.Generator().manual_seed(int(streams[0].generate_state(1, np.uint64)[0] >> 1))
         self.policy.start(start, model.orthogonal, model.policy_gain)
         self.critic.start(start, model.orthogonal, 1.0)
-        optimiser = settings.optimiser
-        self.optimisers = [
-            Adam(net, optimiser.epsilon, optimiser.max_gradient_norm) for net in (self.policy, self.critic)
-        ]
+        for network in (self.policy, self.critic):
+            network.to(device)
+        epsilon, most = settings.optimiser.epsilon, settings.optimiser.max_gradient_norm
+        self.optimisers = Adam(self.policy, epsilon, most), Adam(self.critic, epsilon, most)
+        self.trainer = Trainer(self.policy, self.critic, self.optimisers, self.distribution, self.own_heads, settings)
         self.noise_rng, self.batch_rng, self.embed_rng = (np.random.default_rng(stream) for stream in streams[1:4])
         self.moments = np.zeros(3)  # PopArt: smoothed mean, mean square, and weight of the targets
         self.scale, self.shift = 1.0, 0.0
         self.embedding_seconds = 0.0
+        self.explained = 0.0
 
     # Values
 
@@ -129,10 +120,10 @@ class Learner:
                 at_action = embedded[:taken].gather(1, own)[:, 0]
                 executed = self.critic(torch.cat([critic_input[:taken], encodings], 1)).gather(1, own)[:, 0]
             else:
-                noise = self.distribution.noise(self.embed_rng, (OWN_SAMPLES, len(outputs)))
-                value = torch.zeros(len(outputs))
+                noise = self.distribution.noise(self.embed_rng, OWN_SAMPLES, len(outputs)).to(outputs.device)
+                value = outputs.new_zeros(len(outputs))
                 for draw in noise:
-                    sampled = self.distribution.sample(outputs, draw)
+                    sampled = self.distribution.sample(outputs.mT, draw)
                     value += self._embedded(torch.cat([critic_input, sampled], 1), peers)[:, 0] / OWN_SAMPLES
                 first = [Peer(p.distribution, p.outputs[:taken], p.present[:taken]) for p in peers]
                 x = torch.cat([critic_input[:taken], action], 1)
@@ -152,68 +143,82 @@ class Learner:
 
     # Learning
 
-    def learn(
-        self,
-        rollout: Rollout,
-        reward: torch.Tensor,
-        observation: torch.Tensor,
-        critic_input: torch.Tensor,
-        outputs: torch.Tensor,
-        memory: torch.Tensor | None,
-        neighbours: list[Neighbour],
-        progress: float,
-    ) -> Shared:
+    def learn(self, progress: float, **experience: Any) -> Shared:
         """Update policy and critic from one rollout; returns the :data:`STATISTICS`.
 
         A generator: under parameter sharing it yields a vector at each place where agents must agree (moments of the
         targets, gradients) and expects the mean over the team to be sent back; a private agent yields nothing.
+        ``experience`` as in :meth:`prepare`; progress: share of the run that is done.
+        """
+        batch = yield from self.prepare(**experience)
+        measured = yield from self.trainer.run([batch], [self.batch_rng], progress)
+        return np.append(measured, self.explained)
 
-        reward [T, B]; observation [T, B, …] with identity; critic_input [R, size] with memory and identity; outputs
-        [R, …] of the behaviour policy; memory [B, width] at the start, or None; progress: share of the run done.
+    def prepare(
+        self,
+        rollout: Rollout,
+        reward: torch.Tensor,
+        observation: torch.Tensor | None,
+        critic_input: torch.Tensor,
+        outputs: torch.Tensor,
+        memory: torch.Tensor | None,
+        neighbours: list[Neighbour],
+        keep_all: bool = False,
+    ) -> Generator[np.ndarray, np.ndarray, Batch]:
+        """Values, returns and advantages of a rollout: what the trainer learns from. A generator like :meth:`learn`.
+
+        reward [T, B]; observation [R, …] with identity, or None where critic_input begins with it; critic_input [R, size]
+        with memory and identity; outputs [R, …] of the behaviour policy; memory [B, width] at the start, or None;
+        keep_all: steps in which the agent was not there stay, with weight 0, so that batches of several agents agree.
         """
         settings = self.settings
         steps, copies = reward.shape
         taken = steps * copies
-        action = self.action_tensor(rollout)
+        device = reward.device
+        action = self.action_tensor(rollout).to(device)
         began = time.perf_counter()
         value, at_action, executed = self.values(critic_input, outputs, neighbours, action)
         self.embedding_seconds = time.perf_counter() - began
         targets = generalised_advantages(rollout, reward, value, settings.returns.gamma, settings.returns.trace)
         returns = targets.target.view(taken)
-        alive = torch.from_numpy(rollout.alive[:-1]).reshape(taken)
+        alive = torch.from_numpy(rollout.alive[:-1]).reshape(taken).to(device)
+        everywhere = bool(alive.all())
         advantage = form_advantage(self.form, returns, value[:taken], at_action, executed)
         if settings.returns.normalise_advantages:
-            chosen = advantage[alive]
+            chosen = advantage if everywhere else advantage[alive]
             if len(chosen):
                 advantage = (advantage - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
-        explained = _explained_variance(value[:taken][alive], returns[alive])
+        self.explained = _explained_variance(value[:taken][alive], returns[alive])
         if settings.returns.normalise_values:
             yield from self._follow_moments(returns[alive])
-        x = critic_input[:taken]
+        parts = [critic_input[:taken]]
         if self.own_input:
-            x = torch.cat([x, action], 1)
+            parts.append(action)
         if neighbours:
-            x = torch.cat([x, self.encode(neighbours, taken)], 1)
-        with torch.no_grad():
-            old = self.distribution.log_probability(outputs[:taken], action)
-        batch = {
-            "x": x,
-            "action": action,
-            "advantage": advantage,
-            "old": old,
-            "target": (returns - self.shift) / self.scale,
-            "observation": observation.reshape(taken, -1),
-        }
-        if rollout.mask is not None:
-            batch["mask"] = torch.from_numpy(np.ascontiguousarray(rollout.mask[:-1])).view(taken, -1)
+            parts.append(self.encode(neighbours, taken))
+        mask = (
+            None if rollout.mask is None else torch.from_numpy(np.ascontiguousarray(rollout.mask[:-1])).view(taken, -1)
+        )
+        batch = Batch(
+            torch.cat(parts, 1) if len(parts) > 1 else parts[0],
+            None if observation is None else observation[:taken],
+            action,
+            advantage,
+            (returns - self.shift) / self.scale,
+            self.distribution.score(outputs[:taken].mT.contiguous(), action).log_probability,
+            alive.to(torch.float32),
+            None if mask is None else mask.to(device),
+        )
         if memory is not None:
-            batch["begins"] = torch.from_numpy(rollout.begins[:-1].copy()).view(taken)
-        if memory is not None or self.preset.shared:
-            batch["alive"] = alive  # sequences stay whole, and agents that share gradients take equally many steps
-        elif not alive.all():
-            batch = {name: rows[alive] for name, rows in batch.items()}
-        sums = yield from self._minibatches(batch, memory, (steps, copies), progress)
-        return np.append(sums, explained)
+            batch.memory, batch.begins = memory, torch.from_numpy(rollout.begins[:-1].copy()).to(device)
+        elif not (
+            keep_all or self.preset.shared
+        ):  # sequences stay whole, and who shares gradients takes equally many steps
+            batch.weight = None
+            if not everywhere:
+                for name, column in batch.rows().items():
+                    setattr(batch, name, column[alive])
+        return batch
 
     def _follow_moments(self, returns: torch.Tensor) -> Generator[np.ndarray, np.ndarray, None]:
         """PopArt (van Hasselt et al. 2016, arXiv 1602.07714): move the targets' scale, keep the critic's outputs in units.
@@ -236,83 +241,6 @@ class Learner:
         bias.mul_(self.scale).add_(self.shift - shift).div_(scale)
         self.scale, self.shift = scale, float(shift)
 
-    def _minibatches(
-        self, batch: dict[str, torch.Tensor], memory: torch.Tensor | None, shape: tuple[int, int], progress: float
-    ) -> Shared:
-        """Epochs of minibatches; a policy with memory takes whole copies, so that its sequences stay whole."""
-        settings = self.settings
-        ppo_base = self.preset.base == "ppo"
-        epochs = settings.ppo.epochs if ppo_base else 1
-        size = (settings.ppo.minibatch if ppo_base else settings.a2c.minibatch) or shape[0] * shape[1]
-        units = len(batch["action"]) if memory is None else shape[1]
-        size = size if memory is None else max(1, size // shape[0])
-        rate = 1.0 - progress if settings.optimiser.schedule == "linear" else 1.0
-        sums, number = np.zeros(len(STATISTICS) - 1), 0
-        if memory is not None:
-            batch = {name: rows.view(*shape, *rows.shape[1:]) for name, rows in batch.items()}
-        for _ in range(epochs):
-            order = torch.from_numpy(self.batch_rng.permutation(units))
-            if memory is None:
-                shuffled = {name: rows[order] for name, rows in batch.items()}
-            else:
-                shuffled = {name: rows[:, order] for name, rows in batch.items()} | {"memory": memory[order]}
-            for start in range(0, units, size):
-                if memory is None:
-                    part = {name: rows[start : start + size] for name, rows in shuffled.items()}
-                else:
-                    part = {name: rows[:, start : start + size] for name, rows in shuffled.items() if name != "memory"}
-                    part["memory"] = shuffled["memory"][start : start + size]
-                measured = self._backward(part)
-                if self.preset.shared:
-                    yield from self._average_gradients()
-                policy, critic = self.optimisers
-                norms = (
-                    policy.step(settings.optimiser.learning_rate * rate),
-                    critic.step(settings.optimiser.critic_learning_rate * rate),
-                )
-                sums += torch.stack([*measured, *norms]).numpy()
-                number += 1
-        return sums / max(number, 1)
-
-    def _average_gradients(self) -> Generator[np.ndarray, np.ndarray, None]:
-        own = torch.cat([self.policy.gradient, self.critic.gradient]).numpy()
-        mean = torch.from_numpy((yield own).astype(np.float32))
-        self.policy.gradient.copy_(mean[: len(self.policy.flat)])
-        self.critic.gradient.copy_(mean[len(self.policy.flat) :])
-
-    def _backward(self, part: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Gradients of policy loss − entropy bonus + critic loss on one minibatch; what was measured on the way."""
-        settings = self.settings
-        if "memory" in part:
-            outputs, _ = self.policy.sequence(part["observation"], part["memory"], part["begins"])
-            outputs = outputs.flatten(0, 1)
-            part = {name: rows.flatten(0, 1) for name, rows in part.items() if name != "memory"}
-        else:
-            outputs = self.policy(part["observation"])
-        alive = part.get("alive")
-        outputs = self.distribution.masked(outputs, part.get("mask"))
-        log_probability, entropies = self.distribution.log_probability_and_entropy(outputs, part["action"])
-        entropy = _mean(entropies, alive)
-        loss_of = ppo.policy_loss if self.preset.base == "ppo" else a2c.policy_loss
-        loss, ratio = loss_of(log_probability, part["old"], part["advantage"], settings.ppo.clip)
-        policy_loss = _mean(loss, alive)
-        value_loss = self.critic_loss(part["x"], part["action"], part["target"], alive)
-        (policy_loss - settings.returns.entropy * entropy + value_loss).backward()
-        with torch.no_grad():
-            divergence = _mean(ratio - 1 - (log_probability - part["old"]), alive)
-            clipped = _mean(((ratio - 1).abs() > settings.ppo.clip).to(ratio.dtype), alive)
-        return policy_loss.detach(), value_loss.detach(), entropy.detach(), divergence, clipped
-
-    def critic_loss(
-        self, x: torch.Tensor, action: torch.Tensor, target: torch.Tensor, alive: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """½ mean (f(x, a_N) − target)², with the actions that were really taken; target in normalised units."""
-        predicted = self.critic(x)
-        if self.own_heads:
-            assert isinstance(self.distribution, Categorical)
-            predicted = predicted.gather(1, self.distribution.joint_index(action).unsqueeze(1))
-        return 0.5 * _mean((predicted[:, 0] - target).square(), alive)
-
     def action_tensor(self, rollout: Rollout) -> torch.Tensor:
         """The own actions [T·B, words]: int64, or float32 when continuous."""
         return words_to_actions(rollout.action, self.distribution)
@@ -323,12 +251,12 @@ class Learner:
         """Everything that changes and is a tensor."""
         policy, critic = self.optimisers
         return {
-            "policy": self.policy.flat.numpy(),
-            "policy.first": policy.first.numpy(),
-            "policy.second": policy.second.numpy(),
-            "critic": self.critic.flat.numpy(),
-            "critic.first": critic.first.numpy(),
-            "critic.second": critic.second.numpy(),
+            "policy": self.policy.flat.cpu().numpy(),
+            "policy.first": policy.first.cpu().numpy(),
+            "policy.second": policy.second.cpu().numpy(),
+            "critic": self.critic.flat.cpu().numpy(),
+            "critic.first": critic.first.cpu().numpy(),
+            "critic.second": critic.second.cpu().numpy(),
             "moments": self.moments,
         }
 
@@ -344,8 +272,17 @@ class Learner:
 
     def restore(self, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
         """Continue from :meth:`arrays` and :meth:`numbers`."""
-        for name, target in self.arrays().items():
-            target[:] = arrays[name]
+        policy, critic = self.optimisers
+        for name, vector in (
+            ("policy", self.policy.flat),
+            ("policy.first", policy.first),
+            ("policy.second", policy.second),
+            ("critic", self.critic.flat),
+            ("critic.first", critic.first),
+            ("critic.second", critic.second),
+        ):
+            vector.copy_(torch.from_numpy(np.array(arrays[name])))
+        self.moments[:] = arrays["moments"]
         for optimiser, steps in zip(self.optimisers, numbers["steps"]):
             optimiser.steps = steps
         self.scale, self.shift = numbers["scale"], numbers["shift"]
@@ -359,12 +296,6 @@ def words_to_actions(words: np.ndarray, distribution: Distribution) -> torch.Ten
     if isinstance(distribution, Categorical):
         return torch.from_numpy(flat.view(np.int32).astype(np.int64))
     return torch.from_numpy(flat.copy())
-
-
-def _mean(values: torch.Tensor, alive: torch.Tensor | None) -> torch.Tensor:
-    if alive is None:
-        return values.mean()
-    return torch.where(alive, values, 0.0).sum() / alive.sum().clamp(min=1)
 
 
 def _explained_variance(value: torch.Tensor, returns: torch.Tensor) -> float:

@@ -32,15 +32,15 @@ def generalised_advantages(
     present = value[: (steps + 1) * copies].view(steps + 1, copies)
     following = present[1:].clone()
     if len(rollout.final_at):
-        t, copy = torch.from_numpy(rollout.final_at).unbind(1)
-        cut_off = torch.from_numpy(rollout.final_cut)
+        t, copy = torch.from_numpy(rollout.final_at).to(value.device).unbind(1)
+        cut_off = torch.from_numpy(rollout.final_cut).to(value.device)
         following[t[cut_off], copy[cut_off]] = value[(steps + 1) * copies :][cut_off]
-    terminated = torch.from_numpy(rollout.terminated)
-    ended = terminated | torch.from_numpy(rollout.truncated)
+    terminated = torch.from_numpy(rollout.terminated).to(value.device)
+    ended = terminated | torch.from_numpy(rollout.truncated).to(value.device)
     delta = reward + gamma * following.masked_fill(terminated, 0.0) - present[:-1]
     carry = gamma * trace * (~ended).to(reward.dtype)
     advantage = torch.empty_like(delta)
-    running = torch.zeros(copies, dtype=delta.dtype)
+    running = delta.new_zeros(copies)
     for t in range(steps - 1, -1, -1):
         running = delta[t] + carry[t] * running
         advantage[t] = running

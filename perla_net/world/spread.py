@@ -109,19 +109,15 @@ class Spread:
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
         """Write the present observations of the given copies (index array or slice) into ``[copies, 6N]`` arrays."""
-        position = self.position[copies].astype(np.float32)
-        flat, landmarks = position.reshape(len(position), -1), self.landmark[copies].astype(np.float32)
-        velocity = self.velocity[copies]
-        number = self.number
+        position, number = self.position[copies].astype(np.float32), self.number
+        places = np.concatenate([self.landmark[copies].astype(np.float32), position], axis=1)
+        relative = (places[:, None] - position[:, :, None]).reshape(len(position), number, -1)
+        motion = np.concatenate([self.velocity[copies], position], axis=2, dtype=np.float32, casting="same_kind")
         for agent, out in enumerate(observations):
-            own = position[:, agent]
-            out[:, :2] = velocity[:, agent]
-            out[:, 2:4] = own
-            places = out[:, 4 : 4 * number + 2].reshape(len(out), -1, 2)
-            places[:, :number] = landmarks
-            places[:, number : number + agent] = position[:, :agent]
-            places[:, number + agent :] = position[:, agent + 1 :]
-            places -= own[:, None]
+            own = 2 * (number + agent)  # where the agent stands among the places; it does not see itself
+            out[:, :4] = motion[:, agent]
+            out[:, 4 : 4 + own] = relative[:, agent, :own]
+            out[:, 4 + own : 4 * number + 2] = relative[:, agent, own + 2 :]
             out[:, 4 * number + 2 :] = 0
 
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,12 +17,20 @@ TRAINING, EVALUATION = 1, 2
 
 
 class Actor(Protocol):
-    """Whoever chooses the actions of one agent."""
+    """Whoever chooses the actions of one agent, or of several."""
+
+    remembers: bool
+    """Whether ``begins`` is wanted; else it is empty."""
 
     def act(
-        self, t: int, observation: np.ndarray, mask: np.ndarray | None, begins: np.ndarray, action: np.ndarray
+        self,
+        t: int,
+        observations: list[np.ndarray],
+        masks: list[np.ndarray | None],
+        begins: list[np.ndarray],
+        actions: list[np.ndarray],
     ) -> None:
-        """Write the actions of all copies for step t.
+        """Write the actions of all copies for step t; each list has an entry per agent.
 
         observation [copies, size] float32; mask [copies, outputs] float32 or None; begins [copies] bool: the episode
         begins with this observation; action [copies, words] float32, int32 words for discrete actions.
@@ -99,6 +107,7 @@ class World:
         self.action_slab = aligned(horizon * sum(words) * copies).reshape(horizon, sum(words) * copies)
         self.rows = _split_steps(self.slab, [(copies, self.layouts[agent].width) for agent in self.local])
         self.actions = _split_steps(self.action_slab, [(copies, width) for width in words])
+        self._views = [self.layouts[agent] for agent in self.local]
         self.flags = [
             rows[..., self.layouts[agent].reward + 1].view(np.int32) for rows, agent in zip(self.rows, self.local)
         ]
@@ -147,18 +156,25 @@ class World:
         """Bring the hosts' present observations to the agents, as the first of the next rollout."""
         self._to_agents.run(self._host_rows, self.slab[self.horizon].view(np.uint8))
 
-    def collect(self, actors: Sequence[Actor]) -> list[Rollout]:
-        """Let the agents of this rank act for ``horizon`` steps; their rollouts, valid until the next call."""
+    def collect(self, actors: Sequence[Actor], slots: Sequence[Sequence[int]] | None = None) -> list[Rollout]:
+        """Let the agents of this rank act for ``horizon`` steps; their rollouts, valid until the next call.
+
+        ``slots``: for each actor, which of the rank's agents it acts for; without it, each for one.
+        """
         self.slab[0] = self.slab[self.horizon]
+        acting = list(zip(actors, slots or [[slot] for slot in range(len(self.local))], strict=True))
         for t in range(self.horizon):
-            self.step(t, actors)
+            self.step(t, acting)
         return self._rollouts()
 
-    def step(self, t: int, actors: Sequence[Actor]) -> None:
+    def step(self, t: int, acting: Sequence[tuple[Actor, Sequence[int]]]) -> None:
         """Step t of a rollout: two collectives, actions to the hosts and rows back."""
-        for actor, agent, rows, flags, action in zip(actors, self.local, self.rows, self.flags, self.actions):
-            observation, mask = self.layouts[agent].views(rows[t])
-            actor.act(t, observation, mask, (flags[t] & OVER) > 0, action[t])
+        for actor, slots in acting:
+            views = [self._views[slot].views(self.rows[slot][t]) for slot in slots]
+            begins = [(self.flags[slot][t] & OVER) > 0 for slot in slots] if actor.remembers else []
+            actor.act(
+                t, [view for view, _ in views], [mask for _, mask in views], begins, [self.actions[k][t] for k in slots]
+            )
         self._to_hosts.run(self.action_slab[t].view(np.uint8), self._host_actions)
         if self.host:
             self.host.step()
