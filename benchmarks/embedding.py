@@ -76,7 +76,9 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print(head(f"embedding of {given.states} states, milliseconds, median; ratios with their range"))
-    print(f"{'degree':>6} {'K':>4} {'estimator':>16} {'time':>7} {'product':>8} {'over product':>22} {'plain':>7} {'over plain':>25}")
+    print(
+        f"{'degree':>6} {'K':>4} {'estimator':>16} {'time':>7} {'product':>8} {'over product':>22} {'plain':>7} {'over plain':>25}"
+    )
     variances = []
     for degree in given.degrees:
         distribution = Categorical(ActionSpec("discrete", (ACTIONS,)))
@@ -110,7 +112,9 @@ def main() -> None:
             )
             if chosen != "exact":
                 variances.append((degree, samples, *variance_at_equal_time(critic, x[:512], peers, samples, rng)))
-    print("\nvariance of the estimate times seconds, stratified over monte_carlo (below 1: stratified is better at equal time)")
+    print(
+        "\nvariance of the estimate times seconds, stratified over monte_carlo (below 1: stratified is better at equal time)"
+    )
     for degree, samples, ratio, slower in variances:
         print(f"degree {degree}, K {samples}: variance {ratio:.3f}, time {slower:.2f}, product {ratio * slower:.3f}")
 

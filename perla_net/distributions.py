@@ -93,7 +93,7 @@ class Categorical:
 
     def probabilities(self, outputs: torch.Tensor) -> list[torch.Tensor]:
         """π of each component, [M, size]."""
-        return [F.softmax(part.mT.contiguous(), dim=-2).mT for part in self.split(outputs)]
+        return [F.softmax(part.mT.contiguous(), dim=-2).mT.contiguous() for part in self.split(outputs)]
 
     def joint_probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
         """π of every joint action, [M, joint], the last component running fastest."""

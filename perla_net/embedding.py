@@ -28,7 +28,13 @@ from .distributions import Categorical, Distribution
 from .models import IN_PLACE, MLP
 
 BLOCK_NUMBERS = 192 * 1024
-"""Numbers of one hidden layer in a block: 768 KiB of float32; two layers of a block are meant for a core's L2 cache."""
+"""Numbers of one hidden layer in a block: 768 KiB of float32, about a core's L2 cache."""
+CHUNK_NUMBERS = 128 * 1024
+"""Samples whose actions are drawn together."""
+GROUP_ROWS = 64
+"""Joint actions of a group of neighbours that share a table: 16 KiB of a layer of 64, which stays in the L1 cache."""
+COMPARED = 64
+"""Actions from which on a binary search beats comparing with every one."""
 
 
 @dataclass
@@ -117,128 +123,225 @@ def _factors(peer: Peer, table: torch.Tensor) -> list[_Factor]:
 
 def _exact(critic: MLP, base: torch.Tensor, factors: list[_Factor]) -> torch.Tensor:
     """Σ over joint actions of Π_j π_j(a_j) h(x, a_N), h the last hidden layer: [R, H]."""
-    table = base.new_zeros(1, base.shape[1])
-    for factor in factors:
-        if factor.probabilities is None:
-            raise ValueError("continuous actions cannot be enumerated")
-        table = (table.unsqueeze(1) + factor.table).flatten(0, 1)
+    if any(factor.probabilities is None for factor in factors):
+        raise ValueError("continuous actions cannot be enumerated")
+    table = _joint_table([factor.table for factor in factors])
     tail = _Tail(critic, base, len(table))
     for start, stop in tail.blocks():
-        torch.add(base[start:stop].unsqueeze(1), table, out=tail.first[: stop - start])
-        share = base.new_ones(stop - start, 1)
+        rows = stop - start
+        torch.add(base[start:stop].unsqueeze(1), table, out=tail.first[: rows * len(table)].view(rows, len(table), -1))
+        share = base.new_ones(rows, 1)
         for factor in factors:
-            share = (share.unsqueeze(2) * factor.probabilities[start:stop].unsqueeze(1)).flatten(1)
-        tail.average(start, stop, share)
+            share = (share.unsqueeze(2) * factor.probabilities[start:stop].unsqueeze(1)).view(rows, -1)
+        hidden = tail.evaluate(rows * len(table))
+        torch.bmm(share.unsqueeze(1), hidden.view(rows, len(table), -1), out=tail.averaged[start:stop].unsqueeze(1))
     return tail.averaged
+
+
+def _joint_table(tables: list[torch.Tensor]) -> torch.Tensor:
+    """Sums of one row of each table, for all combinations, the last table's running fastest: [Π n, H]."""
+    joint = tables[0]
+    for table in tables[1:]:
+        joint = (joint.unsqueeze(1) + table).flatten(0, 1)
+    return joint
 
 
 def _sampled(
     critic: MLP, base: torch.Tensor, factors: list[_Factor], samples: int, lattice: bool, rng: np.random.Generator
 ) -> torch.Tensor:
-    """(1/K) Σ_k h(x, a_N^(k)): [R, H]."""
-    dimensions = sum(1 if factor.mean is None else factor.mean.shape[1] for factor in factors)
-    points = torch.from_numpy(lattice_points(samples, dimensions).T.copy()).unsqueeze(1) if lattice else None
-    further = dimensions - len(points) if points is not None else 0
+    """(1/K) Σ_k h(x, a_N^(k)): [R, H].
+
+    Sample k of state r is at [k, r] here, so that whatever is done for all states of a chunk is one long loop. Neighbours
+    are put in groups whose joint actions have a table of their own: a sample then looks up one row per group.
+    """
     categorical = [factor for factor in factors if factor.probabilities is not None]
     continuous = [factor for factor in factors if factor.probabilities is None]
-    cumulated = []
-    for factor in categorical:
-        running = factor.probabilities.cumsum(1)
-        cumulated.append(running / running[:, -1:])
-    if categorical:
-        table = torch.cat([factor.table for factor in categorical])
-        offsets = np.cumsum([0] + [len(factor.table) for factor in categorical[:-1]]).tolist()
     if continuous:
         base = base + sum(factor.absent for factor in continuous)
+    draws = _Draws(samples, len(base), categorical, continuous, lattice, rng, base.device)
+    groups = _groups([len(factor.table) for factor in categorical])
+    tables = [_joint_table([categorical[index].table for index in group]) for group in groups]
+    offsets = np.cumsum([0] + [len(table) for table in tables]).tolist()
     tail = _Tail(critic, base, samples)
-    share = base.new_full((tail.rows, samples), 1 / samples)
-    for start, stop in tail.blocks():
-        rows = stop - start
-        if points is None:
-            uniform = torch.from_numpy(rng.random((dimensions, rows, samples), dtype=np.float32))
+    # The last rows of the table are what the states of a block contribute, the last lookup of a sample is its state's.
+    whole = torch.cat([*tables, base[: tail.rows]])
+    lookups = len(groups) + 1
+    chunk = -(-CHUNK_NUMBERS // samples // tail.rows) * tail.rows
+    chosen = torch.empty(samples, min(chunk, len(base)), lookups, dtype=torch.int32, device=base.device)
+    chosen[..., -1] = torch.arange(chosen.shape[1], device=base.device) % tail.rows + offsets[-1]
+    bags = torch.arange(0, tail.rows * samples * lookups, lookups, dtype=torch.int32, device=base.device)
+    for begin in range(0, len(base), chunk):
+        end = min(begin + chunk, len(base))
+        for number, group in enumerate(groups):
+            found = draws.actions(group[0], begin, end)
+            for index in group[1:]:
+                found = found.mul_(len(categorical[index].table)).add_(draws.actions(index, begin, end))
+            chosen[:, : end - begin, number] = found.add_(offsets[number])
+        normals = [draws.normals(number, begin, end) for number in range(len(continuous))]
+        for start, stop in tail.blocks(begin, end):
+            rows, here = stop - start, slice(start - begin, stop - begin)
+            whole[offsets[-1] : offsets[-1] + rows] = base[start:stop]
+            hidden = F.embedding_bag(chosen[:, here].reshape(-1), whole, bags[: rows * samples], mode="sum")
+            for factor, values in zip(continuous, normals):
+                hidden.addmm_(values[:, here].reshape(rows * samples, -1), factor.table)
+            hidden = tail.evaluate(rows * samples, hidden)
+            torch.sum(hidden.view(samples, rows, -1), 0, out=tail.averaged[start:stop])
+    return tail.averaged.mul_(1 / samples)
+
+
+def _groups(sizes: list[int]) -> list[list[int]]:
+    """Consecutive factors in groups of at most GROUP_ROWS joint values each; a larger factor stays alone."""
+    groups: list[list[int]] = []
+    rows = 0
+    for index, size in enumerate(sizes):
+        if groups and rows * size <= GROUP_ROWS:
+            groups[-1].append(index)
+            rows *= size
         else:
-            shift = torch.from_numpy(rng.random((dimensions, rows, 1), dtype=np.float32))
-            strata = points
-            if further:
-                order = torch.from_numpy(rng.random((further, rows, samples), dtype=np.float32)).argsort(2)
-                strata = torch.cat([points.expand(-1, rows, -1), order.to(points.dtype) / samples])
-            uniform = strata + shift
-            uniform -= (uniform >= 1).to(uniform.dtype)
-        hidden = tail.first[:rows]
-        flat = hidden.view(rows * samples, -1)
-        if categorical:
-            chosen = torch.stack(
-                [
-                    torch.searchsorted(running[start:stop], uniform[index], right=True).add_(offset)
-                    for index, (running, offset) in enumerate(zip(cumulated, offsets))
-                ],
-                dim=-1,
-            )
-            flat.copy_(F.embedding_bag(chosen.view(rows * samples, -1), table, mode="sum"))
-            hidden.add_(base[start:stop].unsqueeze(1))
+            groups.append([index])
+            rows = size
+    return groups
+
+
+class _Draws:
+    """The neighbours' actions in every sample of every state: independent, or along a randomly shifted lattice.
+
+    A categorical action is the number of actions whose cumulated probability C_a is not above a uniform number u: for few
+    actions, comparing with each is several times faster than a binary search. On the lattice u = (m + f) / K with integers
+    m = (p + r) mod K, p the point, and shifts r = 0 … K−1 and 0 ≤ f < 1 per state, so that C_a ≤ u is ⌈K C_a − f⌉ ≤ m: whole
+    numbers, of two bytes each.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        states: int,
+        categorical: list[_Factor],
+        continuous: list[_Factor],
+        lattice: bool,
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> None:
+        self.samples, self.rng, self.device, self.continuous = samples, rng, device, continuous
+        self.sizes = [factor.mean.shape[1] for factor in continuous]
+        dimensions = len(categorical) + sum(self.sizes)
+        self.first = len(categorical)
+        self.points: torch.Tensor | None = None
+        if lattice:
+            whole = torch.int16 if samples < 2**14 else torch.int32
+            self.points = torch.from_numpy(lattice_points(samples, dimensions).T.copy()).unsqueeze(2).to(device, whole)
+            shift = torch.from_numpy(rng.random((dimensions, states), dtype=np.float32)).to(device).mul_(samples)
+            turned = shift.floor().clamp_(max=samples - 1)  # float32 may round K s up to K
+            self.turned, self.within = (turned - samples).to(whole), shift.sub_(turned)
+        self.thresholds = [self._thresholds(index, factor.probabilities) for index, factor in enumerate(categorical)]
+
+    def _thresholds(self, dimension: int, probabilities: torch.Tensor) -> torch.Tensor:
+        """C_a of all actions but the last [n − 1, R], or on the lattice ⌈K C_a − f⌉."""
+        running = probabilities.mT.contiguous().cumsum(0)
+        cumulated = running[:-1].div_(running[-1])
+        if self.points is None:
+            return cumulated
+        return cumulated.mul_(self.samples).sub_(self.within[dimension]).ceil_().to(self.points.dtype)
+
+    def _places(self, dimension: int, start: int, stop: int) -> torch.Tensor:
+        """m of the lattice, [K, stop − start]."""
+        assert self.points is not None
+        places = self.points[dimension] + self.turned[dimension, start:stop]  # p + r − K: negative where m = p + r
+        return places.add_((places >> (8 * places.itemsize - 1)).bitwise_and_(self.samples))
+
+    def actions(self, dimension: int, start: int, stop: int) -> torch.Tensor:
+        """Whole numbers [K, stop − start] of some kind: what a categorical neighbour does."""
+        thresholds = self.thresholds[dimension][:, start:stop]
+        if self.points is None:
+            drawn = self.rng.random((self.samples, stop - start), dtype=np.float32)
+            places = torch.from_numpy(drawn).to(self.device)
         else:
-            hidden.copy_(base[start:stop].unsqueeze(1).expand_as(hidden))
-        place = len(categorical)
-        for factor in continuous:
-            size = factor.mean.shape[1]
-            normal = torch.special.ndtri(uniform[place : place + size].clamp(2**-24, 1 - 2**-24))
-            place += size
-            values = factor.mean[start:stop].unsqueeze(1) + factor.deviation[start:stop].unsqueeze(1) * normal.permute(
-                1, 2, 0
-            )
-            flat.addmm_(values.reshape(rows * samples, size), factor.table)
-        tail.average(start, stop, share[:rows])
-    return tail.averaged
+            places = self._places(dimension, start, stop)
+        if len(thresholds) >= COMPARED:
+            found = torch.searchsorted(thresholds.mT.contiguous(), places.mT.contiguous(), right=True, out_int32=True)
+            return found.mT.contiguous()
+        # A comparison that writes numbers of the same kind is vectorised; one that writes bool is not, and takes 8 times as long.
+        found, passed = torch.empty_like(places), torch.empty_like(places)
+        if not len(thresholds):
+            return found.zero_()
+        torch.ge(places, thresholds[0], out=found)
+        for threshold in thresholds[1:]:
+            found.add_(torch.ge(places, threshold, out=passed))
+        return found
+
+    def normals(self, number: int, start: int, stop: int) -> torch.Tensor:
+        """[K, stop − start, d] of a continuous factor: μ + σ Φ⁻¹(u)."""
+        factor, first = self.continuous[number], self.first + sum(self.sizes[:number])
+        uniforms = []
+        for dimension in range(first, first + self.sizes[number]):
+            if self.points is None:
+                drawn = self.rng.random((self.samples, stop - start), dtype=np.float32)
+                uniforms.append(torch.from_numpy(drawn).to(self.device))
+            else:
+                uniforms.append(
+                    (self._places(dimension, start, stop) + self.within[dimension, start:stop]) / self.samples
+                )
+        normal = torch.special.ndtri(torch.stack(uniforms, -1).clamp_(2**-24, 1 - 2**-24))
+        return normal.mul_(factor.deviation[start:stop]).add_(factor.mean[start:stop])
 
 
 class _Tail:
-    """The layers above the first, evaluated on blocks of [rows, joint, H] and averaged over the joint actions."""
+    """The layers above the first, evaluated on blocks of states × joint actions, and the averages over these."""
 
     def __init__(self, critic: MLP, base: torch.Tensor, joint: int) -> None:
-        self.critic, self.weights, self.joint, self.states = critic, critic.frozen, joint, len(base)
+        self.critic, self.states = critic, len(base)
+        weights = critic.frozen
+        self.layers = [(weights[f"b{layer}"], weights[f"w{layer}"].t()) for layer in range(1, critic.layers - 1)]
+        self.activate = IN_PLACE[critic.activation]
         widths = critic.sizes[1:-1]
         self.rows = max(1, min(len(base), BLOCK_NUMBERS // (joint * max(widths))))
-        self.first = base.new_empty(self.rows, joint, widths[0])
+        self.first = base.new_empty(self.rows * joint, widths[0])
         self.above = [base.new_empty(self.rows * joint, width) for width in widths[1:]]
         self.averaged = base.new_empty(len(base), widths[-1])
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """(start, stop) of the blocks of states."""
-        return [(start, min(start + self.rows, self.states)) for start in range(0, self.states, self.rows)]
+    def blocks(self, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+        """(start, stop) of the blocks of states, among the given ones."""
+        stop = self.states if stop is None else stop
+        return [(at, min(at + self.rows, stop)) for at in range(start, stop, self.rows)]
 
-    def average(self, start: int, stop: int, share: torch.Tensor) -> None:
-        """Carry ``first`` through the layers; weight the joint actions by share [rows, joint]."""
-        activate = IN_PLACE[self.critic.activation]
-        rows = stop - start
-        hidden = self.first[:rows].view(rows * self.joint, -1)
-        activate(hidden)
-        for layer, buffer in enumerate(self.above, start=1):
-            out = buffer[: rows * self.joint]
-            torch.addmm(self.weights[f"b{layer}"], hidden, self.weights[f"w{layer}"].t(), out=out)
-            activate(out)
-            hidden = out
-        torch.bmm(share.unsqueeze(1), hidden.view(rows, self.joint, -1), out=self.averaged[start:stop].unsqueeze(1))
+    def evaluate(self, number: int, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        """Carry the first ``number`` rows of ``first``, or ``hidden``, through the layers: [number, H]."""
+        hidden = self.first[:number] if hidden is None else hidden
+        self.activate(hidden)
+        for (bias, weight), buffer in zip(self.layers, self.above):
+            hidden = torch.addmm(bias, hidden, weight, out=buffer[:number])
+            self.activate(hidden)
+        return hidden
 
 
 @lru_cache(maxsize=64)
 def lattice_points(samples: int, dimensions: int) -> np.ndarray:
-    """K points of a rank-1 lattice in the unit cube, float32 [K, at most ``dimensions``].
+    """K points whose every coordinate runs through 0, 1, …, K−1 (in units of 1/K of the unit cube): int [K, dimensions].
 
-    Coordinate d of point k is k z_d / K mod 1, with z_d and K coprime, so that each runs through 0, 1/K, …, (K−1)/K. The z_d
-    are found one after the other, each the best of at most 256 candidates by the P₂ error (Sloan and Joe 1994) of its
-    worst pair with those before; where even that pair is worse than independent samples, the lattice ends, with fewer
-    columns than were asked for.
+    The first coordinates are those of a rank-1 lattice: coordinate d of point k is k z_d / K mod 1, with z_d and K coprime.
+    The z_d are found one after the other, each the best of at most 256 candidates by the P₂ error (Sloan and Joe 1994) of
+    its worst pair with those before; where even that pair is worse than independent samples, random permutations take
+    their place (Latin hypercube sampling), again each the best of 256. Whatever the points, each is uniform in the cube once
+    every coordinate has been shifted at random.
     """
     order = np.arange(samples)
     units = [z for z in range(1, samples // 2 + 1) if math.gcd(z, samples) == 1] or [1]
-    candidates = [(order * z % samples) / samples for z in units[:: -(-len(units) // 256)]]
-    # Of a pair (x, y): mean_k B₂(x_k) B₂(y_k), B₂(x) = x² − x + 1/6; independent samples have B₂(0)² / K = 1 / (36 K).
-    kernels = [x * x - x + 1 / 6 for x in candidates]
-    chosen = [0]
+    lattice = [(order * z % samples) / samples for z in units[:: -(-len(units) // 256)]]
+    rng = np.random.default_rng(samples)
+    chosen = [lattice[0]]
     while len(chosen) < dimensions:
-        worst = [max(float((kernel * kernels[c]).mean()) for c in chosen) for kernel in kernels]
-        best = min(range(len(kernels)), key=lambda index: round(worst[index], 12))
-        if worst[best] * 36 * samples > 1:
-            break
+        error, best = _best(lattice, chosen)
+        if error * 36 * samples > 1:
+            error, best = _best([rng.permutation(samples) / samples for _ in range(256)], chosen)
         chosen.append(best)
-    return np.stack([candidates[c] for c in chosen], axis=1).astype(np.float32)
+    return np.rint(np.stack(chosen, axis=1) * samples).astype(np.int64)
+
+
+def _best(candidates: list[np.ndarray], chosen: list[np.ndarray]) -> tuple[float, np.ndarray]:
+    """The candidate whose worst pair with a chosen coordinate has the least P₂ error, and that error."""
+    # Of a pair (x, y): mean_k B₂(x_k) B₂(y_k), B₂(x) = x² − x + 1/6; independent samples have B₂(0)² / K = 1 / (36 K).
+    kernel = lambda x: x * x - x + 1 / 6  # noqa: E731
+    before = np.stack([kernel(x) for x in chosen], 1)
+    worst = np.array([float((kernel(x) @ before).max()) / len(x) for x in candidates])
+    best = int(np.argmin(worst.round(12)))
+    return worst[best], candidates[best]

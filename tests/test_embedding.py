@@ -191,7 +191,7 @@ def test_no_two_coordinates_are_locked_together():
 
 @pytest.mark.parametrize(("samples", "dimensions"), [(1, 1), (2, 3), (16, 2), (100, 4), (97, 6)])
 def test_lattice_points_are_strata_of_every_axis(samples, dimensions):
-    points = lattice_points(samples, dimensions)
+    points = lattice_points(samples, dimensions) / samples
     assert points.shape[0] == samples and 1 <= points.shape[1] <= dimensions
     for axis in points.T:
         assert np.allclose(np.sort(axis), np.arange(samples) / samples, atol=1e-6)
