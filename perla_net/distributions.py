@@ -92,8 +92,8 @@ class Categorical:
         return outputs.split(self.sizes, dim=-1) if len(self.sizes) > 1 else (outputs,)
 
     def probabilities(self, outputs: torch.Tensor) -> list[torch.Tensor]:
-        """π of each component, [M, size]."""
-        return [F.softmax(part.mT.contiguous(), dim=-2).mT.contiguous() for part in self.split(outputs)]
+        """π of each component, [M, size]; in memory as [size, M], along which the softmax is fast."""
+        return [F.softmax(part.mT.contiguous(), dim=-2).mT for part in self.split(outputs)]
 
     def joint_probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
         """π of every joint action, [M, joint], the last component running fastest."""

@@ -126,13 +126,14 @@ def _exact(critic: MLP, base: torch.Tensor, factors: list[_Factor]) -> torch.Ten
     if any(factor.probabilities is None for factor in factors):
         raise ValueError("continuous actions cannot be enumerated")
     table = _joint_table([factor.table for factor in factors])
+    shares = [factor.probabilities.contiguous() for factor in factors]
     tail = _Tail(critic, base, len(table))
     for start, stop in tail.blocks():
         rows = stop - start
         torch.add(base[start:stop].unsqueeze(1), table, out=tail.first[: rows * len(table)].view(rows, len(table), -1))
         share = base.new_ones(rows, 1)
-        for factor in factors:
-            share = (share.unsqueeze(2) * factor.probabilities[start:stop].unsqueeze(1)).view(rows, -1)
+        for one in shares:
+            share = (share.unsqueeze(2) * one[start:stop].unsqueeze(1)).view(rows, -1)
         hidden = tail.evaluate(rows * len(table))
         torch.bmm(share.unsqueeze(1), hidden.view(rows, len(table), -1), out=tail.averaged[start:stop].unsqueeze(1))
     return tail.averaged
@@ -167,8 +168,8 @@ def _sampled(
     whole = torch.cat([*tables, base[: tail.rows]])
     lookups = len(groups) + 1
     chunk = -(-CHUNK_NUMBERS // samples // tail.rows) * tail.rows
-    chosen = torch.empty(samples, min(chunk, len(base)), lookups, dtype=torch.int32, device=base.device)
-    chosen[..., -1] = torch.arange(chosen.shape[1], device=base.device) % tail.rows + offsets[-1]
+    chosen = torch.empty(lookups, samples, min(chunk, len(base)), dtype=torch.int32, device=base.device)
+    chosen[-1] = torch.arange(chosen.shape[2], device=base.device) % tail.rows + offsets[-1]
     bags = torch.arange(0, tail.rows * samples * lookups, lookups, dtype=torch.int32, device=base.device)
     for begin in range(0, len(base), chunk):
         end = min(begin + chunk, len(base))
@@ -176,12 +177,13 @@ def _sampled(
             found = draws.actions(group[0], begin, end)
             for index in group[1:]:
                 found = found.mul_(len(categorical[index].table)).add_(draws.actions(index, begin, end))
-            chosen[:, : end - begin, number] = found.add_(offsets[number])
+            chosen[number, :, : end - begin] = found.add_(offsets[number])
         normals = [draws.normals(number, begin, end) for number in range(len(continuous))]
         for start, stop in tail.blocks(begin, end):
             rows, here = stop - start, slice(start - begin, stop - begin)
             whole[offsets[-1] : offsets[-1] + rows] = base[start:stop]
-            hidden = F.embedding_bag(chosen[:, here].reshape(-1), whole, bags[: rows * samples], mode="sum")
+            rows_of = chosen[:, :, here].permute(1, 2, 0).reshape(-1)
+            hidden = F.embedding_bag(rows_of, whole, bags[: rows * samples], mode="sum")
             for factor, values in zip(continuous, normals):
                 hidden.addmm_(values[:, here].reshape(rows * samples, -1), factor.table)
             hidden = tail.evaluate(rows * samples, hidden)
