@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from functools import partial
 from typing import Callable
 
 import numpy as np
@@ -95,9 +96,9 @@ def main() -> None:
             times: dict[str, list[float]] = {"embed": [], "product": [], "plain": []}
             for pair in range(given.pairs + 1):
                 found = {
-                    "embed": seconds(lambda: embed(critic, x, peers, samples, chosen, rng)),
+                    "embed": seconds(partial(embed, critic, x, peers, samples, chosen, rng)),
                     "product": seconds(alone),
-                    "plain": seconds(lambda: plain(critic, x, peers, samples)),
+                    "plain": seconds(partial(plain, critic, x, peers, samples)),
                 }
                 if pair:  # the first warms up
                     for name, value in found.items():
@@ -128,7 +129,9 @@ def variance_at_equal_time(
     for estimator in ("stratified", "monte_carlo"):
         repeated, spent = [], []
         for _ in range(64):
-            spent.append(seconds(lambda: repeated.append(embed(critic, x, few, samples, estimator, rng)[:, 0])))
+            began = time.perf_counter()
+            repeated.append(embed(critic, x, few, samples, estimator, rng)[:, 0])
+            spent.append(time.perf_counter() - began)
         variance.append(float(torch.stack(repeated).double().var(0).mean()))
         times.append(statistics.median(spent))
     return variance[0] / variance[1], times[0] / times[1]

@@ -61,11 +61,22 @@ class Processes:
         """What is being done, for tracebacks and stall reports (for example ``round 12``)."""
         self.interrupted = 0
         self.stall_timeout = 300.0
+        self.waited = 0.0
+        """Seconds spent in collectives so far."""
         self.crowded = True
         """Whether the ranks of this machine are more than its cores; until :func:`cores_by_host` has counted, they are."""
 
-    def all_to_all(self, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str) -> Transfer:
-        """A reusable exchange: ``send[p]`` are the blocks for rank p, ``receive[p]`` where those of p go."""
+    def all_to_all(
+        self,
+        send: Sequence[Sequence[Block]],
+        receive: Sequence[Sequence[Block]],
+        name: str,
+        like: Transfer | None = None,
+    ) -> Transfer:
+        """A reusable exchange: ``send[p]`` are the blocks for rank p, ``receive[p]`` where those of p go.
+
+        ``like``: an exchange in which the same ranks have something for each other; making this one is then cheap.
+        """
         return Transfer(send[0], receive[0])
 
     def neighbourhood(self, sources: Sequence[int], destinations: Sequence[int]) -> Neighbourhood:
@@ -159,7 +170,7 @@ class Ranks(Processes):
 
         ``sleep``: seconds that pass before polling begins if the operation is not over at once.
         """
-        start = 0.0
+        start, began = 0.0, time.perf_counter()
         polls, spins = 0, CROWDED_SPINS if self.crowded else SPINS
         if sleep and self.crowded and not request.Test():
             time.sleep(sleep)
@@ -174,6 +185,7 @@ class Ranks(Processes):
                 start = start or now
                 if now - start > self.stall_timeout or self._alarm.Iprobe():
                     self._stalled(request, name, now - start)
+        self.waited += time.perf_counter() - began
 
     def _stalled(self, request: Any, name: str, waited: float) -> None:
         """Tell all that this rank waits, hear who else does, and let the lowest of the waiting say who is missing."""
@@ -207,8 +219,14 @@ class Ranks(Processes):
         time.sleep(GRACE)
         self.abort(1)
 
-    def all_to_all(self, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str) -> Transfer:
-        return RankTransfer(self, send, receive, name)
+    def all_to_all(
+        self,
+        send: Sequence[Sequence[Block]],
+        receive: Sequence[Sequence[Block]],
+        name: str,
+        like: Transfer | None = None,
+    ) -> Transfer:
+        return RankTransfer(self, send, receive, name, like if isinstance(like, RankTransfer) else None)
 
     def neighbourhood(self, sources: Sequence[int], destinations: Sequence[int]) -> Neighbourhood:
         return RankNeighbourhood(self, sources, destinations)
@@ -251,38 +269,57 @@ class Ranks(Processes):
 
 
 class RankTransfer(Transfer):
-    """``Alltoallw`` whose datatypes place every block where it belongs: nothing is packed or copied in Python."""
+    """A neighbourhood ``alltoallw`` between those that have something for each other, whose datatypes place every block
+    where it belongs: nothing is packed or copied in Python. (Over all ranks at once, ``alltoallw`` goes through its peers
+    in several rounds, and each waits for a rank to be given a core.)"""
 
     def __init__(
-        self, ranks: Ranks, send: Sequence[Sequence[Block]], receive: Sequence[Sequence[Block]], name: str
+        self,
+        ranks: Ranks,
+        send: Sequence[Sequence[Block]],
+        receive: Sequence[Sequence[Block]],
+        name: str,
+        like: RankTransfer | None = None,
     ) -> None:
-        self.ranks, self.name = ranks, name
-        self.send = [self._datatype(blocks) for blocks in send]
-        self.receive = [self._datatype(blocks) for blocks in receive]
-        self.send_counts = [int(bool(blocks)) for blocks in send]
-        self.receive_counts = [int(bool(blocks)) for blocks in receive]
-        self.zeros = [0] * ranks.size
+        """``like``: an exchange between the same ranks, whose communicator serves this one too."""
+        self.ranks, self.name, self.like = ranks, name, like
+        self.own = Transfer(send[ranks.rank], receive[ranks.rank])
+        if like:
+            self.sources, self.destinations, self.graph = like.sources, like.destinations, like.graph
+        else:
+            self.sources = [rank for rank, blocks in enumerate(receive) if blocks and rank != ranks.rank]
+            self.destinations = [rank for rank, blocks in enumerate(send) if blocks and rank != ranks.rank]
+            self.graph = ranks.comm.Create_dist_graph_adjacent(self.sources, self.destinations)
+        self.types: list[Any] = []
+        self.send = self._layout([send[rank] for rank in self.destinations])
+        self.receive = self._layout([receive[rank] for rank in self.sources])
         self.pace = 0.0
 
-    def _datatype(self, blocks: Sequence[Block]) -> Any:
-        if not blocks:
-            return self.ranks.mpi.BYTE
-        offsets, lengths = zip(*blocks)
-        return self.ranks.mpi.BYTE.Create_hindexed(lengths, offsets).Commit()
+    def _layout(self, peers: Sequence[Sequence[Block]]) -> tuple[list[int], list[int], list[Any]]:
+        """Counts, displacements and datatypes for the peers' blocks; a peer may have none."""
+        kinds = []
+        for blocks in peers:
+            kind = self.ranks.mpi.BYTE
+            if blocks:
+                offsets, lengths = zip(*blocks)
+                kind = kind.Create_hindexed(lengths, offsets).Commit()
+                self.types.append(kind)
+            kinds.append(kind)
+        return [int(bool(blocks)) for blocks in peers], [0] * len(peers), kinds
 
     def run(self, send: np.ndarray, receive: np.ndarray) -> None:
-        request = self.ranks.comm.Ialltoallw(
-            [send, self.send_counts, self.zeros, self.send], [receive, self.receive_counts, self.zeros, self.receive]
-        )
         # Polling costs the ranks that still compute; an exchange of every step takes about as long as the last ones.
         began = time.perf_counter()
+        request = self.graph.Ineighbor_alltoallw([send, *self.send], [receive, *self.receive])
+        self.own.run(send, receive)
         self.ranks.wait(request, self.name, SLEPT * self.pace)
         self.pace += 0.1 * (time.perf_counter() - began - self.pace)
 
     def free(self) -> None:
-        for kind in self.send + self.receive:
-            if kind != self.ranks.mpi.BYTE:
-                kind.Free()
+        for kind in self.types:
+            kind.Free()
+        if not self.like:
+            self.graph.Free()
 
 
 class RankNeighbourhood(Neighbourhood):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -208,6 +209,7 @@ class Simulation:
             for index in self.local
         }
         self.done = 0
+        self._waited = 0.0
 
     def round(self) -> dict[str, Any] | None:
         """One round; what happened in it, on rank 0 (see :meth:`_record`)."""
@@ -282,7 +284,9 @@ class Simulation:
         gathered = self.processes.gather(np.array(own), "gathering of metrics")
         ledgers = self.processes.gather(self.network.ledger.take(), "gathering of the ledger")
         clock.lap("bookkeeping")
-        timings = self.processes.gather(clock.values(), "gathering of timings")
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        waited, self._waited = self.processes.waited - self._waited, self.processes.waited
+        timings = self.processes.gather(np.append(clock.values(), [waited, memory]), "gathering of timings")
         episodes = self.world.take_episodes()
         if gathered is None or ledgers is None or timings is None or episodes is None:
             return None
@@ -309,9 +313,11 @@ class Simulation:
             "rejected": int(rejected),
             "bytes": int(ledger[:, 4].sum()),
         }
-        seconds = np.array([part for part in timings])
+        *columns, memories = np.array(timings).T
+        seconds = np.array(columns[:-1]).T
         phases = {name: round(float(seconds[:, k].mean()), 6) for k, name in enumerate(Clock.PHASES)}
         total = {"round": self.done, "seconds": round(float(seconds.sum(1).max()), 6)}
+        phases |= {"collectives": round(float(columns[-1].mean()), 6), "peak_mib": round(float(memories.max()), 1)}
         return {"metrics": metrics, "timings": total | phases, "ledger": ledger[np.lexsort(ledger[:, 2::-1].T)]}
 
     # State

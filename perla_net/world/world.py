@@ -230,7 +230,7 @@ class World:
                 send[rank] = [(4 * int(starts[agent]), 4 * widths[agent] * mine) for agent in block]
             outgoing = self.host.take_finals(len(widths))
         incoming = np.zeros(start, np.float32)
-        transfer = self.processes.all_to_all(send, receive, "final observations to agents")
+        transfer = self.processes.all_to_all(send, receive, "final observations to agents", self._to_agents)
         transfer.run(outgoing.view(np.uint8), incoming.view(np.uint8))
         transfer.free()
         # Received host after host; wanted by (t, copy), whatever the number of hosts.

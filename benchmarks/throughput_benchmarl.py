@@ -1,0 +1,81 @@
+"""Training speed of BenchMARL's IPPO; run by ``throughput.py`` with the Python of an environment that has BenchMARL.
+
+    python benchmarks/throughput_benchmarl.py --agents 16 [--iterations 6]
+
+VMAS simple_spread, private policies and critics (``share_policy_params`` and ``share_param_critic`` false), 64 copies × 128 steps an
+iteration, 10 epochs of minibatches of 1024 steps, two hidden layers of 64 with tanh, 2 torch threads, discrete actions, no evaluation and
+no logging. Prints the median of the iterations after the first as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from importlib.metadata import version
+
+import torch
+from benchmarl.algorithms import IppoConfig
+from benchmarl.environments import VmasTask
+from benchmarl.experiment import Callback, Experiment, ExperimentConfig
+from benchmarl.models.mlp import MlpConfig
+
+COPIES, STEPS, EPOCHS, MINIBATCH = 64, 128, 10, 1024
+
+
+class Clock(Callback):
+    """Notes when each iteration's learning has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: list[float] = []
+
+    def on_train_end(self, training_td: object, group: str) -> None:
+        """One group, so once an iteration."""
+        self.ends.append(time.perf_counter())
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader.add_argument("--agents", type=int, default=16)
+    reader.add_argument("--iterations", type=int, default=6)
+    given = reader.parse_args()
+    torch.set_num_threads(2)
+    config = ExperimentConfig.get_from_yaml()
+    config.share_policy_params = False
+    config.prefer_continuous_actions = False
+    config.max_n_iters, config.max_n_frames = given.iterations, None
+    config.on_policy_collected_frames_per_batch = COPIES * STEPS
+    config.on_policy_n_envs_per_worker = COPIES
+    config.on_policy_n_minibatch_iters = EPOCHS
+    config.on_policy_minibatch_size = MINIBATCH
+    config.evaluation, config.render, config.loggers, config.create_json = False, False, [], False
+    config.save_folder = tempfile.mkdtemp()
+    task = VmasTask.SIMPLE_SPREAD.get_from_yaml()
+    task.config["n_agents"] = given.agents
+    algorithm = IppoConfig.get_from_yaml()
+    algorithm.share_param_critic = False
+
+    def model() -> MlpConfig:
+        return MlpConfig(num_cells=[64, 64], layer_class=torch.nn.Linear, activation_class=torch.nn.Tanh)
+
+    clock = Clock()
+    Experiment(
+        task=task,
+        algorithm_config=algorithm,
+        model_config=model(),
+        critic_model_config=model(),
+        seed=0,
+        config=config,
+        callbacks=[clock],
+    ).run()
+    seconds = statistics.median(after - before for before, after in zip(clock.ends, clock.ends[1:]))
+    rate = given.agents * COPIES * STEPS / seconds
+    versions = {name: version(name) for name in ("benchmarl", "torchrl", "torch", "vmas")}
+    print(json.dumps({"agent_steps_per_second": rate, "versions": versions}))
+
+
+if __name__ == "__main__":
+    main()
