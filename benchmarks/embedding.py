@@ -90,7 +90,7 @@ def main() -> None:
         x = torch.randn(given.states, OBSERVATION)
         rng = np.random.default_rng(0)
         for samples in given.samples:
-            chosen = choose_estimator("auto", samples, [distribution] * degree)
+            chosen = choose_estimator("auto", 1, samples, [distribution] * degree)
             joint = joint_actions([distribution] * degree) if chosen == "exact" else samples
             alone = product(given.states, joint or samples)
             times: dict[str, list[float]] = {"embed": [], "product": [], "plain": []}

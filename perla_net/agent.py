@@ -126,7 +126,7 @@ def estimator_line(team: Team) -> str:
         if not embedded:
             text = "no embedding"
         else:
-            estimator = choose_estimator(settings.estimator, settings.exact_limit, embedded)
+            estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, embedded)
             count = joint_actions(embedded)
             work = (
                 f"{count} joint actions"

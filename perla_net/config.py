@@ -122,7 +122,7 @@ class AgentSettings(Section):
     estimator: Literal["auto", "exact", "monte_carlo", "stratified"] = option(
         "auto",
         "How the expectation over the neighbours' actions is taken; auto: exact up to --exact-limit joint actions, "
-        "else stratified.",
+        "or up to K of them, else stratified.",
     )
     exact_limit: Positive = option(100, "Joint actions up to which auto enumerates them all.")
     form: Literal["state", "action", "control"] = option(

@@ -55,12 +55,13 @@ def joint_actions(distributions: list[Distribution]) -> int | None:
     return None if None in counts else math.prod(counts)
 
 
-def choose_estimator(estimator: str, exact_limit: int, distributions: list[Distribution]) -> str:
-    """The estimator that ``auto`` stands for: exact up to ``exact_limit`` joint actions, else stratified."""
+def choose_estimator(estimator: str, exact_limit: int, samples: int, distributions: list[Distribution]) -> str:
+    """The estimator that ``auto`` stands for: exact up to ``exact_limit`` joint actions, or where there are no more of them
+    than samples, so that enumerating is also less work; else stratified."""
     if estimator != "auto":
         return estimator
     count = joint_actions(distributions)
-    return "exact" if count is not None and count <= exact_limit else "stratified"
+    return "exact" if count is not None and count <= max(exact_limit, samples) else "stratified"
 
 
 @torch.no_grad()

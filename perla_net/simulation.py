@@ -159,7 +159,7 @@ def _check_combinations(plan: Plan) -> None:
         counts = [agents[other].action.joint for other in heard]
         joint = None if None in counts else math.prod(counts)
         if entry.estimator == "exact" or (
-            entry.estimator == "auto" and joint is not None and joint <= entry.exact_limit
+            entry.estimator == "auto" and joint is not None and joint <= max(entry.exact_limit, entry.samples)
         ):
             if joint is None or joint > EXACT_MOST:
                 what = "continuous actions" if joint is None else f"{joint} joint actions"

@@ -150,12 +150,13 @@ def test_masked_actions_have_probability_zero():
 
 def test_estimators_are_chosen_by_counts():
     assert joint_actions([discrete(8), discrete(8)]) == 64
-    assert choose_estimator("auto", 100, [discrete(8), discrete(8)]) == "exact"
-    assert choose_estimator("auto", 63, [discrete(8), discrete(8)]) == "stratified"
-    assert choose_estimator("monte_carlo", 100, [discrete(2)]) == "monte_carlo"
+    assert choose_estimator("auto", 100, 16, [discrete(8), discrete(8)]) == "exact"
+    assert choose_estimator("auto", 63, 16, [discrete(8), discrete(8)]) == "stratified"
+    assert choose_estimator("auto", 63, 64, [discrete(8), discrete(8)]) == "exact", "64 samples are no less work"
+    assert choose_estimator("monte_carlo", 100, 16, [discrete(2)]) == "monte_carlo"
     gaussian = distribution_of(ActionSpec("continuous", (), (-1.0,), (1.0,)))
     assert joint_actions([gaussian, discrete(2)]) is None
-    assert choose_estimator("auto", 100, [gaussian]) == "stratified"
+    assert choose_estimator("auto", 100, 16, [gaussian]) == "stratified"
 
 
 @pytest.mark.parametrize("samples", [5, 10, 16, 25, 100])

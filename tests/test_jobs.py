@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, SMALL, command, environment, job, needs_mpirun, rows, run
 
 import perla_net
@@ -20,16 +21,22 @@ from perla_net.config import Config
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]))
 MPE = ("--env", "pettingzoo:mpe2.simple_spread_v3:max_cycles=12", "--topology", "complete")
 TRAFFIC = ("--agents", "4", "--topology", "ring")
+WORLDS = {"traffic": TRAFFIC, "mpe2": MPE, "spread": ("--env", "spread", *TRAFFIC)}
 
 
 @needs_mpirun
 @pytest.mark.mpi
-@pytest.mark.parametrize("world", ["traffic", "mpe2"])
-@pytest.mark.parametrize("algorithm", ["perla_ippo", "mappo", "ps_ippo"])
+@pytest.mark.parametrize(
+    ("algorithm", "world"),
+    [
+        *((algorithm, world) for algorithm in ("perla_ippo", "mappo", "ps_ippo") for world in ("traffic", "mpe2")),
+        ("perla_ippo", "spread"),
+    ],
+)
 def test_numbers_do_not_depend_on_ranks(tmp_path, algorithm, world):
-    options = (*(TRAFFIC if world == "traffic" else MPE), "--algorithm", algorithm, "--evaluate-episodes", "2")
+    options = (*WORLDS[world], "--algorithm", algorithm, "--evaluate-episodes", "2")
     alone = run(tmp_path / "alone", 0, *options)
-    number = 4 if world == "traffic" else 3
+    number = 3 if world == "mpe2" else 4
     for ranks in (2, number):
         assert run(tmp_path / str(ranks), ranks, *options) == alone
         for name in ("ledger.csv", "evaluation.json", "config.yaml", "topology.graphml"):
@@ -300,6 +307,12 @@ def test_a_launcher_whose_library_is_not_mpi4pys(tmp_path):
         (("--env", "pettingzoo:mpe2.simple_tag_v3", "--topology", "ring", "--share", "own_view"), "--share own_view"),
         (("--out", "{full}"), "not empty"),
         (("--out", "{yaml}/below"), "cannot be made"),
+        (("--batch-agents", "yes", "--algorithm", "ps_ippo"), "--batch-agents yes"),
+        pytest.param(
+            ("--device", "cuda"),
+            "sees no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(tmp_path, arguments, sentence):

@@ -387,6 +387,47 @@ def trained(env: str, rounds: int, **changes) -> list[dict]:
     return [simulation.round()["metrics"] for _ in range(rounds)]
 
 
+def both_ways(env: str, **changes) -> list[Simulation]:
+    """The same simulation after a round: agents one by one, and equal ones side by side."""
+    options = {"env": env, "topology": "complete", "copies": 8, "horizon": 40, "ppo": {"minibatch": 64}} | changes
+    simulations = [
+        Simulation(prepare(validated(options | {"batch_agents": batch})), Processes()) for batch in ("no", "yes")
+    ]
+    for simulation in simulations:
+        simulation.start()
+        simulation.round()
+    return simulations
+
+
+@pytest.mark.parametrize(
+    "changes", [{"topology": "grid", "agents": {"number": 6}}, {"algorithm": "mappo", "agents": {"number": 4}}]
+)
+def test_side_by_side_agents_learn_what_they_learn_alone(changes):
+    """After one round the networks agree to rounding, and the streams of random numbers are equally far."""
+    alone, together = both_ways("traffic:grid", **changes)
+    assert not alone.squads and max(len(squad.agents) for squad in together.squads) > 1
+    for one, other in zip(alone.agents, together.agents):
+        for network in ("policy", "critic"):
+            first, second = getattr(one.learner, network).flat, getattr(other.learner, network).flat
+            assert torch.allclose(first, second, atol=2e-4), (one.spec.name, network)
+        numbers, others = one.learner.numbers(), other.learner.numbers()
+        assert numbers["streams"] == others["streams"] and numbers["steps"] == others["steps"]
+    together.round()  # and they go on
+
+
+def test_side_by_side_agents_may_die_have_masks_and_one_a_memory():
+    """Steps of the dead stay in their minibatches with weight 0; the agent with memory learns by itself, to the bit."""
+    changes = {"agents": {"overrides": {"0": {"model": {"memory": "gru"}}}}}
+    alone, together = both_ways("pettingzoo:toys", **changes)
+    assert [agent.index for agent in together.singles] == [0] and len(together.squads) == 3
+    first, second = (simulation.agents[0].learner.policy.flat for simulation in (alone, together))
+    assert torch.equal(first, second)
+    for one, other in zip(alone.agents, together.agents):
+        assert one.learner.numbers()["streams"]["noise"] == other.learner.numbers()["streams"]["noise"]
+        assert torch.isfinite(other.learner.policy.flat).all() and torch.isfinite(other.learner.critic.flat).all()
+    together.round()
+
+
 @pytest.mark.parametrize("algorithm", ["ippo", "mappo", "perla_ippo", "perla_mappo", "ps_ippo", "ps_mappo"])
 def test_naming_what_is_shown(algorithm):
     """Three agents, 4 numbers, 4 steps: 12 when solved, 3 by chance."""

@@ -63,7 +63,7 @@ class Learner:
         self.distribution = distribution_of(spec.action)
         self.neighbours: list[Distribution] = [distribution_of(other.action) for other in neighbours]
         self.form = settings.form if self.neighbours else "state"
-        self.estimator = choose_estimator(settings.estimator, settings.exact_limit, self.neighbours)
+        self.estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, self.neighbours)
         model = settings.model
         self.policy = Policy(
             spec.observation_size + len(identity),
