@@ -34,7 +34,14 @@ class Team:
 
     def heard_by(self, agent: int) -> list[int]:
         """In-neighbours of an agent, in order."""
-        return sorted(source for source, target in self.edges if target == agent)
+        return self._heard[agent]
+
+    @cached_property
+    def _heard(self) -> list[list[int]]:
+        heard: list[list[int]] = [[] for _ in self.specs]
+        for source, target in sorted(self.edges):
+            heard[target].append(source)
+        return heard
 
     def embedded_by(self, agent: int) -> list[int]:
         """The in-neighbours whose policies the agent's critic embeds."""
@@ -57,13 +64,14 @@ class Team:
         return [(len(policy.flat), policy.width, policy.architecture) for policy in policies]
 
     def wants(self) -> dict[Edge, list[str]]:
-        """For each ordered pair of agents, the sections that the second wants of the first."""
+        """For each ordered pair of agents, the sections that the second wants of the first, where it wants any."""
         table: dict[Edge, list[str]] = {}
         everyone = range(len(self.specs))
         for agent in everyone:
             settings = self.settings[agent]
             embedded, heard = set(self.embedded_by(agent)), set(self.heard_by(agent))
-            for other in everyone:
+            whole_team = PRESETS[settings.algorithm].critic_input == "global" or settings.reward.mixing == "team"
+            for other in everyone if whole_team else self.heard_by(agent):
                 if other == agent:
                     continue
                 wanted: list[str] = []
@@ -73,7 +81,8 @@ class Team:
                     wanted.append("observations")
                 if settings.reward.mixing == "team" or (settings.reward.mixing == "neighbourhood" and other in heard):
                     wanted.append("rewards")
-                table[other, agent] = wanted
+                if wanted:
+                    table[other, agent] = wanted
         return table
 
     def _of_policy(self, sender: int) -> list[str]:

@@ -204,10 +204,11 @@ class Simulation:
             wants,
             lambda agent, section, finals: self.team.form(agent, section, finals, config.copies, config.horizon),
         )
-        self.wanted = {
-            index: sorted({name for (source, _), names in wants.items() if source == index for name in names})
-            for index in self.local
-        }
+        told: dict[int, set[str]] = {index: set() for index in self.local}
+        for (source, _), names in wants.items():
+            if source in told:
+                told[source].update(names)
+        self.wanted = {index: sorted(names) for index, names in told.items()}
         self.done = 0
         self._waited = 0.0
 
