@@ -242,7 +242,9 @@ class _Draws:
         """C_a of all actions but the last [n − 1, R], or on the lattice ⌈K C_a − f⌉."""
         shares = probabilities.mT.contiguous()
         running = shares.clone()
-        for action in range(1, len(running)):  # row by row: torch's cumsum along the first axis takes five times as long
+        for action in range(
+            1, len(running)
+        ):  # row by row: torch's cumsum along the first axis takes five times as long
             torch.add(running[action - 1], shares[action], out=running[action])
         cumulated = running[:-1].div_(running[-1])
         if self.points is None:
