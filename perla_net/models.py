@@ -65,13 +65,10 @@ class Network:
     ``flat`` is [size], or [agents, size] for several equal networks side by side (see :meth:`together`).
     """
 
-    def __init__(
-        self, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype = torch.float32, agents: int | None = None
-    ) -> None:
+    def __init__(self, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype = torch.float32) -> None:
         self.shapes = shapes
         size = sum(math.prod(shape) for shape in shapes.values())
-        lead = () if agents is None else (agents,)
-        self._view(torch.zeros(*lead, size, dtype=dtype), torch.zeros(*lead, size, dtype=dtype))
+        self._view(torch.zeros(size, dtype=dtype), torch.zeros(size, dtype=dtype))
 
     def _view(self, flat: torch.Tensor, gradient: torch.Tensor) -> None:
         self.flat, self.gradient = flat, gradient
@@ -114,7 +111,7 @@ class Pass:
 
     def __init__(self, network: MLP | Policy, rows: int, room: Pass | None = None) -> None:
         """``room``: a pass of as many rows whose buffers may be overwritten, so that both stay in cache."""
-        self.network, self.rows = network, rows
+        self.network = network
         lead = network.flat.shape[:-1]
         hidden = network.sizes[1:-1]
         self._room = list(room._room) if room else []
