@@ -124,7 +124,6 @@ class Pass:
             return buffer
 
         self.hidden = [new(size) for size in hidden]
-        # Going back, the gradient of a layer is needed only for the one of the layer below.
         self.deltas = [new(size) for size in hidden]
         self.before = [new(size) for size in hidden] if network.activation == "silu" else self.hidden
         self._room += self._taken
