@@ -178,7 +178,9 @@ def _sampled(
             found = draws.actions(group[0], begin, end)
             for index in group[1:]:
                 found = found.mul_(len(categorical[index].table)).add_(draws.actions(index, begin, end))
-            chosen[number, :, : end - begin] = found.add_(offsets[number])
+            # Two-byte numbers become four-byte ones before the offset, which may not fit in two, is added.
+            chosen[number, :, : end - begin] = found
+            chosen[number].add_(offsets[number])
         normals = [draws.normals(number, begin, end) for number in range(len(continuous))]
         for start, stop in tail.blocks(begin, end):
             rows, here = stop - start, slice(start - begin, stop - begin)
@@ -210,7 +212,7 @@ class _Draws:
     """The neighbours' actions in every sample of every state: independent, or along a randomly shifted lattice.
 
     A categorical action is the number of actions whose cumulated probability C_a is not above a uniform number u: for few
-    actions, comparing with each is several times faster than a binary search. On the lattice u = (m + f) / K with integers
+    actions, comparing with each is faster than a binary search. On the lattice u = (m + f) / K with integers
     m = (p + r) mod K, p the point, and shifts r = 0 … K−1 and 0 ≤ f < 1 per state, so that C_a ≤ u is ⌈K C_a − f⌉ ≤ m: whole
     numbers, of two bytes each.
     """
@@ -242,9 +244,7 @@ class _Draws:
         """C_a of all actions but the last [n − 1, R], or on the lattice ⌈K C_a − f⌉."""
         shares = probabilities.mT.contiguous()
         running = shares.clone()
-        for action in range(
-            1, len(running)
-        ):  # row by row: torch's cumsum along the first axis takes five times as long
+        for action in range(1, len(running)):  # row by row: torch's cumsum is slow along the first axis
             torch.add(running[action - 1], shares[action], out=running[action])
         cumulated = running[:-1].div_(running[-1])
         if self.points is None:
@@ -268,7 +268,7 @@ class _Draws:
         if len(thresholds) >= COMPARED:
             found = torch.searchsorted(thresholds.mT.contiguous(), places.mT.contiguous(), right=True, out_int32=True)
             return found.mT.contiguous()
-        # A comparison that writes numbers of the same kind is vectorised; one that writes bool is not, and takes 8 times as long.
+        # A comparison that writes numbers of the same kind is vectorised; one that writes bool is not.
         found, passed = torch.empty_like(places), torch.empty_like(places)
         if not len(thresholds):
             return found.zero_()

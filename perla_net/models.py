@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 
 def tanh(x: torch.Tensor) -> torch.Tensor:
-    """tanh x = 2 σ(2x) − 1, to 1.2e-7; torch's sigmoid takes a quarter of the time of its tanh."""
+    """tanh x = 2 σ(2x) − 1, to 2.5e-7; torch's sigmoid takes less time than its tanh."""
     return torch.sigmoid(2 * x).mul(2).sub(1)
 
 
@@ -106,7 +106,7 @@ class Pass:
     """Forward and backward through a network's linear layers over M rows, without autograd and without allocating layers.
 
     With several networks side by side every tensor has an axis of agents in front. Outputs are [outputs, M]: a softmax
-    over few actions is many times faster along the first axis than along the last.
+    over few actions is faster along the first axis than along the last.
     """
 
     def __init__(self, network: MLP | Policy, rows: int, room: Pass | None = None) -> None:

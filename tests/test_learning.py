@@ -125,6 +125,17 @@ ACTIONS = [
 ]
 
 
+def by_torch(action: ActionSpec, outputs: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """log π and entropy [M] of actions [M, words] under outputs [M, outputs], by torch.distributions."""
+    if action.kind == "continuous":
+        mean, log_deviation = outputs.chunk(2, 1)
+        normal = torch.distributions.Independent(torch.distributions.Normal(mean, log_deviation.exp()), 1)
+        return normal.log_prob(taken), normal.entropy()
+    parts = [torch.distributions.Categorical(logits=logits) for logits in outputs.split(action.sizes, 1)]
+    log = sum(part.log_prob(taken[:, index]) for index, part in enumerate(parts))
+    return log, sum(part.entropy() for part in parts)
+
+
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.kind)
 @pytest.mark.parametrize("base", ["ippo", "ia2c"])
 @pytest.mark.parametrize("masked", [False, True])
@@ -161,14 +172,7 @@ def test_gradient_of_the_policy_loss_is_that_of_autograd(action, base, masked):
     assert base == "ia2c" or 0 < clipped < 1
     policy.gradient.zero_()
     outputs = distribution.masked(policy(x), mask)
-    if action.kind == "continuous":
-        mean, log_deviation = outputs.chunk(2, 1)
-        reference = torch.distributions.Independent(torch.distributions.Normal(mean, log_deviation.exp()), 1)
-        log, entropies = reference.log_prob(taken), reference.entropy()
-    else:
-        parts = [torch.distributions.Categorical(logits=logits) for logits in outputs.split(action.sizes, 1)]
-        log = sum(part.log_prob(taken[:, index]) for index, part in enumerate(parts))
-        entropies = sum(part.entropy() for part in parts)
+    log, entropies = by_torch(action, outputs, taken)
     ratio, advantage = torch.exp(log - part["old"]), part["advantage"]
     losses = -log * advantage if base == "ia2c" else -torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
     weight = part["weight"] / part["weight"].sum()
@@ -331,14 +335,8 @@ def test_distributions_against_torch(action):
     distribution = distribution_of(action)
     outputs = torch.randn(500, distribution.outputs + distribution.free)
     taken = distribution.sample(outputs.mT, distribution.noise(np.random.default_rng(0), 1, 500)[0])
-    if action.kind == "continuous":
-        mean, log_deviation = outputs.chunk(2, 1)
-        reference = torch.distributions.Independent(torch.distributions.Normal(mean, log_deviation.exp()), 1)
-        log, entropy = reference.log_prob(taken), reference.entropy()
-    else:
-        parts = [torch.distributions.Categorical(logits=part) for part in outputs.split(action.sizes, 1)]
-        log = sum(part.log_prob(taken[:, index]) for index, part in enumerate(parts))
-        entropy = sum(part.entropy() for part in parts)
+    log, entropy = by_torch(action, outputs, taken)
+    if action.kind != "continuous":
         joint = distribution.joint_probabilities(outputs)
         assert torch.allclose(joint.sum(1), torch.ones(500))
         assert torch.allclose(joint.gather(1, distribution.joint_index(taken).unsqueeze(1))[:, 0].log(), log, atol=1e-5)

@@ -211,9 +211,8 @@ class Learner:
         )
         if memory is not None:
             batch.memory, batch.begins = memory, torch.from_numpy(rollout.begins[:-1].copy()).to(device)
-        elif not (
-            keep_all or self.preset.shared
-        ):  # sequences stay whole, and who shares gradients takes equally many steps
+        elif not keep_all and not self.preset.shared:
+            # Else all steps stay: sequences whole, and equally many of all who learn side by side or share gradients.
             batch.weight = None
             if not everywhere:
                 for name, column in batch.rows().items():

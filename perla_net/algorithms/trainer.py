@@ -145,11 +145,9 @@ class Trainer:
             }
             if several:
                 gathered = {name: column.unflatten(0, (len(batches), units)) for name, column in gathered.items()}
-                for start in range(0, units, size):
-                    yield {name: column[:, start : start + size] for name, column in gathered.items()}
-            else:
-                for start in range(0, units, size):
-                    yield {name: column[start : start + size] for name, column in gathered.items()}
+            for start in range(0, units, size):
+                rows = min(size, units - start)
+                yield {name: column.narrow(int(several), start, rows) for name, column in gathered.items()}
 
     def _sequences(
         self, batch: Batch, rng: np.random.Generator, epochs: int, copies: int
