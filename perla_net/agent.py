@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generator, Mapping, Sequence, TypeVar
 
@@ -12,12 +13,14 @@ import torch
 
 from .algorithms.actor_critic import Learner, Neighbour, words_to_actions
 from .algorithms.trainer import Shared, Trainer
-from .config import PRESETS, AgentSettings
+from .config import PRESETS, AgentSettings, Compression
 from .distributions import Categorical, Distribution, distribution_of
 from .embedding import choose_estimator, joint_actions
+from .modelling import Model
 from .models import MLP, Adam, Pass, Policy
-from .network.exchange import Edge, Inbox, Sections
+from .network.exchange import Inbox, Letter, Sections, Wishes
 from .network.messages import Form
+from .network.schedule import Edge
 from .world.spec import AgentSpec
 from .world.world import Rollout
 
@@ -26,14 +29,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Team:
-    """What every agent knows of all: spaces and settings (both from the configuration) and the communication graph."""
+    """What every agent knows of all: spaces and settings (both from the configuration), who may hear whom in some round
+    (``edges``), and how what is sent is coded."""
 
     specs: tuple[AgentSpec, ...]
     settings: tuple[AgentSettings, ...]
     edges: tuple[Edge, ...]
+    compression: Compression = field(default_factory=Compression)
 
     def heard_by(self, agent: int) -> list[int]:
-        """In-neighbours of an agent, in order."""
+        """Those that an agent may hear in some round, in order."""
         return self._heard[agent]
 
     @cached_property
@@ -44,7 +49,7 @@ class Team:
         return heard
 
     def embedded_by(self, agent: int) -> list[int]:
-        """The in-neighbours whose policies the agent's critic embeds."""
+        """Those whose policies the agent's critic embeds when it hears them."""
         settings = self.settings[agent]
         return self.heard_by(agent) if PRESETS[settings.algorithm].embedding and settings.samples else []
 
@@ -58,36 +63,60 @@ class Team:
         )
 
     @cached_property
-    def _policies(self) -> list[tuple[int, int, bytes]]:
-        """Of every agent's policy: number of parameters, width of the memory, architecture."""
+    def _policies(self) -> list[tuple[tuple[int, ...], int, bytes]]:
+        """Of every agent's policy: sizes of its tensors, width of the memory, architecture."""
         policies = map(self.policy_of, range(len(self.specs)))
-        return [(len(policy.flat), policy.width, policy.architecture) for policy in policies]
+        return [
+            (tuple(math.prod(shape) for shape in policy.shapes.values()), policy.width, policy.architecture)
+            for policy in policies
+        ]
+
+    def wishes(self, copies: int, horizon: int) -> Wishes:
+        """Who wants what of whom, and the forms of it."""
+        return Wishes(
+            self.wants(),
+            self.team_wants(),
+            lambda agent, section, some, finals: self.form(agent, section, finals, some, horizon),
+            lambda section, values, some, final_copies: cut(section, values, some, copies, final_copies),
+        )
 
     def wants(self) -> dict[Edge, list[str]]:
-        """For each ordered pair of agents, the sections that the second wants of the first, where it wants any."""
+        """For each pair (source, target) of which the second may hear the first, the sections that it wants, where any."""
         table: dict[Edge, list[str]] = {}
-        everyone = range(len(self.specs))
-        for agent in everyone:
+        for agent in range(len(self.specs)):
             settings = self.settings[agent]
-            embedded, heard = set(self.embedded_by(agent)), set(self.heard_by(agent))
-            whole_team = PRESETS[settings.algorithm].critic_input == "global" or settings.reward.mixing == "team"
-            for other in everyone if whole_team else self.heard_by(agent):
-                if other == agent:
-                    continue
-                wanted: list[str] = []
-                if other in embedded:
-                    wanted += self._of_policy(other)
-                if PRESETS[settings.algorithm].critic_input == "global" and "observations" not in wanted:
-                    wanted.append("observations")
-                if settings.reward.mixing == "team" or (settings.reward.mixing == "neighbourhood" and other in heard):
+            embedded = set(self.embedded_by(agent))
+            of_team = self._wants_of_all(agent)
+            for other in self.heard_by(agent):
+                wanted = self._of_policy(other) if other in embedded else []
+                if settings.reward.mixing == "neighbourhood":
                     wanted.append("rewards")
+                wanted = [name for name in wanted if name not in of_team]
                 if wanted:
                     table[other, agent] = wanted
         return table
 
+    def team_wants(self) -> dict[Edge, list[str]]:
+        """For each pair of agents, the sections that the second wants of the first as of everybody, where it wants any."""
+        everyone = range(len(self.specs))
+        return {
+            (other, agent): wanted
+            for agent in everyone
+            if (wanted := self._wants_of_all(agent))
+            for other in everyone
+            if other != agent
+        }
+
+    def _wants_of_all(self, agent: int) -> list[str]:
+        settings = self.settings[agent]
+        observations = ["observations"] if PRESETS[settings.algorithm].critic_input == "global" else []
+        return observations + (["rewards"] if settings.reward.mixing == "team" else [])
+
     def _of_policy(self, sender: int) -> list[str]:
         """Sections that tell a policy, by what its owner shares."""
         share = self.settings[sender].share
+        if share == "modelled":
+            return ["actions", "presence"]
         if share == "outputs":
             return ["outputs", "actions", "presence"]
         sections = ["policy"]
@@ -100,28 +129,52 @@ class Team:
         return [*sections, "actions", "presence"]
 
     def form(self, agent: int, section: str, finals: int, copies: int, horizon: int) -> Form:
-        """Type, shape and architecture of a section of the agent's message; R = (T+1)·B + finals states."""
+        """Type, shape, coding and architecture of a section of the agent's message; R = (T+1)·B + finals states."""
         spec = self.specs[agent]
         distribution = distribution_of(spec.action)
         states, taken = (horizon + 1) * copies + finals, horizon * copies
+        method, groups, kept, architecture = self.compression.method, (), 0, bytes(8)
         if section in ("policy", "memory"):
-            size, width, architecture = self._policies[agent]
-            return Form("float32", (size,) if section == "policy" else (copies, width), architecture)
-        action_type = "int32" if isinstance(distribution, Categorical) else "float32"
-        kind, shape = {
-            "outputs": ("float32", (states, distribution.outputs + distribution.free)),
-            "observations": ("float32", (states, spec.observation_size)),
-            "masks": ("float32", (states, distribution.outputs)),
-            "actions": (action_type, (taken, spec.action.words)),
-            "presence": ("uint8", (states,)),
-            "rewards": ("float32", (taken,)),
-        }[section]
-        return Form(kind, shape)
+            sizes, width, architecture = self._policies[agent]
+            kind, shape = "float32", (sum(sizes),) if section == "policy" else (copies, width)
+            groups = sizes if section == "policy" else ()
+        else:
+            action_type = "int32" if isinstance(distribution, Categorical) else "float32"
+            kind, shape = {
+                "outputs": ("float32", (states, distribution.outputs + distribution.free)),
+                "observations": ("float32", (states, spec.observation_size)),
+                "masks": ("float32", (states, distribution.outputs)),
+                "actions": (action_type, (taken, spec.action.words)),
+                "presence": ("uint8", (states,)),
+                "rewards": ("float32", (taken,)),
+            }[section]
+        if kind != "float32" or method == "none" or (method == "top_k" and section != "policy"):
+            return Form(kind, shape, architecture)
+        if method == "top_k":
+            kept = max(1, round(self.compression.keep * shape[0]))
+        return Form(kind, shape, architecture, method, groups, kept)
+
+
+STATES = ("outputs", "observations", "masks", "presence")
+"""Sections with a row for every state: [(T+1)·B + F, …]."""
+TAKEN = ("actions", "rewards")
+"""Sections with a row for every action: [T·B, …]."""
+
+
+def cut(section: str, values: np.ndarray, copies: int, of: int, final_copies: np.ndarray) -> np.ndarray:
+    """The part of a section that concerns the first ``copies`` of ``of`` environment copies."""
+    if section == "memory":
+        return values[:copies]
+    finals = len(final_copies) if section in STATES else 0
+    running = len(values) - finals
+    first = values[:running].reshape(-1, of, *values.shape[1:])[:, :copies].reshape(-1, *values.shape[1:])
+    return np.concatenate([first, values[running:][final_copies < copies]]) if finals else first
 
 
 def identity_of(team: Team, agent: int) -> torch.Tensor:
-    """One-hot of the agent under parameter sharing, where one network acts for all; else nothing."""
-    if not PRESETS[team.settings[agent].algorithm].shared:
+    """One-hot of the agent where one network acts for all (parameter sharing), or where it was asked for; else nothing."""
+    settings = team.settings[agent]
+    if not (settings.identity == "yes" or (settings.identity == "auto" and PRESETS[settings.algorithm].shared)):
         return torch.zeros(0)
     return torch.eye(len(team.specs))[agent]
 
@@ -210,7 +263,17 @@ class Player:
 class Agent:
     """Private policy, critic, optimisers and random streams of one agent, and what it holds of its neighbours."""
 
-    def __init__(self, index: int, team: Team, seed: int, copies: int, horizon: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        index: int,
+        team: Team,
+        seed: int,
+        copies: int,
+        horizon: int,
+        device: str = "cpu",
+        equal_start: bool = False,
+    ) -> None:
+        """``equal_start``: with the same parameters as every agent of equal spaces and networks."""
         self.device = torch.device(device)
         self.index, self.team, self.copies, self.horizon = index, team, copies, horizon
         self.spec, self.settings = team.specs[index], team.settings[index]
@@ -221,22 +284,36 @@ class Agent:
         sizes = [spec.observation_size for spec in team.specs]
         critic_size = sum(sizes) if self.preset.critic_input == "global" else sizes[index]
         streams = np.random.SeedSequence(seed, spawn_key=(0, index)).spawn(4)
-        if self.preset.shared:  # one network for all: equal starts
+        if self.preset.shared or equal_start:  # one network for all
             streams[0] = np.random.SeedSequence(seed, spawn_key=(0, 0)).spawn(4)[0]
         neighbours = [team.specs[other] for other in self.embedded]
         self.learner = Learner(self.spec, self.settings, neighbours, critic_size, self.identity, streams, device)
         self.policy, self.distribution = self.learner.policy, self.learner.distribution
-        self.peers = {other: team.policy_of(other) for other in self.embedded}
-        for peer in self.peers.values():
-            peer.to(device)
+        self.peers: dict[int, Policy] = {}
+        """The newest policy that is held of each neighbour, once one has come."""
+        self.models = {
+            other: Model(
+                self.spec.observation_size,
+                distribution_of(team.specs[other].action),
+                self.settings.model,
+                self.settings.modelling,
+                np.random.SeedSequence(seed, spawn_key=(0, index, other)),
+                self.device,
+            )
+            for other in self.embedded
+            if team.settings[other].share == "modelled"
+        }
         self.held_since = {other: -1 for other in self.embedded}
         """Round of the newest policy that is held of each neighbour; −1: none."""
         self.player = Player(self.policy, self.distribution, self.identity, copies, horizon)
         self.memory_at_start = self.player.memory
         self.ages: dict[int, int] = {}
         """Age in rounds of each embedded neighbour's policy in the last exchange; absent ones are not listed."""
+        self.hops: dict[int, int] = {}
+        """Edges along which came what is embedded of each neighbour."""
         self._hearing_seconds = 0.0
         self._observation = torch.zeros(0)
+        self._mask: torch.Tensor | None = None
         self._outputs: torch.Tensor | None = None
         self._memories: torch.Tensor | None = None
 
@@ -253,14 +330,15 @@ class Agent:
         observation = _states(rollout.observation, rollout.final_observation)
         mask = None if rollout.mask is None else _states(rollout.mask, rollout.final_mask)
         self._observation = observation.to(self.device)
+        self._mask = None if mask is None else mask.to(self.device)
         self._outputs, self._memories = self._evaluate(
             self.policy,
             self.distribution,
-            self._observation,
-            None if mask is None else mask.to(self.device),
-            rollout,
+            self.player.with_identity(self._observation),
+            self._mask,
+            rollout.begins,
+            rollout.final_at,
             self.memory_at_start,
-            self.player.with_identity,
         )
         presence = np.concatenate([rollout.alive.reshape(-1), rollout.final_alive])
         words = np.ascontiguousarray(rollout.action).reshape(-1, rollout.action.shape[-1])
@@ -277,30 +355,54 @@ class Agent:
         return {name: values[name]() for name in sections}
 
     @torch.no_grad()
+    def distortion(self, told: Sequence[np.ndarray]) -> tuple[float, float]:
+        """Of what receivers make of the policy (or of the outputs) that :meth:`message` gave: mean relative error
+        ‖x̂ − x‖ / ‖x‖, and mean KL(π, π̂) in nats over the rollout's states."""
+        if not told:
+            return 0.0, 0.0
+        assert self._outputs is not None
+        of_outputs = self.settings.share == "outputs"
+        true = self._outputs if of_outputs else self.policy.flat
+        errors, divergences = [], []
+        for vector in told:
+            heard = self._tensor(vector)
+            errors.append(float((heard - true).norm() / true.norm().clamp(min=1e-12)))
+            if of_outputs:
+                outputs = heard
+            elif self.policy.width:  # the memories would have to be run through anew for little
+                continue
+            else:
+                policy = self.team.policy_of(self.index)
+                policy.to(self.device)
+                policy.fill(heard)
+                outputs = policy(self.player.with_identity(self._observation))
+            blocked = self.distribution.masked(outputs, self._mask)
+            divergences.append(float(self.distribution.divergence(self._outputs, blocked).mean()))
+        return sum(errors) / len(errors), sum(divergences) / max(1, len(divergences))
+
+    @torch.no_grad()
     def _evaluate(
         self,
         policy: Policy,
         distribution: Distribution,
-        observation: torch.Tensor,
+        x: torch.Tensor,
         mask: torch.Tensor | None,
-        rollout: Rollout,
+        begins: np.ndarray,
+        final_at: np.ndarray,
         memory: torch.Tensor,
-        extend: Any = lambda x: x,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """A policy's outputs [R, …] at the states of a rollout, and its memories there [R, width] if it has one.
 
-        observation [R, size]; the memory at a final observation follows from that of the step before.
+        x [R, size]; begins [T+1, B]; final_at [F, 2]; the memory at a final observation follows from that of the step before.
         """
-        x = extend(observation)
         memories = None
         if policy.width:
-            steps, copies = rollout.alive.shape
+            steps, copies = begins.shape
             running = x[: steps * copies].view(steps, copies, -1)
-            begins = torch.from_numpy(rollout.begins.copy()).to(x.device)
-            outputs, remembered = policy.sequence(running, memory, begins)
+            outputs, remembered = policy.sequence(running, memory, torch.from_numpy(begins.copy()).to(x.device))
             outputs, memories = outputs.flatten(0, 1), remembered.flatten(0, 1)
-            if len(rollout.final_at):
-                t, copy = torch.from_numpy(rollout.final_at).to(x.device).unbind(1)
+            if len(final_at):
+                t, copy = torch.from_numpy(final_at).to(x.device).unbind(1)
                 never = torch.zeros(len(t), dtype=torch.bool, device=x.device)
                 last_outputs, last_memories = policy.step(x[steps * copies :], remembered[t, copy], never)
                 outputs, memories = torch.cat([outputs, last_outputs]), torch.cat([memories, last_memories])
@@ -314,59 +416,67 @@ class Agent:
     def hear(self, rollout: Rollout, inbox: Inbox, round_number: int) -> list[Neighbour]:
         """Neighbours' policies at the states of the rollout, from what arrived and from what is held."""
         found = []
-        self.ages = {}
-        states = rollout.alive.size + len(rollout.final_at)
+        self.ages, self.hops = {}, {}
         for other in self.embedded:
-            sections = inbox.get(other, {})
-            if "policy" in sections:
-                self.peers[other].fill(torch.from_numpy(sections["policy"].copy()))
-                self.held_since[other] = round_number
-            neighbour = self._neighbour(other, sections, rollout)
-            if neighbour is None:
-                spec = self.team.specs[other]
-                distribution = distribution_of(spec.action)
-                nothing = words_to_actions(
-                    np.zeros((*rollout.reward.shape, spec.action.words), np.float32), distribution
-                )
-                neighbour = Neighbour(
-                    torch.zeros(states, distribution.outputs + distribution.free, device=self.device),
-                    torch.zeros(states, dtype=torch.bool, device=self.device),
-                    nothing.to(self.device),
-                )
-            else:
-                newest = round_number if "outputs" in sections else self.held_since[other]
-                self.ages[other] = round_number - newest
+            letter = inbox.get(other, Letter())
+            if "policy" in letter.sections and letter.made > self.held_since[other]:
+                if other not in self.peers:
+                    self.peers[other] = self.team.policy_of(other)
+                    self.peers[other].to(self.device)
+                self.peers[other].fill(torch.from_numpy(letter.sections["policy"].copy()))
+                self.held_since[other] = letter.made
+            neighbour = self._neighbour(other, letter, rollout)
+            if neighbour.outputs is not None:
+                fresh = "outputs" in letter.sections or other in self.models
+                self.ages[other] = round_number - (round_number if fresh else self.held_since[other])
+                self.hops[other] = letter.hops
             found.append(neighbour)
         return found
 
-    def _neighbour(self, other: int, sections: Sections, rollout: Rollout) -> Neighbour | None:
-        """What is known of one neighbour; None when it is absent: no policy, or not this round's experience of it."""
-        share = self.team.settings[other].share
+    def _neighbour(self, other: int, letter: Letter, rollout: Rollout) -> Neighbour:
+        """What is known of one neighbour; nothing when it is absent: no policy, or not this round's experience of it."""
+        share, sections = self.team.settings[other].share, letter.sections
         if "actions" not in sections or "presence" not in sections:
-            return None
+            return Neighbour()
         distribution = distribution_of(self.team.specs[other].action)
         action = words_to_actions(sections["actions"].view(np.float32), distribution).to(self.device)
         present = self._tensor(sections["presence"].astype(bool))
+        # The first copies only, where a budget left no room for all.
+        part = _Part(rollout, self.copies, letter.copies or self.copies)
         if share == "outputs":
             if "outputs" not in sections:
-                return None
-            return Neighbour(self._tensor(sections["outputs"]), present, action)
+                return Neighbour()
+            return part.whole(self._tensor(sections["outputs"]), present, action)
+        if share == "modelled":
+            observation = self._observation[part.states]
+            outputs = self.models[other].outputs(observation)
+            running = present[: len(action)]
+            self.models[other].fit(observation[: len(action)][running], action[running])
+            return part.whole(outputs, present, action)
+        if other not in self.peers:
+            return Neighbour()
         policy = self.peers[other]
-        memory = self._tensor(sections["memory"]) if "memory" in sections else policy.begin(self.copies)
-        if self.held_since[other] < 0 or (policy.width and "memory" not in sections):
-            return None
+        if policy.width and "memory" not in sections:
+            return Neighbour()
+        memory = self._tensor(sections["memory"]) if policy.width else policy.begin(part.copies)
         if share == "own_view":
-            observation = self._observation
-            mask = None if rollout.mask is None else _states(rollout.mask, rollout.final_mask).to(self.device)
+            observation = self._observation[part.states]
+            mask = None if self._mask is None else self._mask[part.states]
         else:
-            if "observations" not in sections:
-                return None
-            observation = self._tensor(sections["observations"])
+            if "observations" in letter.team:
+                observation = self._tensor(letter.team["observations"])[part.states]
+            elif "observations" in sections:
+                observation = self._tensor(sections["observations"])
+            else:
+                return Neighbour()
             if self.team.specs[other].masked and "masks" not in sections:
-                return None
+                return Neighbour()
             mask = self._tensor(sections["masks"]) if "masks" in sections else None
-        outputs, _ = self._evaluate(policy, distribution, observation, mask, rollout, memory)
-        return Neighbour(outputs, present, action)
+        identity = identity_of(self.team, other).to(self.device)
+        if len(identity):
+            observation = torch.cat([observation, identity.expand(len(observation), -1)], 1)
+        outputs, _ = self._evaluate(policy, distribution, observation, mask, part.begins, part.final_at, memory)
+        return part.whole(outputs, present, action)
 
     # Learning
 
@@ -406,8 +516,8 @@ class Agent:
         return self._hearing_seconds + self.learner.embedding_seconds
 
     def _observations_of(self, other: int, inbox: Inbox, states: int) -> torch.Tensor:
-        heard = inbox.get(other, {}).get("observations")
-        if heard is None:  # lost or rejected: a central critic sees nothing there
+        heard = inbox[other].team.get("observations") if other in inbox else None
+        if heard is None:  # rejected: a central critic sees nothing there
             return torch.zeros(states, self.team.specs[other].observation_size, device=self.device)
         return self._tensor(heard)
 
@@ -415,20 +525,31 @@ class Agent:
         return torch.from_numpy(array.copy()).to(self.device)
 
     def _mixed_reward(self, rollout: Rollout, inbox: Inbox) -> torch.Tensor:
-        """own: r_i; neighbourhood: r_i + α Σ_j r_j over in-neighbours j; team: the mean over all agents. [T, B]."""
+        """own: r_i; neighbourhood: r_i + Σ_j α^h_j r_j over those j heard along h_j edges (Chu et al. 2020's spatial
+        discount); team: the mean over all agents. [T, B]. What did not arrive does not count."""
         own = torch.from_numpy(np.ascontiguousarray(rollout.reward))
         mixing = self.settings.reward
         if mixing.mixing == "own":
             return own
-        others = [
-            torch.from_numpy(inbox[other]["rewards"].copy()).view(own.shape)
-            for other in (self.heard if mixing.mixing == "neighbourhood" else range(len(self.team.specs)))
-            if "rewards" in inbox.get(other, {})
-        ]
-        total = sum(others, torch.zeros_like(own))
-        if mixing.mixing == "neighbourhood":
-            return own + mixing.spatial_discount * total
-        return (own + total) / len(self.team.specs)
+        total = torch.zeros_like(own)
+        for letter in (inbox[other] for other in sorted(inbox)):
+            heard = (letter.team if mixing.mixing == "team" else letter.sections).get("rewards")
+            if heard is not None:
+                reward = torch.from_numpy(heard.copy()).view(len(own), -1)
+                weight = 1.0 if mixing.mixing == "team" else mixing.spatial_discount**letter.hops
+                total[:, : reward.shape[1]] += weight * reward
+        return own + total if mixing.mixing == "neighbourhood" else (own + total) / len(self.team.specs)
+
+    # Averaging
+
+    def shared_vector(self, what: str) -> np.ndarray:
+        """What :meth:`Learner.shared_vector` gives, float32."""
+        return self.learner.shared_vector(what).cpu().numpy()
+
+    def take_shared(self, what: str, vector: np.ndarray) -> None:
+        """Go on with an average; one that changed nothing leaves every bit as it was."""
+        if not np.array_equal(vector, self.shared_vector(what)):
+            self.learner.take_shared(what, self._tensor(vector))
 
     # State
 
@@ -440,15 +561,61 @@ class Agent:
         }
         for other, policy in self.peers.items():
             arrays[f"held.{other}"] = policy.flat.cpu().numpy()
-        return arrays, self.learner.numbers() | {"held_since": {str(k): v for k, v in self.held_since.items()}}
+        numbers: dict[str, Any] = {}
+        for other, model in self.models.items():
+            found, numbers[str(other)] = model.state()
+            arrays |= {f"model.{other}.{name}": array for name, array in found.items()}
+        held_since = {str(k): v for k, v in self.held_since.items()}
+        return arrays, self.learner.numbers() | {"held_since": held_since, "models": numbers}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Continue from :meth:`state`."""
         self.learner.restore(dict(arrays), dict(numbers))
         self.player.memory = self._tensor(arrays["memory"])
-        for other, policy in self.peers.items():
-            policy.fill(torch.from_numpy(arrays[f"held.{other}"].copy()))
+        for other in self.embedded:
             self.held_since[other] = numbers["held_since"][str(other)]
+            if f"held.{other}" in arrays:
+                self.peers[other] = self.team.policy_of(other)
+                self.peers[other].to(self.device)
+                self.peers[other].fill(torch.from_numpy(arrays[f"held.{other}"].copy()))
+        for other, model in self.models.items():
+            of_model = {name: arrays[f"model.{other}.{name}"] for name in ("policy", "first", "second")}
+            model.restore(of_model, numbers["models"][str(other)])
+
+
+class _Part:
+    """The states of a rollout that belong to its first environment copies."""
+
+    def __init__(self, rollout: Rollout, of: int, copies: int) -> None:
+        self.copies = copies
+        self.begins, self.final_at = rollout.begins[:, :copies], rollout.final_at
+        self.taken: Any = slice(None)
+        self.states: Any = slice(None)
+        self.rows, self.steps = rollout.alive.size + len(rollout.final_at), rollout.reward.size
+        if copies < of:
+            running = np.arange(rollout.alive.size).reshape(rollout.alive.shape)[:, :copies]
+            finals = np.flatnonzero(rollout.final_at[:, 1] < copies)
+            self.final_at = rollout.final_at[finals]
+            self.taken = torch.from_numpy(running[:-1].ravel().copy())
+            self.states = torch.from_numpy(np.concatenate([running.ravel(), rollout.alive.size + finals]))
+
+    def whole(self, outputs: torch.Tensor, present: torch.Tensor, action: torch.Tensor) -> Neighbour:
+        """A neighbour known in these states, and absent in the others."""
+        if isinstance(self.states, slice):
+            return Neighbour(outputs, present, action)
+        everywhere = Neighbour(
+            outputs.new_zeros(self.rows, outputs.shape[1]),
+            present.new_zeros(self.rows),
+            action.new_zeros(self.steps, action.shape[1]),
+        )
+        for target, places, values in (
+            (everywhere.outputs, self.states, outputs),
+            (everywhere.present, self.states, present),
+            (everywhere.action, self.taken, action),
+        ):
+            assert target is not None
+            target[places] = values
+        return everywhere
 
 
 class Squad:
@@ -477,7 +644,7 @@ class Squad:
         """Squads of all that are alike. Agents with memory, or that share parameters, are in none."""
         found: dict[Any, list[Agent]] = {}
         for agent in agents:
-            if agent.preset.shared or agent.policy.width:
+            if agent.preset.shared or agent.policy.width or len(agent.identity):
                 continue
             spec, learner = agent.spec, agent.learner
             alike = (

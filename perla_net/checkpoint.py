@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from .errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def stem(agent: str) -> str:

@@ -53,10 +53,11 @@ class Model(Section):
 
 @dataclass
 class Optimiser(Section):
-    """Adam on flat parameter vectors (Kingma and Ba 2015)."""
+    """Gradient steps on flat parameter vectors: Adam (Kingma and Ba 2015), or plain ones."""
 
-    learning_rate: Rate = option(2e-3, "Adam step size of the policy.")
-    critic_learning_rate: Rate = option(2e-3, "Adam step size of the critic.")
+    learning_rate: Rate = option(2e-3, "Step size of the policy.")
+    critic_learning_rate: Rate = option(2e-3, "Step size of the critic.")
+    method: Literal["adam", "sgd"] = option("adam", "Adam, or plain gradient steps.")
     schedule: Literal["constant", "linear"] = option(
         "linear", "Learning rates over the run: constant, or linearly to zero."
     )
@@ -97,9 +98,21 @@ class Reward(Section):
     """Whose reward an agent learns from."""
 
     mixing: Literal["own", "neighbourhood", "team"] = option(
-        "own", "Learn from the own reward, the own plus the in-neighbours' discounted ones, or the team's mean."
+        "own",
+        "Learn from the own reward, the own plus the discounted ones of those that are heard, or the team's mean.",
     )
-    spatial_discount: Fraction = option(0.9, "Weight of an in-neighbour's reward under --reward.mixing neighbourhood.")
+    spatial_discount: Fraction = option(
+        0.9, "Under --reward.mixing neighbourhood: weight of a reward heard along h edges is this to the power of h."
+    )
+
+
+@dataclass
+class Modelling(Section):
+    """Models of neighbours under --share modelled: behavioural cloning of their actions."""
+
+    epochs: Positive = option(4, "Passes over a round's actions.")
+    minibatch: Positive = option(1024, "Actions in a minibatch.")
+    learning_rate: Rate = option(2e-3, "Adam step size.")
 
 
 @dataclass
@@ -111,10 +124,13 @@ class AgentSettings(Section):
             "perla_ippo", "What the agents learn with: a preset over base learner, critic input, embedding and sharing."
         )
     )
-    share: Literal["weights", "outputs", "own_view"] = option(
+    share: Literal["weights", "outputs", "own_view", "modelled"] = option(
         "weights",
-        "What a policy message holds: weights and observations, action distributions only, or weights to be "
-        "evaluated on the receiver's observation.",
+        "What a policy message holds: weights and observations; action distributions only; weights to be evaluated on the "
+        "receiver's observation; or modelled: no policy, only actions, from which receivers fit models of their own.",
+    )
+    identity: Literal["auto", "yes", "no"] = option(
+        "auto", "Give the networks the agent's one-hot index as an input; auto: under parameter sharing."
     )
     samples: Count = option(
         100, "Joint actions of the neighbours that the embedding draws per state (K; 0: no embedding)."
@@ -134,6 +150,74 @@ class AgentSettings(Section):
     ppo: PPO = option(PPO, "PPO.")
     a2c: A2C = option(A2C, "A2C.")
     reward: Reward = option(Reward, "Reward mixing.")
+    modelling: Modelling = option(Modelling, "Models of neighbours.")
+
+
+@dataclass
+class Links(Section):
+    """How packets fare on the way (an edge's own loss and delay in a graph file win)."""
+
+    loss: Fraction = option(0.0, "Share of packets that are lost in the long run.")
+    burst: NonNegative = option(
+        0.0, "Mean length in rounds of bursts of loss (Gilbert-Elliott; 0: each packet by itself)."
+    )
+    loss_good: Fraction = option(0.0, "Loss in the good state of a link with bursts.")
+    loss_bad: Fraction = option(1.0, "Loss in the bad state of a link with bursts.")
+    delay: NonNegative = option(0.0, "Rounds that a packet takes (their mean, if geometric).")
+    delay_model: Literal["constant", "geometric"] = option("constant", "Distribution of the delay.")
+    overtake: bool = option(True, "Whether a packet with a shorter delay may overtake one sent earlier.")
+    delays: Literal["models", "everything"] = option(
+        "models",
+        "What delays apply to: policies and parameters; or experience too, which is then lost, being of use only in its round.",
+    )
+    bit_errors: Fraction = option(0.0, "Probability that a bit flips on the way.")
+    budget: Count = option(0, "Bytes that an agent may send in a round (0: any number).")
+    every: Positive = option(1, "Communicate only every so many rounds.")
+    hops: Positive = option(1, "Edges along which messages are forwarded; agents hear everything within so many.")
+    symmetric: Literal["auto", "yes", "no"] = option(
+        "auto", "Both ends of an undirected link fail together; auto: where averaging needs it."
+    )
+
+
+@dataclass
+class Compression(Section):
+    """How what is sent is coded."""
+
+    method: Literal["none", "float16", "bfloat16", "int8", "top_k"] = option(
+        "none",
+        "Half precision, eight bits with a scale per tensor, or the largest differences of policies and parameters to "
+        "what the receiver holds.",
+    )
+    keep: Annotated[float, Gt(0), Le(1)] = option(0.1, "Share of the entries that top_k sends.")
+
+
+@dataclass
+class Consensus(Section):
+    """Averaging over the graph."""
+
+    what: Literal["none", "parameters", "critics", "policies"] = option(
+        "none", "What neighbours average: all parameters, critics only, policies only."
+    )
+    when: Literal["before", "after"] = option("after", "Before or after learning.")
+    weights: Literal["metropolis", "push_sum"] = option(
+        "metropolis", "Metropolis weights, for undirected graphs; push-sum, for directed graphs and losses."
+    )
+    step: Annotated[float, Gt(0), Le(1)] = option(
+        1.0, "Share of the way to the average (CHOCO's γ; smaller under coarse compression)."
+    )
+    repeat: Positive = option(1, "Averagings per round.")
+    equal_start: bool = option(False, "All agents start from the same parameters.")
+
+
+@dataclass
+class Cost(Section):
+    """What communication would take on a real network; a graph file's edges may have their own latency and bandwidth."""
+
+    preset: Literal["none", "cluster", "ethernet", "wifi", "radio", "lora", "wan", "satellite"] = option(
+        "none", "Kind of link."
+    )
+    latency: Optional[NonNegative] = option(None, "Seconds per packet's way, in place of the preset's.")
+    bandwidth: Optional[Rate] = option(None, "Bytes per second of a link, in place of the preset's.")
 
 
 @dataclass
@@ -154,8 +238,14 @@ class Config(AgentSettings):
     )
     agents: Agents = option(Agents, "Agents.")
     topology: str = option(
-        "ring", "Communication graph: a family[:key=value,…], 'interaction', or a graph or Python file."
+        "ring",
+        "Communication graph: a family[:key=value,…], 'interaction', a graph or Python file; several joined by '+' in "
+        "turn; every=M: drawn anew; matching, distance:radius=R; away=3@10-20: who leaves when.",
     )
+    links: Links = option(Links, "Links.")
+    compression: Compression = option(Compression, "Compression.")
+    consensus: Consensus = option(Consensus, "Averaging.")
+    cost: Cost = option(Cost, "Cost model.")
     rounds: Positive = option(50, "Rounds of rollout, exchange and learning.")
     copies: Positive = option(64, "Copies of the environment that are stepped together.")
     horizon: Positive = option(120, "Steps of a rollout.")

@@ -42,6 +42,8 @@ class Categorical:
         self.joint = math.prod(action.sizes)
         # An absent agent is a value of its own of each component, so that a critic can tell it from every action.
         self.width = sum(action.sizes) + len(action.sizes)
+        self.absent = torch.cat([F.one_hot(torch.tensor(size), size + 1) for size in action.sizes]).to(torch.float32)
+        """What a critic reads of an agent that is not there, [width]."""
 
     # Acting and learning: outputs are [outputs, M]
 
@@ -95,6 +97,14 @@ class Categorical:
         """π of each component, [M, size]; in memory as [size, M], along which the softmax is fast."""
         return [F.softmax(part.mT.contiguous(), dim=-2).mT for part in self.split(outputs)]
 
+    def divergence(self, outputs: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """KL(π, π') in nats of two sets of logits, [M]."""
+        total = outputs.new_zeros(len(outputs))
+        for one, other in zip(self.split(outputs), self.split(others)):
+            logs = F.log_softmax(one, -1)
+            total += (logs.exp() * (logs - F.log_softmax(other, -1))).sum(-1)
+        return total
+
     def joint_probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
         """π of every joint action, [M, joint], the last component running fastest."""
         return reduce(
@@ -124,6 +134,7 @@ class Gaussian:
         self.outputs = self.free = self.size
         self.joint = None
         self.width = self.size + 1
+        self.absent = torch.cat([torch.zeros(self.size), torch.ones(1)])
 
     # Acting and learning: outputs are [2 size, M]
 
@@ -165,6 +176,12 @@ class Gaussian:
         """Mean and log standard deviation, each [M, size]."""
         mean, log_deviation = outputs.chunk(2, dim=-1)
         return mean, log_deviation
+
+    def divergence(self, outputs: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """KL(π, π') in nats, [M]: Σ log σ'/σ + (σ² + (μ − μ')²) / 2σ'² − ½."""
+        (mean, log), (mean2, log2) = self.split(outputs), self.split(others)
+        spread = (2 * log).exp() + (mean - mean2).square()
+        return (log2 - log + spread / (2 * (2 * log2).exp()) - 0.5).sum(-1)
 
     def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """What a critic reads of another agent's action: its values, zero when absent, and a flag 'absent', [M, size + 1]."""

@@ -41,12 +41,12 @@ COMPARED = 64
 class Peer:
     """A neighbour at R states: how its actions are distributed, and where it is there at all.
 
-    outputs [R, outputs + free] of its policy, masks applied; present [R] bool.
+    outputs [R, outputs + free] of its policy, masks applied, and present [R] bool; both None where it is nowhere there.
     """
 
     distribution: Distribution
-    outputs: torch.Tensor
-    present: torch.Tensor
+    outputs: torch.Tensor | None
+    present: torch.Tensor | None
 
 
 def joint_actions(distributions: list[Distribution]) -> int | None:
@@ -56,8 +56,8 @@ def joint_actions(distributions: list[Distribution]) -> int | None:
 
 
 def choose_estimator(estimator: str, exact_limit: int, samples: int, distributions: list[Distribution]) -> str:
-    """The estimator that ``auto`` stands for: exact up to ``exact_limit`` joint actions, or where there are no more of them
-    than samples, so that enumerating is also less work; else stratified."""
+    """The estimator that ``auto`` stands for where those are there: exact up to ``exact_limit`` joint actions, or where there
+    are no more of them than samples, so that enumerating is also less work; else stratified."""
     if estimator != "auto":
         return estimator
     count = joint_actions(distributions)
@@ -81,10 +81,18 @@ def embed(
     for peer in peers:
         table = first[width : width + peer.distribution.width]
         width += peer.distribution.width
-        factors += _factors(peer, table)
+        if peer.outputs is None:  # the same everywhere, so a constant of the first layer
+            base += peer.distribution.absent.to(base.device) @ table
+        else:
+            factors += _factors(peer, table)
     if critic.layers == 1:
         raise ValueError("an embedded critic needs at least one hidden layer")
-    if estimator == "exact":
+    if not factors:
+        tail = _Tail(critic, base, 1)
+        for start, stop in tail.blocks():
+            tail.averaged[start:stop] = tail.evaluate(stop - start, base[start:stop])
+        averaged = tail.averaged
+    elif estimator == "exact":
         averaged = _exact(critic, base, factors)
     else:
         averaged = _sampled(critic, base, factors, samples, estimator == "stratified", rng)

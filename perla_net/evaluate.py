@@ -159,7 +159,7 @@ def main(arguments: Sequence[str]) -> int:
 def _read(arguments: Sequence[str], ranks: int) -> Any:
     from .checkpoint import newest
     from .options import parser, read_yaml, validated
-    from .run import read_graph
+    from .run import read_schedule
     from .simulation import prepare
 
     reader = parser("perla_net.evaluate", "Evaluate the trained team of a run beside the reference controllers.")
@@ -173,7 +173,7 @@ def _read(arguments: Sequence[str], ranks: int) -> Any:
         raise InputError(f"{run}: is not the folder of a run (it has no config.yaml)")
     config = validated(read_yaml(run / "config.yaml", "RUN"), str(run / "config.yaml"))
     folder, _ = newest(run, "RUN")
-    plan = prepare(config, read_graph(run), ranks)
+    plan = prepare(config, read_schedule(run), ranks)
     episodes = config.evaluate_episodes or 20 if given.episodes is None else given.episodes
     seed = config.seed if given.seed is None else given.seed
     for name, value, least in (("--episodes", episodes, 1), ("--seed", seed, 0)):

@@ -340,6 +340,23 @@ class Adam:
         return whole
 
 
+class GradientSteps(Adam):
+    """Plain gradient descent with the same clipping, θ ← θ − rate · g; the moments stay zero."""
+
+    def step(self, rate: float) -> torch.Tensor:
+        """Apply the network's gradient; returns the gradient's norm before clipping, [] or [agents]."""
+        gradient = self.network.gradient
+        norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+        if self.max_norm:
+            gradient.mul_((self.max_norm / (norm + 1e-6)).clamp_(max=1.0))
+        self.steps += 1
+        self.network.flat.add_(gradient, alpha=-rate)
+        return norm[..., 0]
+
+
+OPTIMISERS = {"adam": Adam, "sgd": GradientSteps}
+
+
 def _linear_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):

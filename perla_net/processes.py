@@ -145,10 +145,10 @@ class Transfer:
 class Neighbourhood:
     """No other rank to talk to; :class:`RankNeighbourhood` is the distributed-graph communicator."""
 
-    def exchange(
-        self, send: np.ndarray, send_bytes: Sequence[int], receive: np.ndarray, receive_bytes: Sequence[int]
-    ) -> None:
-        """One flat uint8 buffer per neighbour, back to back, sizes multiples of :data:`UNIT`."""
+    def exchange(self, pieces: Sequence[Sequence[np.ndarray]], name: str) -> list[np.ndarray]:
+        """Send every destination its uint8 pieces, one after the other, sizes multiples of :data:`UNIT`; what each source
+        sent, valid until the next call with the same ``name``. Collective among neighbours."""
+        return []
 
 
 class Ranks(Processes):
@@ -323,21 +323,39 @@ class RankTransfer(Transfer):
 
 
 class RankNeighbourhood(Neighbourhood):
-    """A distributed-graph communicator (MPI-4.1, 8.5.4) and its neighbourhood collective."""
+    """A distributed-graph communicator (MPI-4.1, 8.5.4) and its neighbourhood collectives: sizes first, then bytes."""
 
     def __init__(self, ranks: Ranks, sources: Sequence[int], destinations: Sequence[int]) -> None:
         self.ranks = ranks
         self.graph = ranks.comm.Create_dist_graph_adjacent(list(sources), list(destinations))
+        self.incoming, self.outgoing = len(sources), len(destinations)
+        self._buffers: dict[tuple[str, str], np.ndarray] = {}
 
-    def exchange(
-        self, send: np.ndarray, send_bytes: Sequence[int], receive: np.ndarray, receive_bytes: Sequence[int]
-    ) -> None:
-        sizes = [[count // UNIT for count in counts] for counts in (send_bytes, receive_bytes)]
-        starts = [[sum(counts[:k]) for k in range(len(counts))] for counts in sizes]
+    def exchange(self, pieces: Sequence[Sequence[np.ndarray]], name: str) -> list[np.ndarray]:
+        sizes = np.array([sum(piece.size for piece in those) // UNIT for those in pieces], np.int64)
+        counts = np.empty(self.incoming, np.int64)
+        request = self.graph.Ineighbor_alltoall([sizes, 1, self.ranks.mpi.INT64_T], [counts, 1, self.ranks.mpi.INT64_T])
+        flat = [piece for those in pieces for piece in those]
+        send = self._buffer(name, "send", UNIT * int(sizes.sum()))
+        if flat:
+            np.concatenate(flat, out=send)
+        self.ranks.wait(request, f"sizes between neighbours, {name}")
+        received = self._buffer(name, "receive", UNIT * int(counts.sum()))
+        word = self.ranks._word
         request = self.graph.Ineighbor_alltoallv(
-            [send, sizes[0], starts[0], self.ranks._word], [receive, sizes[1], starts[1], self.ranks._word]
+            [send, sizes.tolist(), _starts(sizes), word], [received, counts.tolist(), _starts(counts), word]
         )
-        self.ranks.wait(request, "exchange between neighbours")
+        self.ranks.wait(request, f"exchange between neighbours, {name}")
+        return np.split(received, UNIT * np.cumsum(counts)[:-1]) if self.incoming else []
+
+    def _buffer(self, name: str, use: str, size: int) -> np.ndarray:
+        if self._buffers.get((name, use), np.zeros(0)).size < size:
+            self._buffers[name, use] = np.zeros(size, np.uint8)
+        return self._buffers.get((name, use), np.zeros(0, np.uint8))[:size]
+
+
+def _starts(sizes: np.ndarray) -> list[int]:
+    return [0, *np.cumsum(sizes)[:-1].tolist()] if len(sizes) else []
 
 
 def launched() -> tuple[int, int, str]:

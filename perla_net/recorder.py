@@ -14,40 +14,66 @@ import numpy as np
 
 from .network.ledger import PURPOSES
 
-LEDGER_HEAD = ("round", "source", "target", "purpose", "messages", "bytes")
+HEADS = {
+    "ledger.csv": ("round", "source", "target", "purpose", "messages", "bytes"),
+    "neighbours.csv": ("round", "agent", "neighbour", "age", "hops"),
+}
+FILES = ("metrics.jsonl", "timings.jsonl", "graphs.jsonl", *HEADS)
 
 
 class Recorder:
-    """Appends to ``metrics.jsonl`` (only what is deterministic), ``timings.jsonl`` and ``ledger.csv``."""
+    """Appends to ``metrics.jsonl`` (only what is deterministic), ``timings.jsonl``, ``ledger.csv``, ``neighbours.csv`` (whom
+    each agent embedded, how old that policy was, along how many edges it came; no age: absent) and ``graphs.jsonl`` (the
+    communication graph of each round in which it is not that of the round before)."""
 
     def __init__(self, folder: Path, names: Sequence[str], after: int) -> None:
         """``after``: rounds that are kept of files from an earlier part of the run (0: start anew)."""
         self.folder, self.names = folder, names
-        for name in ("metrics.jsonl", "timings.jsonl"):
+        for name in ("metrics.jsonl", "timings.jsonl", "graphs.jsonl"):
             _keep(folder / name, lambda line: json.loads(line)["round"] <= after, 0)
-        _keep(folder / "ledger.csv", lambda line: int(line.split(",", 1)[0]) <= after, 1)
-        self.metrics = (folder / "metrics.jsonl").open("a")
-        self.timings = (folder / "timings.jsonl").open("a")
-        self.ledger = (folder / "ledger.csv").open("a", newline="")
-        self.rows = csv.writer(self.ledger, lineterminator="\n")
-        if self.ledger.tell() == 0:
-            self.rows.writerow(LEDGER_HEAD)
+        for name in ("ledger.csv", "neighbours.csv"):
+            _keep(folder / name, lambda line: int(line.split(",", 1)[0]) <= after, 1)
+        self.edges = _last_edges(folder / "graphs.jsonl")
+        self.files = {name: (folder / name).open("a", newline="") for name in FILES}
+        self.rows = {name: csv.writer(self.files[name], lineterminator="\n") for name in HEADS}
+        for name, head in HEADS.items():
+            if self.files[name].tell() == 0:
+                self.rows[name].writerow(head)
 
-    def write(self, metrics: dict[str, Any], timings: dict[str, Any], ledger: np.ndarray) -> None:
-        """One round; ledger rows as :meth:`Ledger.take` of all ranks makes them."""
-        self.metrics.write(json.dumps(metrics) + "\n")
-        self.timings.write(json.dumps(timings) + "\n")
+    def write(
+        self,
+        metrics: dict[str, Any],
+        timings: dict[str, Any],
+        ledger: np.ndarray,
+        neighbours: np.ndarray,
+        edges: Sequence[tuple[int, int]],
+    ) -> None:
+        """One round; ledger rows as :meth:`Ledger.take` of all ranks makes them; neighbours: rows (agent, neighbour, age, hops)
+        with age −1 for an absent one."""
+        number, names = metrics["round"], self.names
+        self.files["metrics.jsonl"].write(json.dumps(metrics) + "\n")
+        self.files["timings.jsonl"].write(json.dumps(timings) + "\n")
         for source, target, purpose, messages, size in ledger.astype(np.int64).tolist():
-            self.rows.writerow(
-                (metrics["round"], self.names[source], self.names[target], PURPOSES[purpose], messages, size)
-            )
-        for file in (self.metrics, self.timings, self.ledger):
+            row = (number, names[source], names[target], PURPOSES[purpose], messages, size)
+            self.rows["ledger.csv"].writerow(row)
+        for agent, other, age, hops in neighbours.astype(np.int64).tolist():
+            self.rows["neighbours.csv"].writerow((number, names[agent], names[other], "" if age < 0 else age, hops))
+        if self.edges != edges:
+            self.edges = edges
+            self.files["graphs.jsonl"].write(json.dumps({"round": number, "edges": edges}) + "\n")
+        for file in self.files.values():
             file.flush()
 
     def close(self) -> None:
         """Close the files."""
-        for file in (self.metrics, self.timings, self.ledger):
+        for file in self.files.values():
             file.close()
+
+
+def _last_edges(file: Path) -> Any:
+    """The edges in the last line of ``graphs.jsonl``; None before the first."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return tuple((j, i) for j, i in json.loads(lines[-1])["edges"]) if lines else None
 
 
 def _keep(file: Path, wanted: Any, head: int) -> None:

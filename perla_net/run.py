@@ -15,6 +15,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from .config import Config  # noqa: E402
 from .errors import InputError  # noqa: E402
+from .network.schedule import Schedule  # noqa: E402
 from .processes import Processes, connect, guarded, launched  # noqa: E402
 from .simulation import Plan, Simulation, prepare  # noqa: E402
 
@@ -63,13 +64,13 @@ def plan_of(config: Config, ranks: int) -> Plan:
 
     config = validated(config)
     resume_from = ""
-    graph = None
+    schedule = None
     if config.resume:
         if config.out != config.resume:  # from Python; the command line has done it already
             config = resumed(config)
         resume_from = str(newest(Path(config.resume), "--resume")[0])
-        graph = read_graph(Path(config.resume))
-    plan = prepare(config, graph, ranks)
+        schedule = read_schedule(Path(config.resume))
+    plan = prepare(config, schedule, ranks)
     folder = Path(config.out or Path("runs") / _new_name(config))
     if not config.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
@@ -81,14 +82,15 @@ def plan_of(config: Config, ranks: int) -> Plan:
     return replace(plan, folder=str(folder), resume_from=resume_from)
 
 
-def read_graph(run: Path) -> Any:
-    """The communication graph that a run was made with, from its folder. Raises InputError."""
-    import networkx as nx
+def read_schedule(run: Path) -> Schedule:
+    """The communication graphs that a run was made with, from its folder. Raises InputError."""
+    from .checkpoint import read_data
 
+    file = run / "schedule.json"
     try:
-        return nx.read_graphml(run / "topology.graphml", node_type=int)
-    except Exception as error:  # the reader has exceptions of its own
-        raise InputError(f"{run / 'topology.graphml'}: cannot be read ({' '.join(str(error).split())})") from None
+        return Schedule.from_data(read_data(file, "RUN"))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{file}: does not describe communication graphs ({error})") from None
 
 
 def _new_name(config: Config) -> str:
@@ -151,8 +153,8 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
         if config.display != "none":
             print(
                 f"{len(names)} agents in {config.env} on {processes.size} rank{'s' * (processes.size > 1)} "
-                f"({len(simulation.hosts)} hosting {config.copies} copies), {config.topology} topology with "
-                f"{len(plan.edges)} directed edges, {config.algorithm}: {estimator_line(simulation.team)}",
+                f"({len(simulation.hosts)} hosting {config.copies} copies), {config.topology} topology"
+                f"{_edges_text(plan.schedule)}, {config.algorithm}: {estimator_line(simulation.team)}",
                 flush=True,
             )
             if plan.resume_from:
@@ -170,7 +172,7 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
             row = simulation.round()
             if row is not None:
                 assert recorder is not None and progress is not None
-                recorder.write(row["metrics"], row["timings"], row["ledger"])
+                recorder.write(**row)
                 metrics = row["metrics"]
                 progress.show(metrics, config.copies * config.horizon, metrics["bytes"] / len(plan.world.agents))
             stopped = processes.agree(processes.interrupted, "end of a round")
@@ -213,10 +215,19 @@ def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Pr
         return
     import networkx as nx
 
-    graph = nx.DiGraph()
-    graph.add_nodes_from((index, {"agent": agent.name}) for index, agent in enumerate(plan.world.agents))
-    graph.add_edges_from(plan.edges)
-    nx.write_graphml(graph, folder / "topology.graphml")
+    from .topology import graph_of
+
+    # Everybody who may hear whom; which of these edges each round had stands in graphs.jsonl.
+    names = [agent.name for agent in plan.world.agents]
+    nx.write_graphml(graph_of(plan.schedule.potential(), names, plan.schedule), folder / "topology.graphml")
+    (folder / "schedule.json").write_text(json.dumps(plan.schedule.to_data()))
+
+
+def _edges_text(schedule: Schedule) -> str:
+    if schedule.moves:
+        return " that moves with the agents"
+    edges = len(schedule.edges(1))
+    return f" with {edges} directed edges" if schedule.fixed else f" that changes ({edges} directed edges at first)"
 
 
 def _close_folder(plan: Plan, folder: Path, evaluation: dict[str, Any] | None, processes: Processes) -> None:

@@ -18,13 +18,13 @@ import numpy as np
 
 from .config import PRESETS, AgentSettings, Config, from_data, to_data
 from .errors import InputError
+from .network.schedule import Edges, Schedule, reach, window_of
 from .processes import Processes, cores_by_host
 from .world.spec import WorldSpec
 
-if TYPE_CHECKING:  # only for annotations: rank 0 imports networkx elsewhere, and nobody torch before the plan stands
-    import networkx as nx
-
+if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan stands
     from .agent import Team
+    from .network.exchange import Inbox
 
 EXACT_MOST = 65_536
 """Joint actions beyond which ``--estimator exact`` is refused."""
@@ -39,13 +39,14 @@ class Plan:
     config: Config
     settings: tuple[AgentSettings, ...]
     world: WorldSpec
-    edges: tuple[tuple[int, int], ...]
+    schedule: Schedule
     folder: str = ""
     resume_from: str = ""
 
     def to_bytes(self) -> bytes:
         """The plan as JSON."""
-        return json.dumps(to_data(self)).encode()
+        data = {name: to_data(getattr(self, name)) for name in ("config", "settings", "world", "folder", "resume_from")}
+        return json.dumps(data | {"schedule": self.schedule.to_data()}).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Plan:
@@ -55,7 +56,7 @@ class Plan:
             from_data(Config, tree["config"]),
             tuple(from_data(AgentSettings, entry) for entry in tree["settings"]),
             WorldSpec.from_data(tree["world"]),
-            tuple((source, target) for source, target in tree["edges"]),
+            Schedule.from_data(tree["schedule"]),
             tree["folder"],
             tree["resume_from"],
         )
@@ -64,16 +65,17 @@ class Plan:
         """Spaces, settings and graph, as every agent knows them."""
         from .agent import Team
 
-        return Team(self.world.agents, self.settings, self.edges)
+        edges = self.schedule.potential(self.config.links.hops)
+        return Team(self.world.agents, self.settings, edges, self.config.compression)
 
 
-def prepare(config: Config, graph: nx.DiGraph | None = None, ranks: int = 1) -> Plan:
+def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1) -> Plan:
     """Check a validated configuration against its environment and graph; on rank 0 only.
 
-    Raises InputError for everything that could not run. Writes nothing.
+    schedule: the graphs of a run that is continued. Raises InputError for everything that could not run. Writes nothing.
     """
     from .options import agent_overrides, settings_with
-    from .topology import build
+    from .topology import schedule_of
     from .world.environments import make, takes_any_number
 
     # One agent per rank where nothing else says how many.
@@ -85,18 +87,22 @@ def prepare(config: Config, graph: nx.DiGraph | None = None, ranks: int = 1) -> 
         raise InputError(
             f"{ranks} ranks for {number} agents: each rank needs an agent; type mpirun -n {number} or fewer, or raise --agents"
         )
-    if graph is None:
-        graph = build(config.topology, names, world.interaction, config.seed)
+    if schedule is None:
+        schedule = schedule_of(
+            config.topology, names, world.interaction, config.seed, world.positions, world.moves, config.rounds
+        )
     config = replace(config, agents=replace(config.agents, number=number))
     settings = tuple(settings_with(config, overrides) for overrides in agent_overrides(config, names))
-    plan = Plan(config, settings, world, tuple(sorted(graph.edges)))
+    plan = Plan(config, settings, world, schedule)
     _check_combinations(plan)
     return plan
 
 
 def _check_combinations(plan: Plan) -> None:
     """Refuse what the options allow one by one but not together."""
-    agents, settings, edges = plan.world.agents, plan.settings, plan.edges
+    agents, settings = plan.world.agents, plan.settings
+    edges = plan.schedule.potential(plan.config.links.hops)
+    _check_network(plan)
     if plan.config.device == "cuda":
         import torch
 
@@ -169,6 +175,102 @@ def _check_combinations(plan: Plan) -> None:
                 )
 
 
+def _check_network(plan: Plan) -> None:
+    """Refuse what links, compression and averaging cannot do together."""
+    config, schedule = plan.config, plan.schedule
+    links, averaging = config.links, config.consensus.what != "none"
+    if links.burst and links.burst < 1:
+        raise InputError(f"--links.burst {links.burst}: a burst lasts at least one round; 0 stands for no bursts")
+    if links.burst and not links.loss_good <= links.loss <= links.loss_bad:
+        raise InputError(
+            f"--links.loss {links.loss}: must lie between --links.loss-good {links.loss_good} and --links.loss-bad "
+            f"{links.loss_bad}, which it averages"
+        )
+    if links.burst and links.loss_good == links.loss_bad:
+        raise InputError(
+            f"--links.loss-bad {links.loss_bad}: must be more than --links.loss-good, or --links.burst be 0"
+        )
+    slow = links.delay or any("delay" in attributes for _, _, attributes in schedule.links)
+    if config.compression.method == "top_k":
+        if links.hops > 1:
+            raise InputError("--compression.method top_k: differences cannot be forwarded; use --links.hops 1")
+        if slow and links.delay_model == "geometric" and links.overtake:
+            raise InputError("--compression.method top_k: differences must arrive in order; use --links.overtake false")
+    if not averaging:
+        return
+    metropolis = config.consensus.weights == "metropolis"
+    if metropolis and not schedule.undirected():
+        raise InputError(
+            f"--consensus.weights metropolis: needs graphs whose edges go both ways, and '{config.topology}' has others; "
+            "use push_sum"
+        )
+    if metropolis and links.symmetric == "no" and links.loss:
+        raise InputError(
+            "--links.symmetric no: Metropolis weights would lose the mean; use --consensus.weights push_sum"
+        )
+    if metropolis and links.budget:
+        raise InputError(
+            f"--links.budget {links.budget}: may stop one direction of a link, and Metropolis weights would lose the mean; "
+            "use --consensus.weights push_sum"
+        )
+    if not metropolis and config.compression.method == "top_k":
+        raise InputError("--compression.method top_k: push-sum divides whole vectors; use int8, or Metropolis weights")
+    if metropolis and slow and config.compression.method != "none":
+        raise InputError(
+            "--links.delay: coded averaging needs both ends to agree at once; use --compression.method none"
+        )
+    if True in {PRESETS[entry.algorithm].shared for entry in plan.settings}:
+        raise InputError(
+            "--consensus.what: agents under parameter sharing (ps_*) are equal already; use a private algorithm"
+        )
+    team = plan.team()
+    first = _averaged_shape(plan, team, 0)
+    for index in range(1, len(plan.settings)):
+        if _averaged_shape(plan, team, index) != first:
+            raise InputError(
+                f"--consensus.what {config.consensus.what}: averaging needs equal networks, but those of "
+                f"{plan.world.agents[index].name} and {plan.world.agents[0].name} differ"
+                + (
+                    " (a critic that embeds neighbours is as wide as they are many; average policies)"
+                    if config.consensus.what != "policies"
+                    else ""
+                )
+            )
+
+
+def _averaged_shape(plan: Plan, team: Team, agent: int) -> Any:
+    """What must be equal for two agents to average: shapes of their networks, and whom a critic's inputs mean."""
+    entry, what = plan.settings[agent], plan.config.consensus.what
+    parts: list[Any] = [] if what == "critics" else [team.policy_of(agent).description]
+    if what != "policies":
+        of_critic = entry.model.critic_hidden, entry.model.critic_activation, PRESETS[entry.algorithm].critic_input
+        embedded = [plan.world.agents[other].action for other in team.embedded_by(agent)]
+        spec = plan.world.agents[agent]
+        parts += [of_critic, embedded, spec.observation_size, spec.action, entry.form, entry.returns.normalise_values]
+    return parts
+
+
+NETWORK = (
+    "ages",
+    "oldest",
+    "aged",
+    "absent",
+    "heard",
+    "sent",
+    "lost",
+    "late",
+    "unsent",
+    "rejected",
+    "distortion",
+    "told_divergence",
+    "coded",
+    "cross_entropy",
+    "models",
+    "disagreement",
+)
+"""Figures of one agent in a round, beside its reward and the learner's statistics, from which the metrics of the network come."""
+
+
 class Simulation:
     """One rank's part of a run."""
 
@@ -176,7 +278,9 @@ class Simulation:
         import torch
 
         from .agent import Agent, Squad
+        from .network.consensus import Averaging
         from .network.exchange import Network
+        from .network.links import LinkModel, needs_symmetric
         from .world.world import World, blocks_of
 
         torch.set_num_threads(1)  # cores are used by ranks, and thread counts change the last bits
@@ -191,25 +295,47 @@ class Simulation:
             processes, plan.world, config.env, self.blocks, self.hosts, config.copies, config.horizon, config.seed
         )
         self.agents = [
-            Agent(index, self.team, config.seed, config.copies, config.horizon, config.device) for index in self.local
+            Agent(
+                index,
+                self.team,
+                config.seed,
+                config.copies,
+                config.horizon,
+                config.device,
+                config.consensus.equal_start,
+            )
+            for index in self.local
         ]
         together = config.batch_agents == "yes" or (config.batch_agents == "auto" and config.device == "cuda")
         self.squads = Squad.gather(self.agents) if together else []
         grouped = {agent.index for squad in self.squads for agent in squad.agents}
         self.singles = [agent for agent in self.agents if agent.index not in grouped]
-        wants = self.team.wants()
-        self.network = Network(
-            processes,
-            self.blocks,
-            wants,
-            lambda agent, section, finals: self.team.form(agent, section, finals, config.copies, config.horizon),
-        )
+        wishes = self.team.wishes(config.copies, config.horizon)
+        averaging = config.consensus.what != "none"
+        symmetric = needs_symmetric(averaging, config.consensus.weights, config.links.symmetric)
+        overrides = {(j, i): attributes for j, i, attributes in plan.schedule.links}
+        links = LinkModel(config.links, config.seed, symmetric, overrides)
+        forwards = averaging or config.links.hops > 1
+        potential = plan.schedule.potential() if forwards else ()
+        self.network = Network(processes, self.blocks, wishes, config.copies, links, potential)
+        self.averaging = None
+        if averaging:
+            learner = self.agents[0].learner
+            groups = learner.shared_groups(config.consensus.what)
+            self.averaging = Averaging(self.network, config.consensus, config.compression, sum(groups), groups)
         told: dict[int, set[str]] = {index: set() for index in self.local}
-        for (source, _), names in wants.items():
-            if source in told:
-                told[source].update(names)
+        for table in (wishes.graph, wishes.team):
+            for (source, _), names in table.items():
+                if source in told:
+                    told[source].update(names)
         self.wanted = {index: sorted(names) for index, names in told.items()}
         self.done = 0
+        self.edges: Edges = ()
+        """The communication graph of the last round."""
+        self.history: list[Edges] = []
+        """Graphs of the rounds so far, as far back as the union of them is not strongly connected; on rank 0."""
+        self.totals = {"bytes": 0.0, "first_return": None}
+        """Bytes of agent traffic so far, and the team's return when it was first known; on rank 0."""
         self._waited = 0.0
 
     def round(self) -> dict[str, Any] | None:
@@ -218,16 +344,37 @@ class Simulation:
         self.processes.where = f"round {self.done}"
         clock = Clock()
         rollouts = self._collect()
+        self.edges = self._graph()
         clock.lap("world")
         messages = {a.index: a.message(r, self.wanted[a.index]) for a, r in zip(self.agents, rollouts)}
         clock.lap("learning")  # the behaviour policy at every state, which the learner needs anyway
-        inboxes = self.network.exchange(messages, self.done, len(rollouts[0].final_at))
+        inboxes = self.network.exchange(messages, self.done, self.edges, rollouts[0].final_at[:, 1])
+        self._average("before")
         clock.lap("exchange")
         losses = self._learn(rollouts, inboxes)
         clock.lap("learning")
+        self._average("after")
+        clock.lap("exchange")
         embedding = sum(agent.take_embedding_seconds() for agent in self.agents)
         clock.move("learning", "embedding", embedding)
         return self._record(rollouts, losses, clock)
+
+    def _graph(self) -> Edges:
+        """This round's communication graph; nobody talks in the rounds that ``--links.every`` leaves out."""
+        if (self.done - 1) % self.config.links.every:
+            return ()
+        positions = self.world.positions() if self.plan.schedule.moves else None
+        return self.plan.schedule.edges(self.done, positions)
+
+    def _average(self, when: str) -> None:
+        """Let neighbours average what ``--consensus.what`` says."""
+        options = self.config.consensus
+        if self.averaging is None or options.when != when:
+            return
+        vectors = {agent.index: agent.shared_vector(options.what) for agent in self.agents}
+        averaged = self.averaging.average(vectors, self.done, self.edges)
+        for agent in self.agents:
+            agent.take_shared(options.what, averaged[agent.index])
 
     def _collect(self) -> list[Any]:
         """The rollouts of the local agents."""
@@ -235,7 +382,7 @@ class Simulation:
         slots += [[self.local.index(agent.index)] for agent in self.singles]
         return self.world.collect([actor.begin() for actor in (*self.squads, *self.singles)], slots)
 
-    def _learn(self, rollouts: Sequence[Any], inboxes: dict[int, Any]) -> list[np.ndarray]:
+    def _learn(self, rollouts: Sequence[Any], inboxes: dict[int, Inbox]) -> list[np.ndarray]:
         """Every local agent learns; agents that share parameters step together and hear the mean of what each yields."""
         from .agent import run_alone
 
@@ -276,29 +423,43 @@ class Simulation:
         """Bookkeeping: bring this round's figures to rank 0 and put them together, sums in the order of agents."""
         from .algorithms.actor_critic import STATISTICS
 
-        own = []
+        expected = self._expected()
+        own, heard_of = [], []
         for agent, rollout, statistics in zip(self.agents, rollouts, losses):
             reward = float(rollout.reward.astype(np.float64).sum()) / rollout.reward.size
-            ages = list(agent.ages.values())
-            heard, absent = len(agent.embedded), len(agent.embedded) - len(ages)
-            own.append([reward, *statistics, sum(ages), heard, absent, self.network.rejected[agent.index]])
+            heard = [other for other in agent.embedded if other in expected[agent.index]]
+            late = [age for other, age in agent.ages.items()]
+            absent = sum(other not in agent.ages for other in heard)
+            counts = self.network.counts[agent.index]
+            told = self.network.told.get(agent.index, [])
+            models = [agent.models[other].cross_entropy for other in agent.ages if other in agent.models]
+            disagreement = self.averaging.disagreement.get(agent.index, 0.0) if self.averaging else 0.0
+            network = [sum(late), max(late, default=0), len(late), absent, len(heard), *counts.values()]
+            loss = [*agent.distortion(told), float(bool(told)), math.fsum(models), len(models), disagreement]
+            own.append([reward, *statistics, *network, *loss])
+            heard_of += [[agent.index, other, age, agent.hops[other]] for other, age in sorted(agent.ages.items())]
+            heard_of += [
+                [agent.index, other, -1, expected[agent.index][other]] for other in heard if other not in agent.ages
+            ]
         gathered = self.processes.gather(np.array(own), "gathering of metrics")
         ledgers = self.processes.gather(self.network.ledger.take(), "gathering of the ledger")
+        neighbours = self.processes.gather(np.array(heard_of, np.float64).reshape(-1, 4), "gathering of ages")
         clock.lap("bookkeeping")
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         waited, self._waited = self.processes.waited - self._waited, self.processes.waited
         timings = self.processes.gather(np.append(clock.values(), [waited, memory]), "gathering of timings")
         episodes = self.world.take_episodes()
-        if gathered is None or ledgers is None or timings is None or episodes is None:
+        if gathered is None or ledgers is None or timings is None or episodes is None or neighbours is None:
             return None
-        table = np.concatenate([part.reshape(-1, len(STATISTICS) + 5) for part in gathered])
+        table = np.concatenate([part.reshape(-1, 1 + len(STATISTICS) + len(NETWORK)) for part in gathered])
         returns = [_mean([float(episode.returns[agent]) for episode in episodes]) for agent in range(len(table))]
         figures = {
             name: _mean([episode.figures[name] for episode in episodes])
             for name in (episodes[0].figures if episodes else ())
         }
-        ages, heard, absent, rejected = (float(column.sum()) for column in table[:, -4:].T)
         ledger = np.concatenate([part.reshape(-1, 5) for part in ledgers])
+        ledger = ledger[np.lexsort(ledger[:, 2::-1].T)]
+        ages = np.concatenate([part.reshape(-1, 4) for part in neighbours])
         metrics = {
             "round": self.done,
             "env_steps": self.done * self.config.copies * self.config.horizon,
@@ -309,17 +470,77 @@ class Simulation:
             "team_reward": math.fsum(table[:, 0]),
             "agent_rewards": table[:, 0].tolist(),
             **{name: math.fsum(table[:, 1 + k]) / len(table) for k, name in enumerate(STATISTICS)},
-            "policy_age": ages / (heard - absent) if heard > absent else None,
-            "absent": absent / heard if heard else None,
-            "rejected": int(rejected),
-            "bytes": int(ledger[:, 4].sum()),
+            **self._network_metrics(dict(zip(NETWORK, table[:, 1 + len(STATISTICS) :].T)), ledger),
         }
         *columns, memories = np.array(timings).T
         seconds = np.array(columns[:-1]).T
         phases = {name: round(float(seconds[:, k].mean()), 6) for k, name in enumerate(Clock.PHASES)}
         total = {"round": self.done, "seconds": round(float(seconds.sum(1).max()), 6)}
         phases |= {"collectives": round(float(columns[-1].mean()), 6), "peak_mib": round(float(memories.max()), 1)}
-        return {"metrics": metrics, "timings": total | phases, "ledger": ledger[np.lexsort(ledger[:, 2::-1].T)]}
+        row = {"metrics": metrics, "timings": total | phases, "ledger": ledger, "neighbours": ages, "edges": self.edges}
+        self._note_progress(metrics)
+        return row
+
+    def _expected(self) -> dict[int, dict[int, int]]:
+        """Whom each local agent can hear in this round → along how many edges."""
+        found: dict[int, dict[int, int]] = {index: {} for index in self.local}
+        if self.config.links.hops == 1:
+            for source, target in self.edges:
+                if target in found:
+                    found[target][source] = 1
+            return found
+        for source, reached in enumerate(reach(len(self.team.specs), self.edges, self.config.links.hops)):
+            for target, distance in reached.items():
+                if target in found:
+                    found[target][source] = distance
+        return found
+
+    def _network_metrics(self, columns: dict[str, np.ndarray], ledger: np.ndarray) -> dict[str, Any]:
+        """How the network fared in this round, from the agents' figures and the ledger."""
+        from .network.cost import medium_of, seconds
+
+        total = {name: math.fsum(column) for name, column in columns.items()}
+        size = int(ledger[:, 4].sum())
+        self.totals["bytes"] += size
+        found: dict[str, Any] = {
+            "policy_age": total["ages"] / total["aged"] if total["aged"] else None,
+            "oldest_policy": int(columns["oldest"].max()) if total["aged"] else None,
+            "absent": total["absent"] / total["heard"] if total["heard"] else None,
+            "edges": len(self.edges),
+            "packets": int(total["sent"]),
+            "loss": total["lost"] / total["sent"] if total["sent"] else None,
+            "late": int(total["late"]),
+            "unsent": int(total["unsent"]),
+            "rejected": int(total["rejected"]),
+            "bytes": size,
+        }
+        if self.config.compression.method != "none":
+            coded = total["coded"]
+            found["distortion"] = total["distortion"] / coded if coded else None
+            found["policy_divergence"] = total["told_divergence"] / coded if coded else None
+        if total["models"]:
+            found["model_cross_entropy"] = total["cross_entropy"] / total["models"]
+        if self.averaging:
+            found["disagreement"] = total["disagreement"] / len(columns["disagreement"])
+        medium = medium_of(self.config.cost)
+        if medium:
+            links = {(j, i): attributes for j, i, attributes in self.plan.schedule.links}
+            rows = [(int(source), int(target), int(size)) for source, target, _, _, size in ledger.tolist()]
+            found["communication_seconds"] = seconds(rows, medium, links, self.config.links.hops)
+        if not self.plan.schedule.fixed or self.config.links.every > 1:
+            self.history.append(self.edges)
+            found["window"] = window_of(self.history, len(self.team.specs))
+            del self.history[: -(found["window"] or len(self.history))]
+        return found
+
+    def _note_progress(self, metrics: dict[str, Any]) -> None:
+        """Add what the team has gained per megabyte: (return − first return) / (10⁻⁶ · bytes sent so far)."""
+        if metrics["team_return"] is not None and self.totals["first_return"] is None:
+            self.totals["first_return"] = metrics["team_return"]
+        megabytes = self.totals["bytes"] / 1e6
+        known = metrics["team_return"] is not None and megabytes > 0
+        gained = metrics["team_return"] - self.totals["first_return"] if known else 0.0
+        metrics["return_per_megabyte"] = gained / megabytes if known else None
 
     # State
 
@@ -333,6 +554,9 @@ class Simulation:
         self.processes.agree(0, "begin of a checkpoint")
         for agent in self.agents:
             arrays, numbers = agent.state()
+            for name, part in self._parts():
+                more, numbers[name] = part.state(agent.index)
+                arrays |= {f"{name}.{key}": array for key, array in more.items()}
             data = {
                 "format": checkpoint.FORMAT,
                 "round": self.done,
@@ -347,9 +571,14 @@ class Simulation:
             checkpoint.write(folder, f"world-{first}-{first + copies - 1}", self.world.host.save(), None)
         self.processes.agree(0, "end of a checkpoint")
         if self.processes.rank == 0:
-            checkpoint.seal(folder, {"round": self.done, "steps": self.world.steps})
+            data = {"round": self.done, "steps": self.world.steps, "totals": self.totals, "history": self.history}
+            checkpoint.seal(folder, data)
             checkpoint.prune(folder.parent.parent, self.config.keep_checkpoints)
         self.processes.agree(0, "sealing of a checkpoint")
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        """What has state per agent beside the agents."""
+        return [("network", self.network)] + ([("averaging", self.averaging)] if self.averaging else [])
 
     def start(self) -> bool:
         """Begin anew, or from the plan's checkpoint; False when the environment could not be brought back as it was."""
@@ -365,6 +594,12 @@ class Simulation:
             arrays = checkpoint.read_arrays(folder / f"{checkpoint.stem(agent.spec.name)}.safetensors", "--resume")
             data = checkpoint.read_data(folder / f"{checkpoint.stem(agent.spec.name)}.json", "--resume")
             agent.restore(arrays, data["state"])
+            for name, part in self._parts():
+                prefix = f"{name}."
+                mine = {key[len(prefix) :]: array for key, array in arrays.items() if key.startswith(prefix)}
+                part.restore(agent.index, mine, data["state"][name])
+        self.totals = manifest["totals"]
+        self.history = [tuple((j, i) for j, i in edges) for edges in manifest["history"]]
         same = True
         if self.world.host:
             state = read_world(folder, self.world.host.first, self.world.host.copies)

@@ -1,12 +1,14 @@
 """Communication graphs: families, networkx generators, files, Python files; and ``python -m perla_net.topology``.
 
 An edge j → i means that i hears j. Undirected graphs stand for both directions; self-loops are dropped, since an agent
-always knows its own policy. Only rank 0 builds the graph; the others receive its edges.
+always knows its own policy. Rank 0 turns ``--topology`` into a :class:`~perla_net.network.schedule.Schedule`, from which
+every rank knows the graph of each round; the others import this module only where graphs are drawn during the run.
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import math
 import runpy
@@ -19,6 +21,8 @@ import numpy as np
 
 from .config import parse_spec
 from .errors import InputError
+from .network.schedule import LINK_ATTRIBUTES, Edges, Schedule, complete_window, hops_needed, parse_away
+from .processes import UNIT
 
 
 def _ring(n: int) -> nx.Graph:
@@ -57,8 +61,25 @@ def _exponential(n: int) -> nx.DiGraph:
     return graph
 
 
-FAMILIES: dict[str, Callable[..., nx.Graph]] = {
+def _directed_ring(n: int) -> nx.DiGraph:
+    graph = nx.empty_graph(n, create_using=nx.DiGraph)
+    graph.add_edges_from((node, (node + 1) % n) for node in range(n) if n > 1)
+    return graph
+
+
+def _one_peer_exponential(n: int) -> list[nx.DiGraph]:
+    """In round t everybody hears the one 2^(t mod ⌈log₂ n⌉) places before it (Ying et al. 2021)."""
+    graphs = []
+    for k in range(hops_needed(n)):
+        graph = nx.empty_graph(n, create_using=nx.DiGraph)
+        graph.add_edges_from((node, (node + 2**k) % n) for node in range(n))
+        graphs.append(graph)
+    return graphs
+
+
+FAMILIES: dict[str, Callable[..., nx.Graph | list[nx.DiGraph]]] = {
     "ring": _ring,
+    "directed_ring": _directed_ring,
     "line": nx.path_graph,
     "star": lambda n: nx.star_graph(n - 1),
     "grid": _grid,
@@ -67,9 +88,10 @@ FAMILIES: dict[str, Callable[..., nx.Graph]] = {
     "tree": _tree,
     "hypercube": _hypercube,
     "exponential": _exponential,
+    "one_peer_exponential": _one_peer_exponential,
     "watts_strogatz": lambda n, k=4, p=0.1, seed=0: nx.watts_strogatz_graph(n, k, p, seed),
     "barabasi_albert": lambda n, m=2, seed=0: nx.barabasi_albert_graph(n, m, seed),
-    "erdos_renyi": lambda n, p=0.3, seed=0: nx.gnp_random_graph(n, p, seed),
+    "erdos_renyi": lambda n, p=0.3, directed=False, seed=0: nx.gnp_random_graph(n, p, seed, directed),
     "random_regular": lambda n, d=4, seed=0: nx.random_regular_graph(d, n, seed),
 }
 
@@ -93,13 +115,149 @@ def topologies_folder() -> Path:
 
 
 def build(spec: str, names: Sequence[str], interaction: Sequence[tuple[int, int]] | None, seed: int) -> nx.DiGraph:
-    """The communication graph: nodes 0 … n−1 with attribute ``agent``, an edge j → i where i hears j.
+    """The graph of a spec whose graph never changes: nodes 0 … n−1 with attribute ``agent``, an edge j → i where i hears j.
 
-    spec: what ``--topology`` takes; names: agents in order; interaction: the environment's own graph. Raises InputError
-    for unknown names, wrong arguments, unreadable files and graphs of another size.
+    Arguments and errors as those of :func:`schedule_of`; InputError too where the graph changes.
+    """
+    schedule = schedule_of(spec, names, interaction, seed)
+    if not schedule.fixed:
+        raise InputError(f"--topology {spec}: changes during a run, but one graph is needed here")
+    return graph_of(schedule.edges(1), names, schedule)
+
+
+def graph_of(edges: Edges, names: Sequence[str], schedule: Schedule | None = None) -> nx.DiGraph:
+    """Edges as a networkx graph, nodes with attribute ``agent``, edges with those of their links."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from((index, {"agent": name}) for index, name in enumerate(names))
+    graph.add_edges_from(edges)
+    for source, target, attributes in schedule.links if schedule else ():
+        if graph.has_edge(source, target):
+            graph.edges[source, target].update(attributes)
+    return graph
+
+
+def schedule_of(
+    spec: str,
+    names: Sequence[str],
+    interaction: Sequence[tuple[int, int]] | None,
+    seed: int,
+    positions: tuple[tuple[float, ...], ...] | None = None,
+    can_move: bool = False,
+    rounds: int = 1,
+) -> Schedule:
+    """The graph of every round, from what ``--topology`` takes.
+
+    spec: ``PART[+PART…]``, parts one after the other, a round each (``every=M``: M rounds each), then again; a part is
+    ``interaction``, a file, or a family or networkx generator with ``key=value,…``. A random family with ``every=M`` is
+    drawn anew each M rounds; ``matching`` and ``distance:radius=R`` are processes by themselves; ``away=3@10-20/0-1@5``:
+    agents that leave the network for some rounds and come back. names: agents in order; interaction: the environment's
+    own graph; positions: where agents stand that never move; can_move: the environment tells positions during the run;
+    rounds: how many graphs to take of a Python file that yields one per round. Raises InputError for unknown names, wrong
+    arguments, unreadable files and graphs of another size.
     """
     number = len(names)
+    whole = Path(parse_spec(spec)[0])
+    parts = [spec] if "+" not in spec or _existing(whole) else spec.split("+")
+    away: tuple[tuple[int, int, int], ...] = ()
+    graphs: list[Edges] = []
+    links: dict[tuple[int, int], dict[str, float]] = {}
+    everies = set()
+    for part in parts:
+        name, arguments = parse_spec(part)
+        away += parse_away(arguments.pop("away"), number, spec) if "away" in arguments else ()
+        every = arguments.pop("every", None)
+        if every is not None and (not isinstance(every, int) or every < 1):
+            raise InputError(f"--topology {spec}: every={every} is not a positive number of rounds")
+        everies.add(every)
+        drawn = name in ("matching", "distance") or (every is not None and len(parts) == 1 and _is_random(name))
+        if not drawn:
+            found = _graphs(spec, name, arguments, names, interaction, seed, rounds)
+            if every is not None and len(parts) == 1 and len(found) == 1:
+                raise InputError(f"--topology {spec}: {name} is the same graph every time; every=M is for what changes")
+            for graph in found:
+                if graph.number_of_nodes() != number:
+                    raise InputError(
+                        f"--topology {spec}: has {graph.number_of_nodes()} nodes, but there are {number} agents"
+                    )
+                tidy = _tidy(graph, names)
+                graphs.append(tuple(sorted(tidy.edges)))
+                links |= _link_attributes(spec, tidy)
+        elif len(parts) > 1:
+            raise InputError(f"--topology {spec}: {name} cannot stand in a list; it changes by itself")
+        else:
+            return _process(spec, name, arguments, number, seed, every or 1, away, positions, can_move)
+    if len(everies) > 1:
+        raise InputError(f"--topology {spec}: every part of the list needs the same every=M")
+    rows = tuple((j, i, attributes) for (j, i), attributes in sorted(links.items()))
+    return Schedule(number, "list", tuple(graphs), everies.pop() or 1, away=away, links=rows)
+
+
+def _process(
+    spec: str,
+    name: str,
+    arguments: dict[str, Any],
+    number: int,
+    seed: int,
+    every: int,
+    away: tuple[tuple[int, int, int], ...],
+    positions: tuple[tuple[float, ...], ...] | None,
+    can_move: bool,
+) -> Schedule:
+    """A graph that is worked out anew in each round, or each ``every`` rounds."""
+    chosen = arguments.pop("seed", seed)
+    if name == "distance":
+        radius = arguments.pop("radius", None)
+        if isinstance(radius, bool) or not isinstance(radius, (int, float)) or radius <= 0:
+            raise InputError(
+                f"--topology {spec}: distance needs radius=R, a positive number in units of the environment"
+            )
+        if positions is None and not can_move:
+            raise InputError(
+                f"--topology {spec}: this environment does not tell where its agents are; name another graph"
+            )
+    if name in ("distance", "matching"):
+        if arguments:
+            raise InputError(f"--topology {spec}: {name} does not take '{next(iter(arguments))}'")
+        if name == "distance":
+            return Schedule(number, "distance", radius=float(radius), positions=positions, away=away)
+        return Schedule(number, "matching", every=every, seed=chosen, away=away)
+    text = name + (":" + ",".join(f"{key}={value}" for key, value in arguments.items()) if arguments else "")
+    generated(text, number, 0)  # so that arguments that it does not like are refused now
+    return Schedule(number, "redrawn", every=every, seed=chosen, spec=text, away=away)
+
+
+def generated(spec: str, number: int, seed: int) -> Edges:
+    """The directed edges of a family or networkx generator, drawn with a seed; sorted."""
     name, arguments = parse_spec(spec)
+    graph = _generated(spec, name, arguments, number, seed)
+    if isinstance(graph, list) or graph.number_of_nodes() != number:
+        raise InputError(f"--topology {spec}: does not make one graph of {number} nodes")
+    return tuple(sorted(_tidy(graph, [str(node) for node in range(number)]).edges))
+
+
+def _is_random(name: str) -> bool:
+    """Whether a family or networkx generator takes a seed."""
+    family = _family(name)
+    try:
+        return family is not None and "seed" in inspect.signature(family).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _existing(file: Path) -> bool:
+    return file.exists() or (topologies_folder() / file.name).exists()
+
+
+def _graphs(
+    spec: str,
+    name: str,
+    arguments: dict[str, Any],
+    names: Sequence[str],
+    interaction: Sequence[tuple[int, int]] | None,
+    seed: int,
+    rounds: int,
+) -> list[nx.Graph]:
+    """What one part of a spec stands for: usually one graph."""
     suffix = Path(name).suffix.lower()
     if name == "interaction":
         if interaction is None:
@@ -107,29 +265,50 @@ def build(spec: str, names: Sequence[str], interaction: Sequence[tuple[int, int]
                 f"--topology {spec}: this environment does not tell who influences whom; name a graph, such as ring or complete"
             )
         graph = nx.DiGraph()
-        graph.add_nodes_from(range(number))
+        graph.add_nodes_from(range(len(names)))
         graph.add_edges_from(interaction)
-    elif suffix == ".py" or suffix in READERS:
-        graph = _from_file(spec, Path(name), names, seed)
-    else:
-        graph = _generated(spec, name, arguments, number, seed)
-    if graph.number_of_nodes() != number:
-        raise InputError(f"--topology {spec}: has {graph.number_of_nodes()} nodes, but there are {number} agents")
-    return _tidy(graph, names)
+        return [graph]
+    if suffix == ".py" or suffix in READERS:
+        return _from_file(spec, Path(name), names, seed, rounds)
+    found = _generated(spec, name, arguments, len(names), seed)
+    return found if isinstance(found, list) else [found]
 
 
-def _generated(spec: str, name: str, arguments: dict[str, Any], number: int, seed: int) -> nx.Graph:
-    family = FAMILIES.get(name)
+def _link_attributes(spec: str, graph: nx.DiGraph) -> dict[tuple[int, int], dict[str, float]]:
+    """What the edges say of their links (:data:`LINK_ATTRIBUTES`)."""
+    found: dict[tuple[int, int], dict[str, float]] = {}
+    for source, target, data in graph.edges(data=True):
+        for name in LINK_ATTRIBUTES:
+            if name not in data:
+                continue
+            try:
+                value = float(data[name])
+            except (TypeError, ValueError):
+                value = math.nan
+            if not 0 <= value < math.inf or (name == "loss" and value > 1) or (name == "bandwidth" and value == 0):
+                raise InputError(
+                    f"--topology {spec}: edge {source} → {target} has {name}={data[name]!r}, which is not possible"
+                )
+            found.setdefault((source, target), {})[name] = value
+    return found
+
+
+def _family(name: str) -> Callable[..., nx.Graph | list[nx.DiGraph]] | None:
+    """A family of ours, else a generator of networkx."""
+    for candidate in (f"{name}_graph", name, f"{name}_generator"):
+        family = getattr(nx, candidate, None) if candidate.isidentifier() else None
+        if name not in FAMILIES and callable(family) and not inspect.isclass(family):
+            return family
+    return FAMILIES.get(name)
+
+
+def _generated(spec: str, name: str, arguments: dict[str, Any], number: int, seed: int) -> nx.Graph | list[nx.DiGraph]:
+    family = _family(name)
     if family is None:
-        for candidate in (f"{name}_graph", name, f"{name}_generator"):
-            family = getattr(nx, candidate, None) if candidate.isidentifier() else None
-            if callable(family) and not inspect.isclass(family):
-                break
-        else:
-            raise InputError(
-                f"--topology {spec}: there is no family or networkx generator '{name}', nor is it a graph file; "
-                f"families are {', '.join(FAMILIES)}, interaction"
-            )
+        raise InputError(
+            f"--topology {spec}: there is no family or networkx generator '{name}', nor is it a graph file; "
+            f"families are {', '.join(FAMILIES)}, interaction, matching, distance"
+        )
     try:
         parameters = set(inspect.signature(family).parameters)
     except (TypeError, ValueError):
@@ -142,12 +321,12 @@ def _generated(spec: str, name: str, arguments: dict[str, Any], number: int, see
         raise InputError(f"--topology {spec}: {error}") from None
     except Exception as error:  # a generator of networkx may raise anything for arguments that it does not like
         raise InputError(f"--topology {spec}: {' '.join(str(error).split()) or type(error).__name__}") from None
-    if not isinstance(graph, nx.Graph):
+    if not isinstance(graph, (nx.Graph, list)):
         raise InputError(f"--topology {spec}: networkx's {name} does not make a graph")
     return graph
 
 
-def _from_file(spec: str, file: Path, names: Sequence[str], seed: int) -> nx.Graph:
+def _from_file(spec: str, file: Path, names: Sequence[str], seed: int, rounds: int) -> list[nx.Graph]:
     if not file.exists() and (topologies_folder() / file.name).exists():
         file = topologies_folder() / file.name
     if not file.exists():
@@ -156,7 +335,7 @@ def _from_file(spec: str, file: Path, names: Sequence[str], seed: int) -> nx.Gra
         try:
             graph = READERS[file.suffix.lower()](file)
             if isinstance(graph, nx.Graph):
-                return graph
+                return [graph]
             raise ValueError("it holds several graphs")
         except Exception as error:  # every reader has exceptions of its own
             raise InputError(
@@ -166,16 +345,18 @@ def _from_file(spec: str, file: Path, names: Sequence[str], seed: int) -> nx.Gra
         function = runpy.run_path(str(file)).get("topology")
         if function is None:
             raise InputError(f"--topology {spec}: defines no function topology(agents, rng)")
-        graph = function(list(names), np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,))))
+        made = function(list(names), np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,))))
+        graphs = list(itertools.islice(made, rounds)) if inspect.isgenerator(made) else [made]
     except InputError:
         raise
     except Exception as error:  # the user's own code
         raise InputError(f"--topology {spec}: {type(error).__name__}: {' '.join(str(error).split())}") from error
-    if inspect.isgenerator(graph):
-        raise InputError(f"--topology {spec}: yields a graph per round; only graphs that stay the same are supported")
-    if not isinstance(graph, nx.Graph):
-        raise InputError(f"--topology {spec}: topology() returned {type(graph).__name__}, not a networkx graph")
-    return graph
+    for graph in graphs:
+        if not isinstance(graph, nx.Graph):
+            raise InputError(f"--topology {spec}: topology() gave {type(graph).__name__}, not a networkx graph")
+    if not graphs:
+        raise InputError(f"--topology {spec}: topology() yields no graph")
+    return graphs
 
 
 def _tidy(graph: nx.Graph, names: Sequence[str]) -> nx.DiGraph:
@@ -189,11 +370,11 @@ def _tidy(graph: nx.Graph, names: Sequence[str]) -> nx.DiGraph:
         index = {node: k for k, node in enumerate(graph.nodes)}
     tidy = nx.DiGraph()
     tidy.add_nodes_from((k, {"agent": name}) for k, name in enumerate(names))
-    for source, target in graph.edges():
+    for source, target, data in graph.edges(data=True):
         if source != target:
-            tidy.add_edge(index[source], index[target])
+            tidy.add_edge(index[source], index[target], **data)
             if not graph.is_directed():
-                tidy.add_edge(index[target], index[source])
+                tidy.add_edge(index[target], index[source], **data)
     return tidy
 
 
@@ -236,20 +417,22 @@ def properties(graph: nx.DiGraph) -> dict[str, Any]:
     }
 
 
-def bytes_per_round(graph: nx.DiGraph, arguments: Sequence[str]) -> tuple[int, int]:
-    """(bytes of all agents, bytes that the busiest agent sends) in a round of a run with these options, by the formats
-    that the run itself uses; without the few final observations."""
+def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) -> tuple[int, int]:
+    """(bytes of all agents, bytes that the busiest agent sends) in a round of a run with these options on these edges, by the
+    formats that the run itself uses; without averaging, forwarding and the few final observations."""
     from .agent import Team
     from .options import command_line
     from .simulation import prepare
 
-    plan = prepare(command_line(arguments), graph)
+    plan = prepare(command_line(arguments), schedule)
     team: Team = plan.team()
+    present, copies, horizon = set(edges), plan.config.copies, plan.config.horizon
     sent = [0] * len(team.specs)
-    for (source, _), sections in team.wants().items():
-        sent[source] += sum(
-            team.form(source, name, 0, plan.config.copies, plan.config.horizon).size for name in sections
-        )
+    for table in ({edge: names for edge, names in team.wants().items() if edge in present}, team.team_wants()):
+        for (source, _), sections in table.items():
+            packets = len({name == "policy" for name in sections})
+            sent[source] += UNIT * packets
+            sent[source] += sum(team.form(source, name, 0, copies, horizon).size for name in sections)
     return sum(sent), max(sent)
 
 
@@ -291,13 +474,22 @@ def main(arguments: Sequence[str]) -> int:
     reader.add_argument("--agents", type=int, help="number of agents (default: the environment's)")
     reader.add_argument("--env", default="traffic:grid", help="environment whose agents talk (default traffic:grid)")
     reader.add_argument("--seed", type=int, default=0, help="seed of a Python file's random numbers (default 0)")
+    reader.add_argument("--rounds", type=int, default=64, help="rounds to look at of a graph that changes (default 64)")
     reader.add_argument("--draw", metavar="FILE", help="write a picture (png, svg, pdf)")
     given, rest = reader.parse_known_args(list(arguments))
     if given.agents is not None and given.agents < 1:
         raise InputError(f"--agents {given.agents}: there must be at least one")
     world = make(given.env, 1, given.agents).spec
     names = [agent.name for agent in world.agents]
-    graph = build(given.spec, names, world.interaction, given.seed)
+    if given.rounds < 1:
+        raise InputError(f"--rounds {given.rounds}: there must be at least one")
+    schedule = schedule_of(given.spec, names, world.interaction, given.seed, world.positions, world.moves, given.rounds)
+    if schedule.moves:
+        raise InputError(
+            f"--topology {given.spec}: depends on where the agents of {given.env} go; run it, and look into graphs.jsonl"
+        )
+    every = [schedule.edges(number + 1) for number in range(1 if schedule.fixed else given.rounds)]
+    graph = graph_of(every[0], names, schedule)
     figures = properties(graph)
     options = [
         "--env",
@@ -310,9 +502,18 @@ def main(arguments: Sequence[str]) -> int:
         str(given.seed),
         *rest,
     ]
-    total, most = bytes_per_round(graph, options)
+    total, most = bytes_per_round(schedule, options, every[0])
     figures["bytes per round (all, busiest agent)"] = (total, most)
-    print(f"{given.spec} for {len(names)} agents of {given.env}")
+    if not schedule.fixed:
+        numbers = [len(edges) for edges in every]
+        figures["rounds looked at"] = len(every)
+        figures["different graphs"] = len(set(every))
+        figures["directed edges (least, mean, most)"] = (min(numbers), sum(numbers) / len(numbers), max(numbers))
+        figures["window: rounds whose union connects all"] = complete_window(every, len(names))
+    print(
+        f"{given.spec} for {len(names)} agents of {given.env}"
+        + ("" if schedule.fixed else "; first its graph of round 1")
+    )
     for name, value in figures.items():
         print(f"  {name:<38}{_shown(value)}")
     if len(graph) <= 64:

@@ -32,7 +32,7 @@ def test_python_configuration_is_checked_like_the_others():
     [
         (["--round", "5"], "unknown option --round; did you mean --rounds"),
         (["--samples", "-1"], "--samples '-1': it should be greater than or equal to 0"),
-        (["--share", "all"], "--share 'all': it should be 'weights', 'outputs' or 'own_view'"),
+        (["--share", "all"], "--share 'all': it should be 'weights', 'outputs', 'own_view' or 'modelled'"),
         (["--rounds", "many"], "--rounds 'many'"),
         (["--model.policy-hidden", "64,x"], "x"),
         (["--returns.gamma", "1.5"], "--returns.gamma '1.5': it should be less than 1"),

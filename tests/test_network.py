@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from perla_net.agent import Agent, Team
 from perla_net.config import Config
 from perla_net.network.exchange import Network
 from perla_net.network.ledger import PURPOSES, Ledger
-from perla_net.network.messages import Form, Rejected, pack, unpack
+from perla_net.network.messages import MODELS, Form, Packet, Rejected, pack, unpack
 from perla_net.options import settings_with, validated
 from perla_net.processes import UNIT, Neighbourhood, Processes
 from perla_net.simulation import Simulation, prepare
@@ -48,7 +50,7 @@ def test_what_was_not_expected_is_rejected(expected, reason):
 
 
 def test_every_flipped_bit_is_noticed():
-    for byte in range(UNIT + FORM.payload):
+    for byte in range(FORM.size):
         damaged = section()
         damaged[byte] ^= 1 << (byte % 8)
         with pytest.raises(Rejected):
@@ -88,14 +90,14 @@ class Lossy(Network):
 
     damage: set = set()
 
-    def exchange(self, messages, round_number, finals):
-        inboxes = super().exchange(messages, round_number, finals)
+    def exchange(self, messages, round_number, edges, final_copies):
+        inboxes = super().exchange(messages, round_number, edges, final_copies)
         for target, inbox in inboxes.items():
-            for source, sections in inbox.items():
-                for name in list(sections):
+            for source, letter in inbox.items():
+                for name in list(letter.sections):
                     if (source, target, name) in self.damage:
-                        del sections[name]
-                        self.rejected[target] += 1
+                        del letter.sections[name]
+                        self.counts[target]["rejected"] += 1
         return inboxes
 
 
@@ -131,31 +133,52 @@ def test_without_any_policy_or_without_experience_a_neighbour_is_absent():
         assert all(torch.isfinite(agent.policy.flat).all() for agent in simulation.agents)
 
 
+class Wire(Processes):
+    """Two ranks in one process: what rank 0 hears from rank 1 is what ``told`` makes of what it sends."""
+
+    size = 2
+
+    def __init__(self, told):
+        super().__init__()
+        self.told = told
+
+    def neighbourhood(self, sources, destinations):
+        wire = self
+
+        class Ends(Neighbourhood):
+            def exchange(self, pieces, name):
+                return [wire.told(np.concatenate([*those, np.zeros(0, np.uint8)])) for those in pieces]
+
+        return Ends()
+
+
 def test_a_message_damaged_on_the_wire_counts_as_lost():
     simulation = small_team()
     simulation.start()
-    agents = [range(0, 2), range(2, 4)]
-
-    class Wire(Processes):
-        """Two ranks in one process: what rank 0 sends is what it would hear from rank 1 in a symmetric round."""
-
-        size = 2
-
-        def neighbourhood(self, sources, destinations):
-            return Noisy()
-
-    class Noisy(Neighbourhood):
-        def exchange(self, send, send_bytes, receive, receive_bytes):
-            receive[:] = 255
-
-    network = Network(
-        Wire(), agents, {(2, 1): ("policy",), (0, 1): ("policy",), (1, 2): ("policy",)}, simulation.network.expected
-    )
     rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
-    messages = {i: simulation.agents[i].message(rollouts[i], ["policy"]) for i in range(2)}
-    inboxes = network.exchange(messages, 1, 0)
-    assert inboxes[1][2] == {} and network.rejected[1] == 1
-    assert "policy" in inboxes[1][0], "a neighbour on the same rank is heard"
+    messages = {i: simulation.agents[i].message(rollouts[i], ["policy"]) for i in range(4)}
+    edges = ((0, 1), (1, 2), (2, 1))
+
+    def network(told):
+        wishes = replace(simulation.network.wishes, graph={edge: ["policy"] for edge in edges}, team={})
+        return Network(Wire(told), [range(0, 2), range(2, 4)], wishes, 2, simulation.network.links)
+
+    def from_agent_two(damage):
+        form = simulation.network.wishes.expected(2, "policy", 2, 0)
+        section = pack("policy", messages[2]["policy"], form, 2, 1)
+        section[damage] ^= 1
+        packet = Packet(MODELS, 2, 2, 1, 1, 1, 1, 2, [section])
+        return lambda sent: np.concatenate(packet.pieces())
+
+    for damage in (0, 70, 5000):
+        torn = network(from_agent_two(damage))
+        inboxes = torn.exchange({i: messages[i] for i in range(2)}, 1, edges, np.zeros(0, int))
+        assert inboxes[1][2].sections == {} and torn.counts[1]["rejected"] == 1
+        assert "policy" in inboxes[1][0].sections, "a neighbour on the same rank is heard"
+    with pytest.raises(ValueError, match="not a packet"):
+        network(lambda sent: np.full(128, 255, np.uint8)).exchange(
+            {i: messages[i] for i in range(2)}, 1, edges, np.zeros(0, int)
+        )
 
 
 @pytest.mark.parametrize("share", ["weights", "outputs", "own_view"])
@@ -190,12 +213,15 @@ def test_who_wants_what():
     ]
     team = Team(spec, tuple(settings), ((0, 1), (1, 0), (3, 0), (0, 2), (2, 3)))
     wants = team.wants()
+    of_team = team.team_wants()
     assert wants[1, 0] == ["policy", "observations", "actions", "presence"]
     assert wants[3, 0] == ["outputs", "actions", "presence"]
-    assert (2, 0) not in wants
-    assert wants[0, 1] == wants[2, 1] == wants[3, 1] == ["observations"]
-    assert (0, 2) not in wants, "K = 0 turns embedding off: nothing needs to travel"
-    assert wants[2, 3] == ["policy", "observations", "actions", "presence", "rewards"] and wants[0, 3] == ["rewards"]
+    assert (2, 0) not in wants and (2, 0) not in of_team
+    assert (0, 1) not in wants, "what a central critic wants it wants of all"
+    assert of_team[0, 1] == of_team[2, 1] == of_team[3, 1] == ["observations"]
+    assert (0, 2) not in wants and (0, 2) not in of_team, "K = 0 turns embedding off: nothing needs to travel"
+    assert wants[2, 3] == ["policy", "observations", "actions", "presence"]
+    assert of_team[2, 3] == of_team[0, 3] == ["rewards"]
 
 
 def test_mixed_rewards():
@@ -212,7 +238,8 @@ def test_mixed_rewards():
     simulation.start()
     rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
     messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
-    inboxes = simulation.network.exchange(messages, 1, len(rollouts[0].final_at))
+    edges = simulation.plan.schedule.edges(1)
+    inboxes = simulation.network.exchange(messages, 1, edges, rollouts[0].final_at[:, 1])
     rewards = [rollout.reward.copy() for rollout in rollouts]
 
     def mixed(index: int) -> np.ndarray:

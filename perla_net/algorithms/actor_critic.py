@@ -6,6 +6,7 @@ and advantages, then minibatches (``trainer.py``). It does not know where the ne
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Generator, Sequence
@@ -16,7 +17,7 @@ import torch
 from ..config import PRESETS, AgentSettings
 from ..distributions import Categorical, Distribution, distribution_of
 from ..embedding import Peer, choose_estimator, embed
-from ..models import MLP, Adam, Policy
+from ..models import MLP, OPTIMISERS, Policy
 from ..world.spec import AgentSpec
 from ..world.world import Rollout
 from .returns import form_advantage, generalised_advantages
@@ -33,12 +34,12 @@ STATISTICS = (*MEASURED, "explained_variance")
 class Neighbour:
     """What the learner heard of one neighbour in this round: its policy at R = (T+1)·B + F states and its actions.
 
-    outputs [R, outputs + free], masks applied; present [R] bool; action [T·B, words].
+    outputs [R, outputs + free], masks applied; present [R] bool; action [T·B, words]. All None: nothing, it is absent.
     """
 
-    outputs: torch.Tensor
-    present: torch.Tensor
-    action: torch.Tensor
+    outputs: torch.Tensor | None = None
+    present: torch.Tensor | None = None
+    action: torch.Tensor | None = None
 
 
 class Learner:
@@ -63,7 +64,6 @@ class Learner:
         self.distribution = distribution_of(spec.action)
         self.neighbours: list[Distribution] = [distribution_of(other.action) for other in neighbours]
         self.form = settings.form if self.neighbours else "state"
-        self.estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, self.neighbours)
         model = settings.model
         self.policy = Policy(
             spec.observation_size + len(identity),
@@ -86,7 +86,8 @@ class Learner:
         for network in (self.policy, self.critic):
             network.to(device)
         epsilon, most = settings.optimiser.epsilon, settings.optimiser.max_gradient_norm
-        self.optimisers = Adam(self.policy, epsilon, most), Adam(self.critic, epsilon, most)
+        optimiser = OPTIMISERS[settings.optimiser.method]
+        self.optimisers = optimiser(self.policy, epsilon, most), optimiser(self.critic, epsilon, most)
         self.trainer = Trainer(self.policy, self.critic, self.optimisers, self.distribution, self.own_heads, settings)
         self.noise_rng, self.batch_rng, self.embed_rng = (np.random.default_rng(stream) for stream in streams[1:4])
         self.moments = np.zeros(3)  # PopArt: smoothed mean, mean square, and weight of the targets
@@ -125,21 +126,35 @@ class Learner:
                 for draw in noise:
                     sampled = self.distribution.sample(outputs.mT, draw)
                     value += self._embedded(torch.cat([critic_input, sampled], 1), peers)[:, 0] / OWN_SAMPLES
-                first = [Peer(p.distribution, p.outputs[:taken], p.present[:taken]) for p in peers]
+                first = [
+                    peer
+                    if peer.outputs is None or peer.present is None
+                    else Peer(peer.distribution, peer.outputs[:taken], peer.present[:taken])
+                    for peer in peers
+                ]
                 x = torch.cat([critic_input[:taken], action], 1)
                 at_action = self._embedded(x, first)[:, 0]
                 executed = self.critic(torch.cat([x, encodings], 1))[:, 0]
             return self._in_units(value), self._in_units(at_action), self._in_units(executed)
 
     def _embedded(self, x: torch.Tensor, peers: list[Peer]) -> torch.Tensor:
-        return embed(self.critic, x, peers, self.settings.samples, self.estimator, self.embed_rng)
+        settings = self.settings
+        there = [peer.distribution for peer in peers if peer.outputs is not None]
+        estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, there)
+        return embed(self.critic, x, peers, settings.samples, estimator, self.embed_rng)
 
     def _in_units(self, normalised: torch.Tensor) -> torch.Tensor:
         return normalised * self.scale + self.shift
 
     def encode(self, neighbours: list[Neighbour], taken: int) -> torch.Tensor:
         """The critic's inputs for the actions that the neighbours took, [T·B, width]."""
-        return torch.cat([d.encode(n.action, n.present[:taken]) for d, n in zip(self.neighbours, neighbours)], dim=1)
+        parts = []
+        for distribution, neighbour in zip(self.neighbours, neighbours):
+            if neighbour.action is None or neighbour.present is None:
+                parts.append(distribution.absent.to(self.policy.flat.device).expand(taken, -1))
+            else:
+                parts.append(distribution.encode(neighbour.action, neighbour.present[:taken]))
+        return torch.cat(parts, dim=1)
 
     # Learning
 
@@ -230,15 +245,52 @@ class Learner:
         if here[2] > 0:
             smoothing = self.settings.returns.value_smoothing
             self.moments = smoothing * self.moments + (1 - smoothing) * here / here[2]
-        if self.moments[2] == 0:
-            return
-        shift, square = self.moments[:2] / self.moments[2]
-        scale = max(float(square - shift * shift), 1e-8) ** 0.5
+        self._rescale(*self._units())
+
+    def _rescale(self, scale: float, shift: float) -> None:
+        """Let the critic speak in other units and mean the same."""
         last = self.critic.layers - 1
         weight, bias = self.critic.frozen[f"w{last}"], self.critic.frozen[f"b{last}"]
         weight *= self.scale / scale
         bias.mul_(self.scale).add_(self.shift - shift).div_(scale)
-        self.scale, self.shift = scale, float(shift)
+        self.scale, self.shift = scale, shift
+
+    def shared_vector(self, what: str) -> torch.Tensor:
+        """What agents average: ``policies``, ``critics``, or both (``parameters``). A critic comes in the units of the return,
+        since agents normalise their targets differently, with the moments of its targets behind it."""
+        parts = [] if what == "critics" else [self.policy.flat]
+        if what != "policies":
+            critic = self.critic.flat.clone()
+            biases = self.critic.sizes[-1]
+            weights = biases * self.critic.sizes[-2]
+            critic[-biases - weights :] *= self.scale  # the last layer's weights and biases lie at the end
+            critic[-biases:] += self.shift
+            parts += [critic, torch.from_numpy(self.moments).to(critic)]
+        return torch.cat(parts)
+
+    def take_shared(self, what: str, vector: torch.Tensor) -> None:
+        """Go on with the average of what :meth:`shared_vector` gave."""
+        if what != "critics":
+            self.policy.fill(vector[: len(self.policy.flat)])
+        if what != "policies":
+            self.critic.fill(vector[-3 - len(self.critic.flat) : -3])
+            self.scale, self.shift = 1.0, 0.0
+            if self.settings.returns.normalise_values:
+                self.moments[:] = vector[-3:].cpu().numpy()
+                self._rescale(*self._units())
+
+    def shared_groups(self, what: str) -> tuple[int, ...]:
+        """Sizes of the tensors in :meth:`shared_vector`; the moments count one by one."""
+        networks = {"policies": [self.policy], "critics": [self.critic], "parameters": [self.policy, self.critic]}[what]
+        sizes = [math.prod(shape) for network in networks for shape in network.shapes.values()]
+        return (*sizes, *((1, 1, 1) if what != "policies" else ()))
+
+    def _units(self) -> tuple[float, float]:
+        """(scale, shift) of the targets, from their moments."""
+        if self.moments[2] == 0:
+            return 1.0, 0.0
+        shift, square = self.moments[:2] / self.moments[2]
+        return max(float(square - shift * shift), 1e-8) ** 0.5, float(shift)
 
     def action_tensor(self, rollout: Rollout) -> torch.Tensor:
         """The own actions [T·B, words]: int64, or float32 when continuous."""

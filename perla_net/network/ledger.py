@@ -7,6 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 PURPOSES = (
+    "envelope",
     "policy",
     "outputs",
     "observations",
@@ -15,10 +16,11 @@ PURPOSES = (
     "actions",
     "presence",
     "rewards",
+    "parameters",
     "gradients",
     "moments",
 )
-"""Sections of messages, and what agents under parameter sharing send one another."""
+"""Envelopes and sections of packets, parameters to average, and what agents under parameter sharing send one another."""
 
 
 class Ledger:

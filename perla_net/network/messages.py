@@ -1,8 +1,11 @@
-"""Sections of messages: a 64-byte header, then numbers, padded to 64 bytes. Data, never code.
+"""What travels along an edge: packets of sections. Data, never code.
 
-Header, little-endian: magic ``PERL``; version; number of dimensions; code of the number type; sender; round;
-architecture (8 bytes, zero where there is none); name of the section (12 bytes); four dimensions; bytes of numbers;
-CRC-32 (ISO-HDLC) of everything before it and of the numbers.
+A packet is a 64-byte envelope (who sends what to whom, of which round) and sections; a section is a 64-byte header, then
+numbers, padded to 64 bytes. All of it little-endian. Envelope: magic ``PNET``; version; kind of packet; number of sections;
+origin, sender, target; rounds in which it was made and is due; edges that it has come along; environment copies that its
+experience covers; flags; bytes of the sections; CRC-32. Header: magic ``PERL``; version; number of dimensions; codes of
+number type and coding; sender; round; architecture (8 bytes, zero where there is none); name of the section (12 bytes); four
+dimensions; bytes of numbers; CRC-32 (ISO-HDLC) of everything before it and of everything after it.
 """
 
 from __future__ import annotations
@@ -10,29 +13,41 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..processes import UNIT
+from . import compression
 
-HEADER = struct.Struct("<4sHBBII8s12s4IQI")
-MAGIC, VERSION = b"PERL", 1
+HEADER = struct.Struct("<4sBBBBII8s12s4IQI")
+ENVELOPE = struct.Struct("<4sBBHiiiiiiiiQI12x")
+MAGIC, ENVELOPE_MAGIC, VERSION = b"PERL", b"PNET", 2
 TYPES = {"float32": 0, "int32": 1, "uint8": 2}
-assert HEADER.size == UNIT
+assert HEADER.size == ENVELOPE.size == UNIT
+MODELS, EXPERIENCE, PARAMETERS, TEAM = range(4)
+"""Kinds of packets: a policy; one round's experience; parameters to average; what the whole team is told."""
+WHOLE = 1
+"""Flag: the sections are whole although their coding is one of differences, since the receiver holds nothing yet."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a receiver expects of a section: number type, shape, architecture of the sender's policy if that matters."""
+    """What a receiver expects of a section: number type, shape, architecture of the sender's policy if that matters, and
+    how float32 numbers are coded (see ``compression.py``; ``kept``: k of top_k)."""
 
     kind: str
     shape: tuple[int, ...]
     architecture: bytes = bytes(8)
+    coding: str = "raw"
+    groups: compression.Groups = ()
+    kept: int = 0
 
     @property
     def payload(self) -> int:
         """Bytes of the numbers."""
+        if self.coding != "raw":
+            return compression.coded_size(self.coding, self.shape, self.groups, self.kept)
         return math.prod(self.shape) * np.dtype(self.kind).itemsize
 
     @property
@@ -49,25 +64,29 @@ def pack(name: str, values: np.ndarray, form: Form, sender: int, round_number: i
     """A section as flat uint8. Raises ValueError when the values are not of the form that was announced."""
     if values.shape != form.shape or values.dtype != np.dtype(form.kind):
         raise ValueError(f"section {name}: {values.dtype}{values.shape} is not {form.kind}{form.shape}")
-    section = np.zeros(form.size, np.uint8)
+    section = np.empty(form.size, np.uint8)
+    section[UNIT + form.payload :] = 0
     numbers = section[UNIT : UNIT + form.payload]
-    numbers[:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    if form.coding == "raw":
+        numbers[:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    else:
+        numbers[:] = compression.encode(form.coding, values, form.groups, form.kept)
     head = HEADER.pack(*_fields(name, form, sender, round_number), 0)[:-4]
-    section[:UNIT] = np.frombuffer(head + struct.pack("<I", zlib.crc32(numbers, zlib.crc32(head))), np.uint8)
+    section[:UNIT] = np.frombuffer(head + struct.pack("<I", zlib.crc32(section[UNIT:], zlib.crc32(head))), np.uint8)
     return section
 
 
 def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number: int) -> np.ndarray:
-    """The numbers of a section, a read-only view. Raises Rejected for anything that is not what was expected."""
+    """The numbers of a section, a read-only view where they are raw. Raises Rejected for anything that is not as expected."""
     head = section[:UNIT].tobytes()
     fields = HEADER.unpack(head)
     checksum = fields[-1]
-    numbers = section[UNIT : UNIT + form.payload]
     labels = (
         "magic",
         "version",
         "dimensions",
         "type",
+        "coding",
         "sender",
         "round",
         "architecture",
@@ -78,9 +97,16 @@ def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number
     for label, got, wanted in zip(labels, fields, _fields(name, form, sender, round_number)):
         if got != wanted:
             raise Rejected(label)
-    if zlib.crc32(numbers, zlib.crc32(head[:-4])) != checksum:
+    if zlib.crc32(section[UNIT:], zlib.crc32(head[:-4])) != checksum:
         raise Rejected("checksum")
-    values = numbers.view(form.kind).reshape(form.shape)
+    numbers = section[UNIT : UNIT + form.payload]
+    if form.coding == "raw":
+        values = numbers.view(form.kind).reshape(form.shape)
+    else:
+        try:
+            values = compression.decode(form.coding, numbers, form.shape, form.groups, form.kept)
+        except ValueError as error:
+            raise Rejected(str(error)) from None
     if form.kind == "float32" and not np.isfinite(values).all():
         raise Rejected("non-finite number")
     values.flags.writeable = False
@@ -90,13 +116,13 @@ def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number
 def _fields(name: str, form: Form, sender: int, round_number: int) -> tuple[bytes | int, ...]:
     """The header of a section, all but the checksum."""
     dimensions = form.shape + (0,) * (4 - len(form.shape))
-    kind = TYPES[form.kind]
     tag = name.encode().ljust(12, b"\0")
     return (
         MAGIC,
         VERSION,
         len(form.shape),
-        kind,
+        TYPES[form.kind],
+        compression.TYPES[form.coding],
         sender,
         round_number,
         form.architecture,
@@ -104,3 +130,76 @@ def _fields(name: str, form: Form, sender: int, round_number: int) -> tuple[byte
         *dimensions,
         form.payload,
     )
+
+
+@dataclass
+class Packet:
+    """Sections of one kind on their way from ``sender`` to ``target``; ``origin`` made them in round ``made``.
+
+    due: round in which they arrive; hops: edges along which they have come; copies: environment copies that the
+    experience covers; sections: uint8 arrays, one after the other.
+    """
+
+    kind: int
+    origin: int
+    sender: int
+    target: int
+    made: int
+    due: int
+    hops: int
+    copies: int
+    sections: list[np.ndarray] = field(repr=False)
+    flags: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire, envelope included."""
+        return UNIT + sum(section.size for section in self.sections)
+
+    def envelope(self) -> np.ndarray:
+        """The envelope, uint8 [64]."""
+        fields = (
+            ENVELOPE_MAGIC,
+            VERSION,
+            self.kind,
+            len(self.sections),
+            self.origin,
+            self.sender,
+            self.target,
+            self.made,
+            self.due,
+            self.hops,
+            self.copies,
+            self.flags,
+            self.size - UNIT,
+        )
+        checksum = zlib.crc32(ENVELOPE.pack(*fields, 0)[:-16])
+        return np.frombuffer(ENVELOPE.pack(*fields, checksum), np.uint8)
+
+    def pieces(self) -> list[np.ndarray]:
+        """Envelope and sections, as they go on the wire."""
+        return [self.envelope(), *self.sections]
+
+    def kept(self) -> Packet:
+        """The same packet with sections of its own, for later than the buffer in which it came."""
+        return replace(self, sections=[section.copy() for section in self.sections])
+
+
+def open_packets(data: np.ndarray) -> list[Packet]:
+    """The packets that lie one after the other in uint8 data, each with all its sections in one piece.
+
+    Raises ValueError when the bytes are not packets: then the transport itself is broken.
+    """
+    packets, start = [], 0
+    while start < data.size:
+        head = data[start : start + UNIT].tobytes()
+        magic, version, kind, _, origin, sender, target, made, due, hops, copies, flags, size, checksum = (
+            ENVELOPE.unpack(head)
+        )
+        if (magic, version) != (ENVELOPE_MAGIC, VERSION) or zlib.crc32(head[:-16]) != checksum:
+            raise ValueError("what came along an edge is not a packet")
+        start += UNIT
+        body = data[start : start + size]
+        packets.append(Packet(kind, origin, sender, target, made, due, hops, copies, [body], flags))
+        start += size
+    return packets

@@ -10,6 +10,7 @@ A *batch environment* holds some copies of an environment and steps them in one 
     env.reward, .terminated, .truncated, .alive   [copies, agents] of the last step; alive: acts in the next step
     env.controllers                           reference controllers: name → class; object.act(env) gives actions
     env.metrics(copies)                       further figures of the episodes so far, name → [copies]
+    env.positions()                           where spec.moves: [agents, dimensions] in the first copy
     env.save() / env.load(state, seeds)       arrays [copies, …], and back
 
 Only ``world/hosts.py`` calls these.

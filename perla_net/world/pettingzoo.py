@@ -56,7 +56,17 @@ class PettingZoo:
     @property
     def spec(self) -> WorldSpec:
         """Agents and spaces; a PettingZoo environment does not tell who influences whom."""
-        return WorldSpec(self.name, tuple(self.specs), None, None, ())
+        return WorldSpec(self.name, tuple(self.specs), None, None, (), moves=_tells_positions(self.envs[0]))
+
+    def positions(self) -> np.ndarray:
+        """Where everybody is in the first copy, [agents, dimensions]: the environment's own ``positions()``, a mapping from
+        agents' names, or what MPE's world holds."""
+        env = self.envs[0]
+        if callable(getattr(env, "positions", None)):
+            told = env.positions()
+            return np.array([told[name] for name in self.agents], float)
+        places = {agent.name: agent.state.p_pos for agent in env.unwrapped.world.agents}
+        return np.array([places[name] for name in self.agents], float)
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
         """Begin a new episode in the given copies."""
@@ -190,6 +200,11 @@ def _import_hint(module: str, package: str) -> str:
         return ""
     close = difflib.get_close_matches(module.rpartition(".")[2], known, 1)
     return f"; did you mean {package}.{close[0]}?" if close else ""
+
+
+def _tells_positions(env: Any) -> bool:
+    bodies = getattr(getattr(env.unwrapped, "world", None), "agents", [])
+    return callable(getattr(env, "positions", None)) or (len(bodies) > 0 and hasattr(bodies[0], "state"))
 
 
 def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec:

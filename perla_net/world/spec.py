@@ -86,13 +86,16 @@ class AgentSpec:
 
 @dataclass(frozen=True)
 class WorldSpec:
-    """An environment: agents in order, who influences whom (j → i), and the usual length of an episode."""
+    """An environment: agents in order, who influences whom (j → i), the usual length of an episode, and where agents are:
+    ``positions`` [agents][dimensions] if they never move, ``moves`` if the environment tells them as it goes."""
 
     name: str
     agents: tuple[AgentSpec, ...]
     interaction: tuple[tuple[int, int], ...] | None = None
     horizon: int | None = None
     references: tuple[str, ...] = ()
+    positions: tuple[tuple[float, ...], ...] | None = None
+    moves: bool = False
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> WorldSpec:
@@ -100,7 +103,8 @@ class WorldSpec:
         agents = tuple(agent_from_data(entry) for entry in data["agents"])
         interaction = data["interaction"]
         edges = None if interaction is None else tuple((source, target) for source, target in interaction)
-        return cls(data["name"], agents, edges, data["horizon"], tuple(data["references"]))
+        places = None if data["positions"] is None else tuple(tuple(place) for place in data["positions"])
+        return cls(data["name"], agents, edges, data["horizon"], tuple(data["references"]), places, data["moves"])
 
 
 def agent_from_data(entry: dict[str, Any]) -> AgentSpec:

@@ -58,11 +58,15 @@ class Spread:
 
     @property
     def spec(self) -> WorldSpec:
-        """Agents and spaces; there is no graph, everybody sees everybody."""
+        """Agents and spaces; there is no graph, everybody sees everybody, but everybody is somewhere."""
         size = 6 * self.number
         action = ActionSpec("discrete", (len(DIRECTIONS),))
         agents = tuple(AgentSpec(f"agent_{index}", size, "box", (size,), action) for index in range(self.number))
-        return WorldSpec("spread", agents, None, self.horizon, tuple(self.controllers))
+        return WorldSpec("spread", agents, None, self.horizon, tuple(self.controllers), moves=True)
+
+    def positions(self) -> np.ndarray:
+        """Where everybody is in the first copy, [agents, 2], in units of the plane."""
+        return self.position[0]
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
         """Begin an episode in the copies of the given indices: agents and landmarks uniform in [−1, 1]²."""

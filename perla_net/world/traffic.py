@@ -158,7 +158,7 @@ class TrafficGrid:
 
     @property
     def spec(self) -> WorldSpec:
-        """Agents, spaces and who influences whom: a signal influences the signals next to it."""
+        """Agents, spaces, who influences whom (a signal those next to it), and where signals stand (in blocks)."""
         action = ActionSpec("discrete", (len(PHASES),))
         names = [f"signal_{signal // self.columns}_{signal % self.columns}" for signal in range(self.signals)]
         edges = [
@@ -170,6 +170,7 @@ class TrafficGrid:
             tuple(sorted(edges)),
             self.horizon,
             tuple(CONTROLLERS),
+            tuple((float(signal % self.columns), float(signal // self.columns)) for signal in range(self.signals)),
         )
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:

@@ -238,6 +238,16 @@ class World:
         order = np.argsort(by_host, kind="stable")
         return [piece[order] for piece in split(incoming, [(len(final_at), widths[agent]) for agent in self.local])]
 
+    def positions(self) -> np.ndarray:
+        """Where the agents are in copy 0 now, [agents, dimensions], on every rank. Collective; the first host tells."""
+        data = None
+        if self.processes.rank == 0:  # which always hosts the first copies
+            assert self.host is not None
+            places = np.ascontiguousarray(self.host.environment.positions(), np.float64)
+            data = places.tobytes()
+        told = self.processes.broadcast(data, "positions of the agents")
+        return np.frombuffer(told, np.float64).reshape(len(self.spec.agents), -1)
+
     def take_episodes(self) -> list[Episode] | None:
         """Episodes that ended since the last call, by the step they ended at and copy: on rank 0, None elsewhere."""
         return gather_episodes(self.processes, self.host, len(self.spec.agents))

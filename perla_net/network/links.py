@@ -1,0 +1,158 @@
+"""Links as they really are: packets that are lost, late or damaged, and what an agent may send in a round.
+
+Every fate is a function of the run's seed, the link, the round and the packet, drawn from a counter-based generator
+(Philox, Salmon et al. 2011): a run with bad links is as repeatable as one with good ones, whatever the number of ranks.
+
+Loss is Bernoulli, or in bursts (Gilbert 1960, Elliott 1963): each link is a Markov chain over rounds between a good and a bad
+state, which lose packets with different probability. Delay counts rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import Links
+from .messages import Packet
+
+STREAM = 5
+"""First part of the spawn key of all links' streams."""
+_CHAIN = 255
+"""In the place of a packet's kind: the draws of a link's Markov chain."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a packet: lost on the way; rounds until it arrives; bits of its sections that flip."""
+
+    lost: bool = False
+    delay: int = 0
+    flips: tuple[int, ...] = ()
+
+    @property
+    def delivered(self) -> bool:
+        """Arrives at some time and as it was sent."""
+        return not self.lost and not self.flips
+
+
+class LinkModel:
+    """The links of a run. Both ends of an undirected link fail together where ``symmetric``."""
+
+    def __init__(self, options: Links, seed: int, symmetric: bool, overrides: dict[tuple[int, int], dict[str, float]]):
+        """``overrides``: (source, target) → ``loss``, ``delay`` of that link, in place of the options'."""
+        self.options, self.symmetric, self.overrides = options, symmetric, overrides
+        self.key = int(np.random.SeedSequence(seed, spawn_key=(STREAM,)).generate_state(1, np.uint64)[0])
+        self._bad: dict[tuple[int, int], tuple[int, bool]] = {}
+        self.clean = not (options.loss or options.delay or options.bit_errors or overrides)
+
+    def _random(self, a: int, b: int, round_number: int, kind: int, salt: int) -> np.random.Generator:
+        """A stream of its own for each packet: key (run, link), counter (round, kind, salt)."""
+        counter = np.array([0, salt, kind, round_number], np.uint64)
+        return np.random.Generator(np.random.Philox(counter=counter, key=np.array([self.key, a << 32 | b], np.uint64)))
+
+    def chain(self, a: int, b: int) -> tuple[float, float, float, float]:
+        """(P(good → bad), P(bad → good), loss when good, loss when bad) of a link.
+
+        The bad state lasts ``burst`` rounds on average, and the share of packets lost in the long run is ``loss``:
+        π l_bad + (1 − π) l_good with π = P(g→b) / (P(g→b) + P(b→g)).
+        """
+        options = self.options
+        loss = self.overrides.get((a, b), {}).get("loss", options.loss)
+        if not options.burst:
+            return 0.0, 1.0, loss, loss
+        share = (loss - options.loss_good) / (options.loss_bad - options.loss_good)
+        share = min(max(share, 0.0), 1.0)
+        leave = 1 / options.burst
+        enter = 1.0 if share == 1 else min(1.0, leave * share / (1 - share))
+        return enter, leave if share < 1 else 0.0, options.loss_good, options.loss_bad
+
+    def bad(self, a: int, b: int, round_number: int) -> bool:
+        """Whether the link's chain is in the bad state in a round; it starts from its stationary distribution."""
+        enter, leave, _, _ = self.chain(a, b)
+        at, state = self._bad.get((a, b), (0, False))
+        if at > round_number:
+            at = 0
+        while at < round_number:
+            at += 1
+            drawn = self._random(a, b, at, _CHAIN, 0).random()
+            if at == 1:
+                state = drawn < enter / (enter + leave)
+            else:
+                state = drawn >= leave if state else drawn < enter
+        self._bad[a, b] = at, state
+        return state
+
+    def fate(self, packet: Packet, round_number: int, turn: int, delayed: bool) -> Fate:
+        """What becomes of a packet that is sent in a round; ``turn``: which of its kind on that link; ``delayed``: whether
+        delays apply to it."""
+        a, b = packet.sender, packet.target
+        if self.symmetric and a > b:
+            a, b = b, a
+        options = self.options
+        here = self.overrides.get((packet.sender, packet.target), {}) or self.overrides.get((a, b), {})
+        _, _, good, bad = self.chain(a, b)
+        rng = self._random(a, b, round_number, packet.kind, turn)
+        first, second = rng.random(2)
+        lost = first < (bad if good != bad and self.bad(a, b, round_number) else good)
+        mean = here.get("delay", options.delay) if delayed else 0
+        if options.delay_model == "geometric":
+            # P(d) = (1 − q) q^d with mean q / (1 − q)
+            delay = int(math.log1p(-second) / math.log(mean / (1 + mean))) if mean else 0
+        else:
+            delay = round(mean)
+        flips: tuple[int, ...] = ()
+        if options.bit_errors:
+            bits = 8 * (packet.size - 64)
+            flips = tuple(rng.integers(bits, size=rng.binomial(bits, options.bit_errors)).tolist())
+        return Fate(bool(lost), delay, flips)
+
+    @property
+    def late_experience(self) -> bool:
+        """Whether delays apply to experience too, which is of no use after its round."""
+        return self.options.delays == "everything"
+
+
+def damaged(sections: list[np.ndarray], flips: tuple[int, ...]) -> list[np.ndarray]:
+    """Copies of the sections with the given bits flipped, counted over all of them."""
+    damaged = np.concatenate(sections)
+    for bit in flips:
+        damaged[bit // 8] ^= np.uint8(1 << bit % 8)
+    return np.split(damaged, np.cumsum([section.size for section in sections])[:-1])
+
+
+class Budget:
+    """What the agents of this rank may still send in the present round.
+
+    The rule: policies before experience, experience before what is forwarded for others, parameters to average when their
+    time comes; within each, neighbours in turn, beginning with another one in each round; what does not fit is not sent,
+    but for experience, of which as many environment copies go as fit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._left: dict[int, int] = {}
+
+    def begin(self) -> None:
+        """A new round."""
+        self._left.clear()
+
+    def left(self, agent: int) -> int | None:
+        """Bytes that an agent may still send; None: any number."""
+        return self._left.get(agent, self.limit) if self.limit else None
+
+    def spend(self, agent: int, size: int) -> bool:
+        """Take a packet's bytes from what is left; False, and nothing taken, when they do not fit."""
+        if not self.limit:
+            return True
+        left = self._left.get(agent, self.limit)
+        if size > left:
+            return False
+        self._left[agent] = left - size
+        return True
+
+
+def needs_symmetric(averaging: bool, weights: str, wish: str) -> bool:
+    """Whether both ends of a link fail together: as wished, else where averaging with Metropolis weights needs it."""
+    return wish == "yes" or (wish == "auto" and averaging and weights == "metropolis")
