@@ -38,6 +38,7 @@ setup(
         "safetensors>=0.4.5",
         "scipy>=1.11",
         "torch>=2.4",
+        "xxhash>=3.5",
     ],
     extras_require={
         "mpi": MPI,

@@ -99,8 +99,8 @@ class Categorical:
 
     def divergence(self, outputs: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """KL(π, π') in nats of two sets of logits, [M]."""
-        total = outputs.new_zeros(len(outputs))
-        for one, other in zip(self.split(outputs), self.split(others)):
+        total = outputs.new_zeros(len(outputs), dtype=torch.float64)
+        for one, other in zip(self.split(outputs.double()), self.split(others.double())):
             logs = F.log_softmax(one, -1)
             total += (logs.exp() * (logs - F.log_softmax(other, -1))).sum(-1)
         return total
@@ -179,7 +179,7 @@ class Gaussian:
 
     def divergence(self, outputs: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """KL(π, π') in nats, [M]: Σ log σ'/σ + (σ² + (μ − μ')²) / 2σ'² − ½."""
-        (mean, log), (mean2, log2) = self.split(outputs), self.split(others)
+        (mean, log), (mean2, log2) = self.split(outputs.double()), self.split(others.double())
         spread = (2 * log).exp() + (mean - mean2).square()
         return (log2 - log + spread / (2 * (2 * log2).exp()) - 0.5).sum(-1)
 

@@ -336,6 +336,8 @@ class Simulation:
         """Graphs of the rounds so far, as far back as the union of them is not strongly connected; on rank 0."""
         self.totals = {"bytes": 0.0, "first_return": None}
         """Bytes of agent traffic so far, and the team's return when it was first known; on rank 0."""
+        self.distortions: list[tuple[float, float]] = []
+        """Of each local agent: what coding did to its policy in this round."""
         self._waited = 0.0
 
     def round(self) -> dict[str, Any] | None:
@@ -349,6 +351,7 @@ class Simulation:
         messages = {a.index: a.message(r, self.wanted[a.index]) for a, r in zip(self.agents, rollouts)}
         clock.lap("learning")  # the behaviour policy at every state, which the learner needs anyway
         inboxes = self.network.exchange(messages, self.done, self.edges, rollouts[0].final_at[:, 1])
+        self.distortions = [agent.distortion(self.network.told.get(agent.index, [])) for agent in self.agents]
         self._average("before")
         clock.lap("exchange")
         losses = self._learn(rollouts, inboxes)
@@ -425,17 +428,17 @@ class Simulation:
 
         expected = self._expected()
         own, heard_of = [], []
-        for agent, rollout, statistics in zip(self.agents, rollouts, losses):
+        for agent, rollout, statistics, distortion in zip(self.agents, rollouts, losses, self.distortions):
             reward = float(rollout.reward.astype(np.float64).sum()) / rollout.reward.size
             heard = [other for other in agent.embedded if other in expected[agent.index]]
             late = [age for other, age in agent.ages.items()]
             absent = sum(other not in agent.ages for other in heard)
             counts = self.network.counts[agent.index]
-            told = self.network.told.get(agent.index, [])
+            told = bool(self.network.told.get(agent.index))
             models = [agent.models[other].cross_entropy for other in agent.ages if other in agent.models]
             disagreement = self.averaging.disagreement.get(agent.index, 0.0) if self.averaging else 0.0
             network = [sum(late), max(late, default=0), len(late), absent, len(heard), *counts.values()]
-            loss = [*agent.distortion(told), float(bool(told)), math.fsum(models), len(models), disagreement]
+            loss = [*distortion, told, math.fsum(models), len(models), disagreement]
             own.append([reward, *statistics, *network, *loss])
             heard_of += [[agent.index, other, age, agent.hops[other]] for other, age in sorted(agent.ages.items())]
             heard_of += [

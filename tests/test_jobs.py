@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -44,6 +45,81 @@ def test_numbers_do_not_depend_on_ranks(tmp_path, algorithm, world):
     assert alone.count(b"\n") == 3
 
 
+NETWORKS = {
+    "moving": (
+        *("--env", "spread", "--agents", "5", "--topology", "distance:radius=0.8", "--links.hops", "2"),
+        *("--links.loss", "0.2", "--links.delay", "1", "--links.delay-model", "geometric"),
+    ),
+    "drawn": (
+        *("--agents", "6", "--topology", "erdos_renyi:p=0.4,every=1,away=2@2", "--compression.method", "top_k"),
+        *("--links.loss", "0.3", "--links.burst", "2", "--links.delay", "1", "--reward.mixing", "neighbourhood"),
+    ),
+    "narrow": (
+        *("--agents", "4", "--topology", "ring", "--links.budget", "50000", "--compression.method", "int8"),
+        *("--links.bit-errors", "1e-6", "--links.delay", "0.7", "--links.delay-model", "geometric"),
+        *("--links.overtake", "false", "--cost.preset", "radio"),
+    ),
+    "consensus": (
+        *("--agents", "4", "--topology", "matching", "--consensus.what", "policies", "--links.loss", "0.3"),
+        *("--compression.method", "int8", "--share", "modelled"),
+    ),
+    "push_sum": (
+        *(
+            "--agents",
+            "4",
+            "--topology",
+            "one_peer_exponential",
+            "--consensus.what",
+            "parameters",
+            "--links.loss",
+            "0.3",
+        ),
+        *(
+            "--consensus.weights",
+            "push_sum",
+            "--links.delay",
+            "1",
+            "--links.delays",
+            "everything",
+            "--algorithm",
+            "ippo",
+        ),
+    ),
+}
+
+
+@needs_mpirun
+@pytest.mark.mpi
+@pytest.mark.parametrize("network", NETWORKS)
+def test_bad_networks_are_as_repeatable_as_good_ones(tmp_path, network):
+    """The same bytes for any number of ranks, and when the run is resumed with packets on their way."""
+    options = ("--rounds", "6", "--checkpoint-every", "2", "--keep-checkpoints", "3", *NETWORKS[network])
+    alone = run(tmp_path / "alone", 0, *options)
+    assert run(tmp_path / "three", 3, *options) == alone
+    for name in ("ledger.csv", "neighbours.csv", "graphs.jsonl", "schedule.json", "topology.graphml"):
+        assert (tmp_path / "three" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+    folder = tmp_path / "three"
+    for last in ("6", "4"):
+        shutil.rmtree(folder / "checkpoints" / last)
+    job(2, "perla_net.run", "--resume", str(folder))
+    assert (folder / "metrics.jsonl").read_bytes() == alone
+    for name in ("ledger.csv", "neighbours.csv", "graphs.jsonl"):
+        assert (folder / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("topology", ["ring", "one_peer_exponential", "erdos_renyi:p=0.4,every=2", "ring+star"])
+def test_the_folder_tells_every_graph_that_was_used(tmp_path, topology):
+    run(tmp_path / "run", 0, "--agents", "6", "--topology", topology, "--rounds", "5")
+    changes = [json.loads(line) for line in (tmp_path / "run" / "graphs.jsonl").read_text().splitlines()]
+    used = {change["round"]: {tuple(edge) for edge in change["edges"]} for change in changes}
+    names = [f"signal_{index // 3}_{index % 3}" for index in range(6)]
+    for number in range(1, 6):
+        used.setdefault(number, used.get(number - 1))
+        sent = {(row["source"], row["target"]) for row in ledger(tmp_path / "run") if int(row["round"]) == number}
+        assert sent == {(names[j], names[i]) for j, i in used[number]}
+    assert len(changes) == {"ring": 1, "one_peer_exponential": 5, "ring+star": 5}.get(topology, 3)
+
+
 @needs_mpirun
 @pytest.mark.mpi
 def test_numbers_do_not_depend_on_hosts_memory_and_deaths(tmp_path):
@@ -54,12 +130,15 @@ def test_numbers_do_not_depend_on_hosts_memory_and_deaths(tmp_path):
 
 
 def test_empty_topology_is_the_base_algorithm(tmp_path):
-    base = run(tmp_path / "base", 0, "--agents", "4", "--topology", "ring", "--algorithm", "ippo")
+    def without_edges(metrics: bytes) -> list[dict]:
+        return [{k: v for k, v in json.loads(line).items() if k != "edges"} for line in metrics.splitlines()]
+
+    base = without_edges(run(tmp_path / "base", 0, "--agents", "4", "--topology", "ring", "--algorithm", "ippo"))
     for name, options in {
         "empty": ("--topology", "empty", "--algorithm", "perla_ippo"),
         "off": ("--topology", "ring", "--algorithm", "perla_ippo", "--samples", "0"),
     }.items():
-        assert run(tmp_path / name, 0, "--agents", "4", *options) == base, name
+        assert without_edges(run(tmp_path / name, 0, "--agents", "4", *options)) == base, name
 
 
 def test_seeds_matter_and_repeat(tmp_path):
@@ -84,11 +163,10 @@ import numpy as np
 from perla_net import processes, run
 sent = 0
 true_exchange = processes.RankNeighbourhood.exchange
-def counting(self, send, send_bytes, receive, receive_bytes):
+def counting(self, pieces, name):
     global sent
-    assert send.nbytes == sum(send_bytes)
-    sent += send.nbytes
-    true_exchange(self, send, send_bytes, receive, receive_bytes)
+    sent += sum(piece.nbytes for those in pieces for piece in those)
+    return true_exchange(self, pieces, name)
 processes.RankNeighbourhood.exchange = counting
 status = run.main(sys.argv[1:])
 from mpi4py import MPI
@@ -119,7 +197,7 @@ def test_ledger_has_the_edges_and_the_bytes(tmp_path, topology, edges):
     assert len(found) == edges and found == {(names[source], names[target]) for source, target in expected}
     total = sum(int(row["bytes"]) for row in table)
     assert f"counted {total}" in done.stdout
-    assert {row["purpose"] for row in table} == {"policy", "observations", "actions", "presence"}
+    assert {row["purpose"] for row in table} == {"envelope", "policy", "observations", "actions", "presence"}
 
 
 @pytest.mark.parametrize("env", ["traffic", "mpe2", "zoo"])
@@ -452,6 +530,9 @@ def test_a_run_folder_holds_what_a_reader_needs(tmp_path):
         "metrics.jsonl",
         "timings.jsonl",
         "ledger.csv",
+        "neighbours.csv",
+        "graphs.jsonl",
+        "schedule.json",
         "run.jsonl",
         "checkpoints",
     }

@@ -3,25 +3,26 @@
 A packet is a 64-byte envelope (who sends what to whom, of which round) and sections; a section is a 64-byte header, then
 numbers, padded to 64 bytes. All of it little-endian. Envelope: magic ``PNET``; version; kind of packet; number of sections;
 origin, sender, target; rounds in which it was made and is due; edges that it has come along; environment copies that its
-experience covers; flags; bytes of the sections; CRC-32. Header: magic ``PERL``; version; number of dimensions; codes of
+experience covers; flags; bytes of the sections; XXH3. Header: magic ``PERL``; version; number of dimensions; codes of
 number type and coding; sender; round; architecture (8 bytes, zero where there is none); name of the section (12 bytes); four
-dimensions; bytes of numbers; CRC-32 (ISO-HDLC) of everything before it and of everything after it.
+dimensions; bytes of numbers; XXH3 (64 bits, seed: that of what comes before it) of what comes after it. A checksum of 64 bits
+lets one damaged message in 2^64 pass, and XXH3 takes a tenth of the time of a CRC.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-import zlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from ..processes import UNIT
 from . import compression
 
-HEADER = struct.Struct("<4sBBBBII8s12s4IQI")
-ENVELOPE = struct.Struct("<4sBBHiiiiiiiiQI12x")
+HEADER = struct.Struct("<4sBBBBII8s12s4IIQ")
+ENVELOPE = struct.Struct("<4sBBHiiiiiiiiQQ8x")
 MAGIC, ENVELOPE_MAGIC, VERSION = b"PERL", b"PNET", 2
 TYPES = {"float32": 0, "int32": 1, "uint8": 2}
 assert HEADER.size == ENVELOPE.size == UNIT
@@ -71,8 +72,9 @@ def pack(name: str, values: np.ndarray, form: Form, sender: int, round_number: i
         numbers[:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     else:
         numbers[:] = compression.encode(form.coding, values, form.groups, form.kept)
-    head = HEADER.pack(*_fields(name, form, sender, round_number), 0)[:-4]
-    section[:UNIT] = np.frombuffer(head + struct.pack("<I", zlib.crc32(section[UNIT:], zlib.crc32(head))), np.uint8)
+    head = HEADER.pack(*_fields(name, form, sender, round_number), 0)[:-8]
+    checksum = xxh3_64_intdigest(section[UNIT:], seed=xxh3_64_intdigest(head))
+    section[:UNIT] = np.frombuffer(head + struct.pack("<Q", checksum), np.uint8)
     return section
 
 
@@ -97,7 +99,7 @@ def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number
     for label, got, wanted in zip(labels, fields, _fields(name, form, sender, round_number)):
         if got != wanted:
             raise Rejected(label)
-    if zlib.crc32(section[UNIT:], zlib.crc32(head[:-4])) != checksum:
+    if xxh3_64_intdigest(section[UNIT:], seed=xxh3_64_intdigest(head[:-8])) != checksum:
         raise Rejected("checksum")
     numbers = section[UNIT : UNIT + form.payload]
     if form.coding == "raw":
@@ -173,7 +175,7 @@ class Packet:
             self.flags,
             self.size - UNIT,
         )
-        checksum = zlib.crc32(ENVELOPE.pack(*fields, 0)[:-16])
+        checksum = xxh3_64_intdigest(ENVELOPE.pack(*fields, 0)[:48])
         return np.frombuffer(ENVELOPE.pack(*fields, checksum), np.uint8)
 
     def pieces(self) -> list[np.ndarray]:
@@ -196,7 +198,7 @@ def open_packets(data: np.ndarray) -> list[Packet]:
         magic, version, kind, _, origin, sender, target, made, due, hops, copies, flags, size, checksum = (
             ENVELOPE.unpack(head)
         )
-        if (magic, version) != (ENVELOPE_MAGIC, VERSION) or zlib.crc32(head[:-16]) != checksum:
+        if (magic, version) != (ENVELOPE_MAGIC, VERSION) or xxh3_64_intdigest(head[:48]) != checksum:
             raise ValueError("what came along an edge is not a packet")
         start += UNIT
         body = data[start : start + size]

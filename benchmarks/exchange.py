@@ -1,0 +1,98 @@
+"""Time of ``Network.exchange`` against the same bytes in a bare ``Neighbor_alltoallv`` loop, alternating in one run.
+
+    python benchmarks/exchange.py [--ranks 2 4 16] [--kib 64 256 1024] [--repeats 20]
+
+One agent a rank, one section of so many KiB to each neighbour, on a ring and on the complete graph. The bare loop uses the same
+distributed-graph communicator and buffers that are there already; it checks nothing. Target: at most 1.5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+
+import numpy as np
+from measure import head, spread, start
+
+SHAPES = ("ring", "complete")
+
+
+def inside(kib: list[int], repeats: int) -> None:
+    """Within mpirun: rank 0 prints a JSON line for each graph and size."""
+    from perla_net.config import Links
+    from perla_net.network.exchange import Network, Wishes
+    from perla_net.network.links import LinkModel
+    from perla_net.network.messages import Form
+    from perla_net.processes import UNIT, connect, cores_by_host
+    from perla_net.topology import generated
+
+    processes = connect()
+    cores_by_host(processes)
+    size, rank = processes.size, processes.rank
+    blocks = [range(place, place + 1) for place in range(size)]
+    for shape in SHAPES:
+        edges = generated(shape, size, 0)
+        for amount in kib:
+            form = Form("float32", (amount * 256,))
+            wishes = Wishes({edge: ["policy"] for edge in edges}, {}, lambda *_, form=form: form, lambda *_: None)
+            network = Network(processes, blocks, wishes, 1, LinkModel(Links(), 0, False, {}))
+            messages = {rank: {"policy": np.random.default_rng(rank).standard_normal(form.shape, np.float32)}}
+            graph = network.graph.graph
+            words = (form.size + UNIT) // UNIT
+            send = np.zeros(words * UNIT * len(network.destinations), np.uint8)
+            receive = np.zeros(words * UNIT * len(network.sources), np.uint8)
+            word = processes._word
+            out, into = [words] * len(network.destinations), [words] * len(network.sources)
+            nowhere = np.zeros(0, np.int64)
+
+            def ours(turn: int, network=network, messages=messages, edges=edges) -> None:
+                network.exchange(messages, turn + 1, edges, nowhere)
+
+            def bare(turn: int, graph=graph, send=send, receive=receive, out=out, into=into) -> None:
+                graph.Neighbor_alltoallv(
+                    [send, out, [words * k for k in range(len(out))], word],
+                    [receive, into, [words * k for k in range(len(into))], word],
+                )
+
+            seconds: dict[str, list[float]] = {"ours": [], "bare": []}
+            for turn in range(repeats + 2):
+                for name, once in (("ours", ours), ("bare", bare)):
+                    processes.comm.Barrier()
+                    began = time.perf_counter()
+                    once(turn)
+                    processes.comm.Barrier()
+                    if turn >= 2:
+                        seconds[name].append(time.perf_counter() - began)
+            if rank == 0:
+                print(json.dumps({"graph": shape, "kib": amount, **seconds}), flush=True)
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    reader.add_argument("--ranks", type=int, nargs="+", default=[2, 4, 16])
+    reader.add_argument("--kib", type=int, nargs="+", default=[64, 256, 1024])
+    reader.add_argument("--repeats", type=int, default=20)
+    reader.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    given = reader.parse_args()
+    if given.inside:
+        inside(given.kib, given.repeats)
+        return
+    options = ["--inside", "--kib", *map(str, given.kib), "--repeats", str(given.repeats)]
+    print(head("exchange against a bare Neighbor_alltoallv of the same bytes"))
+    print(f"{'ranks':>5} {'graph':>9} {'KiB':>5} {'bare ms':>9} {'ours ms':>9}  ratio")
+    for ranks in given.ranks:
+        job = start(ranks, __file__, *options)
+        output, _ = job.communicate(timeout=600)
+        for line in output.splitlines():
+            row = json.loads(line)
+            ratios = [ours / bare for ours, bare in zip(row["ours"], row["bare"])]
+            bare, ours = (1e3 * statistics.median(row[name]) for name in ("bare", "ours"))
+            print(f"{ranks:>5} {row['graph']:>9} {row['kib']:>5} {bare:>9.2f} {ours:>9.2f}  {spread(ratios)}")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
