@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from measure import head, spread, start
@@ -31,43 +32,48 @@ def inside(kib: list[int], repeats: int) -> None:
 
     processes = connect()
     cores_by_host(processes)
-    size, rank = processes.size, processes.rank
-    blocks = [range(place, place + 1) for place in range(size)]
+    blocks = [range(place, place + 1) for place in range(processes.size)]
     for shape in SHAPES:
-        edges = generated(shape, size, 0)
+        edges = generated(shape, processes.size, 0)
         for amount in kib:
             form = Form("float32", (amount * 256,))
             wishes = Wishes({edge: ["policy"] for edge in edges}, {}, lambda *_, form=form: form, lambda *_: None)
             network = Network(processes, blocks, wishes, 1, LinkModel(Links(), 0, False, {}))
-            messages = {rank: {"policy": np.random.default_rng(rank).standard_normal(form.shape, np.float32)}}
-            graph = network.graph.graph
-            words = (form.size + UNIT) // UNIT
-            send = np.zeros(words * UNIT * len(network.destinations), np.uint8)
-            receive = np.zeros(words * UNIT * len(network.sources), np.uint8)
-            word = processes._word
-            out, into = [words] * len(network.destinations), [words] * len(network.sources)
-            nowhere = np.zeros(0, np.int64)
-
-            def ours(turn: int, network=network, messages=messages, edges=edges) -> None:
-                network.exchange(messages, turn + 1, edges, nowhere)
-
-            def bare(turn: int, graph=graph, send=send, receive=receive, out=out, into=into) -> None:
-                graph.Neighbor_alltoallv(
-                    [send, out, [words * k for k in range(len(out))], word],
-                    [receive, into, [words * k for k in range(len(into))], word],
-                )
-
-            seconds: dict[str, list[float]] = {"ours": [], "bare": []}
-            for turn in range(repeats + 2):
-                for name, once in (("ours", ours), ("bare", bare)):
-                    processes.comm.Barrier()
-                    began = time.perf_counter()
-                    once(turn)
-                    processes.comm.Barrier()
-                    if turn >= 2:
-                        seconds[name].append(time.perf_counter() - began)
-            if rank == 0:
+            seconds = alternating(processes, network, edges, form.size + UNIT, form.shape, repeats)
+            if processes.rank == 0:
                 print(json.dumps({"graph": shape, "kib": amount, **seconds}), flush=True)
+
+
+def alternating(
+    processes: Any, network: Any, edges: Any, size: int, shape: tuple[int, ...], repeats: int
+) -> dict[str, list[float]]:
+    """Seconds of each exchange of ours and of the bare collective, in turn; ``size``: bytes to each neighbour."""
+    rank, comm, graph = processes.rank, processes.comm, network.graph.graph
+    messages = {rank: {"policy": np.random.default_rng(rank).standard_normal(shape, np.float32)}}
+    nowhere = np.zeros(0, np.int64)
+    send, receive = (
+        [
+            np.zeros(size * number, np.uint8),
+            [size // 64] * number,
+            [size // 64 * k for k in range(number)],
+            processes._word,
+        ]
+        for number in (len(network.destinations), len(network.sources))
+    )
+    once = {
+        "ours": lambda turn: network.exchange(messages, turn, edges, nowhere),
+        "bare": lambda turn: graph.Neighbor_alltoallv(send, receive),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in once}
+    for turn in range(1, repeats + 3):
+        for name, run in once.items():
+            comm.Barrier()
+            began = time.perf_counter()
+            run(turn)
+            comm.Barrier()
+            if turn > 2:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
 
 
 def main() -> None:

@@ -384,7 +384,7 @@ def connect() -> Processes:
     library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00 ")
     # A library of the MPICH family ends the process in MPI_Init when Open MPI started it, so that is found out before.
     foreign = launcher == OPEN_MPI and any(name in library for name in ("MPICH", "Intel", "MVAPICH"))
-    if not foreign:
+    if not foreign and not MPI.Is_initialized():  # a script may train several times, or use MPI itself
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "suspicious MPI execution environment")  # what follows says it better
             MPI.Init_thread(MPI.THREAD_FUNNELED)

@@ -12,50 +12,18 @@ from test_network import small_team
 
 from perla_net.config import Compression, Consensus, Links
 from perla_net.errors import InputError
-from perla_net.network.consensus import Averaging
-from perla_net.network.exchange import Network, Wishes
-from perla_net.network.links import LinkModel
+from perla_net.network.consensus import ConsensusAlone
 from perla_net.options import validated
-from perla_net.processes import Processes
 from perla_net.simulation import Simulation, prepare
 from perla_net.topology import graph_of, metropolis, schedule_of
 
 SIZE = 40
 
 
-class Alone:
-    """Consensus and nothing else: vectors from a random start on a graph."""
-
-    def __init__(self, topology: str, number: int = 16, links=None, compression=None, seed: int = 0, **options):
-        names = [str(index) for index in range(number)]
-        self.schedule = schedule_of(topology, names, None, seed)
-        self.names = names
-        symmetric = options.get("weights", "metropolis") == "metropolis"
-        model = LinkModel(Links(**(links or {})), seed, symmetric, {})
-        nothing = Wishes({}, {}, lambda *_: None, lambda *_: None)
-        self.network = Network(Processes(), [range(number)], nothing, 1, model, self.schedule.potential())
-        coding = Compression(**(compression or {}))
-        self.averaging = Averaging(
-            self.network, Consensus(what="policies", **options), coding, SIZE, (SIZE // 2, SIZE // 2)
-        )
-        start = np.random.default_rng(seed).standard_normal((number, SIZE)).astype(np.float32)
-        self.vectors = dict(enumerate(start))
-        self.mean = start.astype(float).mean(0)
-        self.round = 0
-
-    def run(self, rounds: int) -> list[float]:
-        """Disagreement ‖x − x̄‖ after each round."""
-        found = []
-        for _ in range(rounds):
-            self.round += 1
-            self.network.begin(self.round)
-            self.vectors = self.averaging.average(self.vectors, self.round, self.schedule.edges(self.round))
-            found.append(float(np.linalg.norm(self.table - self.table.mean(0))))
-        return found
-
-    @property
-    def table(self) -> np.ndarray:
-        return np.stack([self.vectors[agent] for agent in range(len(self.vectors))]).astype(float)
+def alone_on(topology: str, number: int = 16, links=None, compression=None, seed: int = 0, **options) -> ConsensusAlone:
+    schedule = schedule_of(topology, [str(index) for index in range(number)], None, seed)
+    settings = Consensus(what="policies", **options)
+    return ConsensusAlone(schedule, settings, Links(**(links or {})), Compression(**(compression or {})), SIZE, seed)
 
 
 def mixing(topology: str, number: int = 16) -> np.ndarray:
@@ -74,21 +42,21 @@ def test_disagreement_falls_at_the_rate_of_the_second_eigenvalue(topology):
     weights = mixing(topology)
     predicted = sorted(np.abs(np.linalg.eigvals(weights)))[-2]
     rounds = int(np.log(1e-4) / np.log(predicted))
-    alone = Alone(topology, weights="push_sum" if topology == "exponential" else "metropolis")
-    before = np.linalg.norm(alone.table - alone.table.mean(0))
+    alone = alone_on(topology, weights="push_sum" if topology == "exponential" else "metropolis")
+    before = np.linalg.norm(alone.vectors - alone.vectors.mean(0))
     found = alone.run(rounds)
     half = rounds // 2
     measured = (found[-1] / found[half]) ** (1 / (rounds - 1 - half))
     assert measured == pytest.approx(predicted, abs=0.01)
-    exact = np.linalg.matrix_power(weights, rounds) @ Alone(topology).table
-    assert np.abs(alone.table - exact).max() < 1e-5 and found[-1] < 1e-3 * before
+    exact = np.linalg.matrix_power(weights, rounds) @ alone_on(topology).vectors
+    assert np.abs(alone.vectors - exact).max() < 1e-5 and found[-1] < 1e-3 * before
 
 
 @pytest.mark.parametrize("topology", ["ring", "star", "matching", "erdos_renyi:p=0.2,every=1"])
 def test_the_mean_stays_when_both_ends_of_a_link_fail_together(topology):
-    alone = Alone(topology, links={"loss": 0.3, "burst": 3.0, "bit_errors": 1e-5})
+    alone = alone_on(topology, links={"loss": 0.3, "burst": 3.0, "bit_errors": 1e-5})
     found = alone.run(200)
-    assert np.abs(alone.table.mean(0) - alone.mean).max() < 1e-6
+    assert np.abs(alone.vectors.mean(0) - alone.mean).max() < 1e-6
     assert found[-1] < 1e-2 * found[0]
 
 
@@ -107,7 +75,7 @@ def test_loss_slows_averaging_down_as_predicted():
     predicted = np.abs(np.linalg.eigvals(expected)).max()
     assert predicted < 0.879**2, "λ₂ of E[WᵀW] bounds what one round leaves"
     squares = np.mean(
-        [np.square(Alone("ring", number, links={"loss": loss}, seed=seed).run(16)) for seed in range(80)], 0
+        [np.square(alone_on("ring", number, links={"loss": loss}, seed=seed).run(16)) for seed in range(80)], 0
     )
     assert (squares[15] / squares[7]) ** (1 / 8) == pytest.approx(predicted, abs=0.02)
 
@@ -116,35 +84,35 @@ def test_loss_slows_averaging_down_as_predicted():
     "topology", ["directed_ring", "star", "erdos_renyi:p=0.3,directed=true,every=1", "one_peer_exponential"]
 )
 def test_push_sum_arrives_at_the_mean_under_directed_loss(topology):
-    alone = Alone(topology, links={"loss": 0.3, "delay": 1.0, "delay_model": "geometric"}, weights="push_sum")
+    alone = alone_on(topology, links={"loss": 0.3, "delay": 1.0, "delay_model": "geometric"}, weights="push_sum")
     alone.run(1500 if topology == "directed_ring" else 300)
-    assert np.abs(alone.table - alone.mean).max() < 1e-4
+    assert np.abs(alone.vectors - alone.mean).max() < 1e-4
 
 
 def test_metropolis_would_not_under_directed_loss():
-    alone = Alone("ring", links={"loss": 0.3})
+    alone = alone_on("ring", links={"loss": 0.3})
     alone.network.links.symmetric = False
     alone.run(300)
-    assert np.abs(alone.table.mean(0) - alone.mean).max() > 1e-3
+    assert np.abs(alone.vectors.mean(0) - alone.mean).max() > 1e-3
 
 
 @pytest.mark.parametrize(
     ("method", "step", "error"), [("float16", 1.0, 1e-3), ("int8", 1.0, 1e-3), ("top_k", 0.25, 1e-2)]
 )
 def test_coded_averaging_arrives_at_the_mean(method, step, error):
-    alone = Alone("ring", compression={"method": method, "keep": 0.2}, links={"loss": 0.1}, step=step)
+    alone = alone_on("ring", compression={"method": method, "keep": 0.2}, links={"loss": 0.1}, step=step)
     alone.run(500)
-    assert np.abs(alone.table.mean(0) - alone.mean).max() < 1e-5, "what one end gains the other loses"
-    assert np.abs(alone.table - alone.mean).max() < error
+    assert np.abs(alone.vectors.mean(0) - alone.mean).max() < 1e-5, "what one end gains the other loses"
+    assert np.abs(alone.vectors - alone.mean).max() < error
 
 
 def test_one_averaging_on_the_complete_graph_is_the_mean():
-    alone = Alone("complete")
-    assert alone.run(1)[0] < 1e-5 and np.abs(alone.table - alone.mean).max() < 1e-6
-    apart = Alone("empty")
-    before = apart.table.copy()
+    alone = alone_on("complete")
+    assert alone.run(1)[0] < 1e-5 and np.abs(alone.vectors - alone.mean).max() < 1e-6
+    apart = alone_on("empty")
+    before = apart.vectors.copy()
     apart.run(3)
-    assert np.array_equal(apart.table, before)
+    assert np.array_equal(apart.vectors, before)
 
 
 PLAIN = {

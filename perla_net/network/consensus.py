@@ -17,11 +17,13 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from ..config import Compression, Consensus
+from ..config import Compression, Consensus, Links
+from ..processes import Processes
 from . import compression
-from .exchange import Network
+from .exchange import Network, Wishes
+from .links import LinkModel, needs_symmetric
 from .messages import PARAMETERS, Form, Packet, Rejected, pack, unpack
-from .schedule import Edge, Edges
+from .schedule import Edge, Edges, Schedule
 
 BESIDE = Form("float32", (1,))
 """Beside the vector: the sender's degree, or its share of the push-sum weight."""
@@ -192,3 +194,38 @@ def neighbours_of(agents: Mapping[int, Any], edges: Edges) -> dict[int, list[int
         if source in agents:
             found.setdefault(source, []).append(target)
     return found
+
+
+class ConsensusAlone:
+    """Consensus and nothing else: agents of one process average random vectors over the graphs of a schedule."""
+
+    def __init__(
+        self, schedule: Schedule, options: Consensus, links: Links, coding: Compression, size: int, seed: int
+    ) -> None:
+        """``size``: numbers of each vector, drawn from a standard normal distribution."""
+        self.schedule, number = schedule, schedule.agents
+        symmetric = needs_symmetric(True, options.weights, links.symmetric)
+        overrides = {(j, i): attributes for j, i, attributes in schedule.links}
+        model = LinkModel(links, seed, symmetric, overrides)
+        nothing = Wishes({}, {}, lambda *_: BESIDE, lambda *_: np.zeros(0))
+        self.network = Network(Processes(), [range(number)], nothing, 1, model, schedule.potential())
+        self.averaging = Averaging(self.network, options, coding, size, (size,))
+        self._vectors = dict(enumerate(np.random.default_rng(seed).standard_normal((number, size)).astype(np.float32)))
+        self.mean = self.vectors.mean(0)
+        """Of the vectors at the start, [size]."""
+        self.round = 0
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Of all agents, float64 [agents, size]."""
+        return np.stack([self._vectors[agent] for agent in range(self.schedule.agents)]).astype(np.float64)
+
+    def run(self, rounds: int) -> np.ndarray:
+        """Average for so many rounds; the disagreement ‖x − x̄‖ after each, [rounds]."""
+        found = []
+        for _ in range(rounds):
+            self.round += 1
+            self.network.begin(self.round)
+            self._vectors = self.averaging.average(self._vectors, self.round, self.schedule.edges(self.round))
+            found.append(np.linalg.norm(self.vectors - self.vectors.mean(0)))
+        return np.array(found)
