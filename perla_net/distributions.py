@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Callable
 
 import numpy as np
@@ -42,7 +42,8 @@ class Categorical:
         self.joint = math.prod(action.sizes)
         # An absent agent is a value of its own of each component, so that a critic can tell it from every action.
         self.width = sum(action.sizes) + len(action.sizes)
-        self.absent = torch.cat([F.one_hot(torch.tensor(size), size + 1) for size in action.sizes]).to(torch.float32)
+        last = list(np.cumsum(np.array(action.sizes) + 1) - 1)
+        self.absent = torch.zeros(self.width).index_fill_(0, torch.tensor(last), 1.0)
         """What a critic reads of an agent that is not there, [width]."""
 
     # Acting and learning: outputs are [outputs, M]
@@ -192,6 +193,7 @@ class Gaussian:
 Distribution = Categorical | Gaussian
 
 
+@lru_cache(maxsize=1024)
 def distribution_of(action: ActionSpec) -> Distribution:
-    """The distribution over an action space."""
+    """The distribution over an action space; it has no state, so that equal spaces share one."""
     return Gaussian(action) if action.kind == "continuous" else Categorical(action)

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import types
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Sequence, Union, get_args, get_origin, get_type_hints
 
@@ -203,9 +204,14 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
+@lru_cache
+def _adapter(kind: type) -> TypeAdapter:
+    return TypeAdapter(kind)
+
+
 def _check(kind: type, data: dict[str, Any], source: str, options: dict[str, str]) -> Any:
     try:
-        return TypeAdapter(kind).validate_python(data)
+        return _adapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])

@@ -101,7 +101,9 @@ def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1) ->
 def _check_combinations(plan: Plan) -> None:
     """Refuse what the options allow one by one but not together."""
     agents, settings = plan.world.agents, plan.settings
-    edges = plan.schedule.potential(plan.config.links.hops)
+    heard_by: list[list[int]] = [[] for _ in agents]
+    for source, target in plan.schedule.potential(plan.config.links.hops):
+        heard_by[target].append(source)
     _check_network(plan)
     if plan.config.device == "cuda":
         import torch
@@ -134,7 +136,7 @@ def _check_combinations(plan: Plan) -> None:
     for index, entry in enumerate(settings):
         if entry.model.memory == "gru" and not entry.model.policy_hidden:
             raise InputError(f"--model.memory gru: needs a hidden layer, but {agents[index].name} has policy_hidden ()")
-        heard = [source for source, target in edges if target == index]
+        heard = heard_by[index]
         if not (PRESETS[entry.algorithm].embedding and entry.samples and heard):
             continue
         if not entry.model.critic_hidden:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from test_network import small_team
 
-from perla_net.config import Compression, Links
+from perla_net.config import Compression, Cost, Links
 from perla_net.errors import InputError
 from perla_net.network import compression
+from perla_net.network.cost import Medium, medium_of, seconds
 from perla_net.network.exchange import Network, Wishes
 from perla_net.network.links import LinkModel, damaged
 from perla_net.network.messages import EXPERIENCE, MODELS, Form, Packet, Rejected, pack, unpack
@@ -438,6 +439,64 @@ def test_both_ends_of_a_lossy_link_agree_on_what_differences_refer_to():
     in_flight = {(p.sender, p.target) for p in network.mailbox}
     compared = [edge for edge in network.held if edge not in in_flight]
     assert compared and all(np.array_equal(network.held[edge], network.known[edge]) for edge in compared)
+
+
+def test_everything_at_once_runs():
+    """Truncated, coded, damaged, late, forwarded distributions of heterogeneous agents."""
+    overrides = {
+        "0": {"share": "weights", "model": {"memory": "gru"}},
+        "1": {"share": "outputs"},
+        "2": {"share": "modelled"},
+    }
+    simulation = small_team(
+        agents={"number": 6, "overrides": overrides | {"3": {"share": "own_view"}, "4": {"algorithm": "perla_mappo"}}},
+        topology="watts_strogatz:k=2,p=0.5,every=1",
+        links={"budget": 40_000, "loss": 0.2, "hops": 2, "bit_errors": 1e-6, "delay": 0.5, "delay_model": "geometric"},
+        compression={"method": "int8"},
+        reward={"mixing": "neighbourhood"},
+        rounds=8,
+    )
+    simulation.start()
+    for _ in range(8):
+        row = simulation.round()["metrics"]
+        assert np.isfinite(row["value_loss"]) and row["packets"] > 0
+
+
+# Cost
+
+
+def test_cost_model_by_hand():
+    rows = [(0, 1, 1000), (0, 1, 500), (0, 2, 500), (1, 0, 3000)]
+    links = {(0, 2): {"latency": 0.5, "bandwidth": 100.0}}
+    wired, radio = Medium(0.1, 1000.0, False), Medium(0.1, 1000.0, True)
+    assert seconds(rows, wired, {}) == pytest.approx(3.0 + 0.1), "agent 1 takes longest"
+    assert seconds(rows, wired, links) == pytest.approx(max(1.5 + 5.0 + 0.5, 3.1))
+    assert seconds(rows, wired, {}, hops=3) == pytest.approx(3.0 + 0.3)
+    assert seconds(rows, radio, {}) == pytest.approx(5.0 + 0.1), "one speaks at a time"
+    assert seconds([], wired, {}) == 0
+    assert medium_of(Cost()) is None and medium_of(Cost(latency=1.0)) == Medium(1.0, 125e6, False)
+    assert medium_of(Cost("lora", bandwidth=10.0)) == Medium(0.5, 10.0, True)
+
+
+def test_a_run_tells_what_its_communication_would_take_and_bring():
+    simulation = small_team(cost={"preset": "wan"}, env="spread", horizon=25)
+    simulation.start()
+    rows = [simulation.round()["metrics"] for _ in range(3)]
+    for row in rows:
+        busiest = row["bytes"] / 4  # all send the same
+        assert row["communication_seconds"] == pytest.approx(busiest / 2.5e6 + 0.04)
+    sent = sum(row["bytes"] for row in rows) / 1e6
+    gained = rows[-1]["team_return"] - rows[0]["team_return"]
+    assert rows[0]["return_per_megabyte"] == 0 and rows[-1]["return_per_megabyte"] == pytest.approx(gained / sent)
+
+
+def test_the_window_of_a_changing_graph_is_a_metric():
+    simulation = small_team(agents=8, topology="one_peer_exponential")
+    simulation.start()
+    assert [simulation.round()["metrics"]["window"] for _ in range(5)] == [1, 2, 3, 1, 2]
+    fixed = small_team()
+    fixed.start()
+    assert "window" not in fixed.round()["metrics"]
 
 
 # Modelled neighbours

@@ -216,7 +216,7 @@ class Network:
                     whole = message[name]
                     values = whole if copies == self.copies else self.wishes.cut(name, whole, copies, final_copies)
                     packed[key] = pack(name, values, form, source, self._round)
-                    if form.coding != "raw" and name in ("policy", "outputs"):
+                    if form.coding != "raw" and name in ("policy", "outputs") and copies == self.copies:
                         self.told.setdefault(source, []).append(unpack(packed[key], name, form, source, self._round))
                 section = packed[key]
             packet.sections.append(section)
