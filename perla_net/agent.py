@@ -14,13 +14,13 @@ import torch
 from .algorithms.actor_critic import Learner, Neighbour, words_to_actions
 from .algorithms.trainer import Shared, Trainer
 from .config import PRESETS, AgentSettings, Compression
-from .distributions import Categorical, Distribution, distribution_of
+from .distributions import BLOCKED, Categorical, Distribution, distribution_of
 from .embedding import choose_estimator, joint_actions
 from .modelling import Model
 from .models import MLP, Adam, Pass, Policy
 from .network.exchange import Inbox, Letter, Sections, Wishes
 from .network.messages import Form
-from .network.schedule import Edge
+from .network.schedule import Edge, Schedule
 from .world.spec import AgentSpec
 from .world.world import Rollout
 
@@ -179,12 +179,13 @@ def identity_of(team: Team, agent: int) -> torch.Tensor:
     return torch.eye(len(team.specs))[agent]
 
 
-def estimator_line(team: Team) -> str:
-    """How the team embeds, in words with the counts behind the choice, for the start of a run."""
+def estimator_line(team: Team, schedule: Schedule, hops: int) -> str:
+    """How the team embeds the most that an agent hears in a round, in words with the counts behind the choice."""
     kinds: dict[str, int] = {}
     for agent in range(len(team.specs)):
-        embedded = [distribution_of(team.specs[other].action) for other in team.embedded_by(agent)]
-        settings = team.settings[agent]
+        settings, known = team.settings[agent], set(team.embedded_by(agent))
+        heard = max(schedule.heard_together(agent, hops), key=len, default=[])
+        embedded = [distribution_of(team.specs[other].action) for other in heard if other in known]
         if not embedded:
             text = "no embedding"
         else:
@@ -355,18 +356,19 @@ class Agent:
         return {name: values[name]() for name in sections}
 
     @torch.no_grad()
-    def distortion(self, told: Sequence[np.ndarray]) -> tuple[float, float]:
+    def distortion(self, told: Sequence[np.ndarray]) -> tuple[float | None, float | None]:
         """Of what receivers make of the policy (or of the outputs) that :meth:`message` gave: mean relative error
-        ‖x̂ − x‖ / ‖x‖, and mean KL(π, π̂) in nats over the rollout's states."""
+        ‖x̂ − x‖ / ‖x‖, over allowed actions only, and mean KL(π, π̂) in nats over the rollout's states (None with memory)."""
         if not told:
-            return 0.0, 0.0
+            return None, None
         assert self._outputs is not None
         of_outputs = self.settings.share == "outputs"
         true = self._outputs if of_outputs else self.policy.flat
+        allowed = true > BLOCKED
         errors, divergences = [], []
         for vector in told:
             heard = self._tensor(vector)
-            errors.append(float((heard - true).norm() / true.norm().clamp(min=1e-12)))
+            errors.append(float((heard - true)[allowed].norm() / true[allowed].norm().clamp(min=1e-12)))
             if of_outputs:
                 outputs = heard
             elif self.policy.width:  # the memories would have to be run through anew for little
@@ -378,7 +380,7 @@ class Agent:
                 outputs = policy(self.player.with_identity(self._observation))
             blocked = self.distribution.masked(outputs, self._mask)
             divergences.append(float(self.distribution.divergence(self._outputs, blocked).mean()))
-        return sum(errors) / len(errors), sum(divergences) / max(1, len(divergences))
+        return sum(errors) / len(errors), sum(divergences) / len(divergences) if divergences else None
 
     @torch.no_grad()
     def _evaluate(

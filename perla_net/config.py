@@ -330,6 +330,8 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
             key, equals, value = item.partition("=")
             if not equals or not key.strip() or not value.strip():
                 raise InputError(f"'{text}': '{item}' is not key=value")
+            if key.strip() in arguments:
+                raise InputError(f"'{text}': '{key.strip()}' is given twice")
             arguments[key.strip()] = _literal(value.strip())
     return name, arguments
 

@@ -40,8 +40,8 @@ class Model:
         self.policy.to(device)
         self.optimiser = Adam(self.policy, 1e-5, 0.5)
         self.rng = np.random.default_rng(order)
-        self.cross_entropy = 0.0
-        """Nats: −mean log π̂_j(a_j | o_i) on the last actions, before the model was fitted to them."""
+        self.cross_entropy: float | None = None
+        """Nats: −mean log π̂_j(a_j | o_i) on the last actions, before the model was fitted to them; None without any."""
 
     @torch.no_grad()
     def outputs(self, observation: torch.Tensor) -> torch.Tensor:
@@ -52,6 +52,7 @@ class Model:
     def fit(self, observation: torch.Tensor, action: torch.Tensor) -> None:
         """Some epochs of minibatches of max Σ log π̂_j(a_j | o_i); observation [M, …], action [M, words]."""
         number = len(action)
+        self.cross_entropy = None
         if not number:
             return
         before = self.policy(observation).mT.contiguous()

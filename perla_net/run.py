@@ -154,7 +154,7 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
             print(
                 f"{len(names)} agents in {config.env} on {processes.size} rank{'s' * (processes.size > 1)} "
                 f"({len(simulation.hosts)} hosting {config.copies} copies), {config.topology} topology"
-                f"{_edges_text(plan.schedule)}, {config.algorithm}: {estimator_line(simulation.team)}",
+                f"{_edges_text(plan.schedule)}, {config.algorithm}: {estimator_line(simulation.team, plan.schedule, config.links.hops)}",
                 flush=True,
             )
             if plan.resume_from:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Generator, Sequence
 
 import numpy as np
 
-from .config import PRESETS, AgentSettings, Config, from_data, to_data
+from .config import PRESETS, AgentSettings, Config, from_data, parse_spec, to_data
 from .errors import InputError
+from .network.links import bad_share
 from .network.schedule import Edges, Schedule, reach, window_of
-from .processes import Processes, cores_by_host
+from .processes import UNIT, Processes, cores_by_host
 from .world.spec import WorldSpec
 
 if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan stands
@@ -91,6 +92,11 @@ def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1) ->
         schedule = schedule_of(
             config.topology, names, world.interaction, config.seed, world.positions, world.moves, config.rounds
         )
+    elif config.rounds > len(schedule.graphs) > 1 and Path(parse_spec(config.topology)[0]).suffix == ".py":
+        longer = schedule_of(config.topology, names, None, config.seed, rounds=config.rounds)
+        if longer.graphs[: len(schedule.graphs)] != schedule.graphs:
+            raise InputError(f"--topology {config.topology}: does not make the graphs any more that the run began with")
+        schedule = longer
     config = replace(config, agents=replace(config.agents, number=number))
     settings = tuple(settings_with(config, overrides) for overrides in agent_overrides(config, names))
     plan = Plan(config, settings, world, schedule)
@@ -164,8 +170,11 @@ def _check_combinations(plan: Plan) -> None:
                 f"--form {entry.form}: {agents[index].name} has {own} actions, and a critic with a head for each takes at most "
                 f"{HEADS_MOST}; use --form state"
             )
-        counts = [agents[other].action.joint for other in heard]
-        joint = None if None in counts else math.prod(counts)
+        together = [
+            [agents[other].action.joint for other in those]
+            for those in plan.schedule.heard_together(index, plan.config.links.hops)
+        ]
+        joint = None if any(None in counts for counts in together) else max(map(math.prod, together), default=1)
         if entry.estimator == "exact" or (
             entry.estimator == "auto" and joint is not None and joint <= max(entry.exact_limit, entry.samples)
         ):
@@ -183,21 +192,33 @@ def _check_network(plan: Plan) -> None:
     links, averaging = config.links, config.consensus.what != "none"
     if links.burst and links.burst < 1:
         raise InputError(f"--links.burst {links.burst}: a burst lasts at least one round; 0 stands for no bursts")
-    if links.burst and not links.loss_good <= links.loss <= links.loss_bad:
-        raise InputError(
-            f"--links.loss {links.loss}: must lie between --links.loss-good {links.loss_good} and --links.loss-bad "
-            f"{links.loss_bad}, which it averages"
-        )
     if links.burst and links.loss_good == links.loss_bad:
         raise InputError(
             f"--links.loss-bad {links.loss_bad}: must be more than --links.loss-good, or --links.burst be 0"
         )
+    if links.delay_model == "constant" and links.delay != round(links.delay):
+        raise InputError(
+            f"--links.delay {links.delay}: a constant delay is a whole number of rounds; or make it geometric"
+        )
+    _check_losses(plan)
     slow = links.delay or any("delay" in attributes for _, _, attributes in schedule.links)
+    if links.hops > 1 and links.every > 1 and slow:
+        raise InputError(
+            f"--links.every {links.every}: what arrives in a silent round cannot be forwarded; use --links.hops 1, or no delay"
+        )
     if config.compression.method == "top_k":
         if links.hops > 1:
             raise InputError("--compression.method top_k: differences cannot be forwarded; use --links.hops 1")
         if slow and links.delay_model == "geometric" and links.overtake:
             raise InputError("--compression.method top_k: differences must arrive in order; use --links.overtake false")
+        team = plan.team()
+        for source in sorted({j for (j, _), names in team.wants().items() if "policy" in names}):
+            whole = 2 * UNIT + 4 * len(team.policy_of(source).flat)
+            if 0 < links.budget < whole:
+                raise InputError(
+                    f"--links.budget {links.budget}: the first policy is sent whole under top_k, and that of "
+                    f"{plan.world.agents[source].name} needs {whole} bytes"
+                )
     if not averaging:
         return
     metropolis = config.consensus.weights == "metropolis"
@@ -206,7 +227,8 @@ def _check_network(plan: Plan) -> None:
             f"--consensus.weights metropolis: needs graphs whose edges go both ways, and '{config.topology}' has others; "
             "use push_sum"
         )
-    if metropolis and links.symmetric == "no" and links.loss:
+    fails = links.loss or links.bit_errors or any("loss" in attributes for _, _, attributes in schedule.links)
+    if metropolis and links.symmetric == "no" and fails:
         raise InputError(
             "--links.symmetric no: Metropolis weights would lose the mean; use --consensus.weights push_sum"
         )
@@ -217,38 +239,78 @@ def _check_network(plan: Plan) -> None:
         )
     if not metropolis and config.compression.method == "top_k":
         raise InputError("--compression.method top_k: push-sum divides whole vectors; use int8, or Metropolis weights")
-    if metropolis and slow and config.compression.method != "none":
+    if metropolis and slow:
+        raise InputError("--links.delay: Metropolis weights would lose the mean; use --consensus.weights push_sum")
+    if not metropolis and config.consensus.step != 1:
         raise InputError(
-            "--links.delay: coded averaging needs both ends to agree at once; use --compression.method none"
+            f"--consensus.step {config.consensus.step}: is for Metropolis weights; push-sum goes all the way"
+        )
+    if not metropolis and not _heard_back(schedule):
+        raise InputError(
+            f"--consensus.weights push_sum: in '{config.topology}' some agent sends to others and never hears of them, so that "
+            "its weight would vanish; every part of the graph must be strongly connected over the rounds"
         )
     if True in {PRESETS[entry.algorithm].shared for entry in plan.settings}:
         raise InputError(
             "--consensus.what: agents under parameter sharing (ps_*) are equal already; use a private algorithm"
         )
     team = plan.team()
+    if config.consensus.what != "policies" and any(team.embedded_by(agent) for agent in range(len(plan.settings))):
+        raise InputError(
+            f"--consensus.what {config.consensus.what}: the inputs of critics that embed neighbours mean different agents; "
+            "average policies, or use an algorithm without embedding"
+        )
     first = _averaged_shape(plan, team, 0)
     for index in range(1, len(plan.settings)):
         if _averaged_shape(plan, team, index) != first:
             raise InputError(
                 f"--consensus.what {config.consensus.what}: averaging needs equal networks, but those of "
                 f"{plan.world.agents[index].name} and {plan.world.agents[0].name} differ"
-                + (
-                    " (a critic that embeds neighbours is as wide as they are many; average policies)"
-                    if config.consensus.what != "policies"
-                    else ""
-                )
             )
 
 
+def _check_losses(plan: Plan) -> None:
+    """Refuse losses that links with bursts cannot have in the long run."""
+    links = plan.config.links
+    if not links.burst:
+        return
+    own = [
+        (f"--topology {plan.config.topology}: an edge's loss", a["loss"])
+        for _, _, a in plan.schedule.links
+        if "loss" in a
+    ]
+    for where, loss in [("--links.loss", links.loss), *own]:
+        if not links.loss_good <= loss <= links.loss_bad:
+            raise InputError(
+                f"{where} {loss}: must lie between --links.loss-good {links.loss_good} and --links.loss-bad "
+                f"{links.loss_bad}, which it averages"
+            )
+        most = links.burst / (1 + links.burst)
+        if bad_share(links, loss) > most:
+            raise InputError(
+                f"{where} {loss}: bursts of {links.burst:g} rounds with at least one good round between leave a link bad in at "
+                f"most {most:.3f} of them; make --links.burst longer"
+            )
+
+
+def _heard_back(schedule: Schedule) -> bool:
+    """Whether everyone hears, over the rounds and through others, of all that it sends to."""
+    import networkx as nx
+
+    if schedule.kind != "list":
+        return True
+    graph = nx.DiGraph(schedule.potential())
+    return all(nx.is_strongly_connected(graph.subgraph(part)) for part in nx.weakly_connected_components(graph))
+
+
 def _averaged_shape(plan: Plan, team: Team, agent: int) -> Any:
-    """What must be equal for two agents to average: shapes of their networks, and whom a critic's inputs mean."""
+    """What must be equal for two agents to average: shapes of their networks, and what a critic's inputs mean."""
     entry, what = plan.settings[agent], plan.config.consensus.what
     parts: list[Any] = [] if what == "critics" else [team.policy_of(agent).description]
     if what != "policies":
         of_critic = entry.model.critic_hidden, entry.model.critic_activation, PRESETS[entry.algorithm].critic_input
-        embedded = [plan.world.agents[other].action for other in team.embedded_by(agent)]
         spec = plan.world.agents[agent]
-        parts += [of_critic, embedded, spec.observation_size, spec.action, entry.form, entry.returns.normalise_values]
+        parts += [of_critic, spec.observation_size, entry.returns.normalise_values]
     return parts
 
 
@@ -264,11 +326,13 @@ NETWORK = (
     "unsent",
     "rejected",
     "distortion",
-    "told_divergence",
-    "coded",
+    "distorted",
+    "divergence",
+    "diverged",
     "cross_entropy",
     "models",
     "disagreement",
+    "disagreeing",
 )
 """Figures of one agent in a round, beside its reward and the learner's statistics, from which the metrics of the network come."""
 
@@ -324,7 +388,8 @@ class Simulation:
         if averaging:
             learner = self.agents[0].learner
             groups = learner.shared_groups(config.consensus.what)
-            self.averaging = Averaging(self.network, config.consensus, config.compression, sum(groups), groups)
+            exact = len(learner.shared_vector(config.consensus.what)) - sum(groups)
+            self.averaging = Averaging(self.network, config.consensus, config.compression, groups, exact)
         told: dict[int, set[str]] = {index: set() for index in self.local}
         for table in (wishes.graph, wishes.team):
             for (source, _), names in table.items():
@@ -338,7 +403,7 @@ class Simulation:
         """Graphs of the rounds so far, as far back as the union of them is not strongly connected; on rank 0."""
         self.totals = {"bytes": 0.0, "first_return": None}
         """Bytes of agent traffic so far, and the team's return when it was first known; on rank 0."""
-        self.distortions: list[tuple[float, float]] = []
+        self.distortions: list[tuple[float | None, float | None]] = []
         """Of each local agent: what coding did to its policy in this round."""
         self._waited = 0.0
 
@@ -436,12 +501,11 @@ class Simulation:
             late = [age for other, age in agent.ages.items()]
             absent = sum(other not in agent.ages for other in heard)
             counts = self.network.counts[agent.index]
-            told = bool(self.network.told.get(agent.index))
             models = [agent.models[other].cross_entropy for other in agent.ages if other in agent.models]
-            disagreement = self.averaging.disagreement.get(agent.index, 0.0) if self.averaging else 0.0
+            apart = self.averaging.disagreement.get(agent.index) if self.averaging else None
             network = [sum(late), max(late, default=0), len(late), absent, len(heard), *counts.values()]
-            loss = [*distortion, told, math.fsum(models), len(models), disagreement]
-            own.append([reward, *statistics, *network, *loss])
+            found = [*_counted(distortion[:1]), *_counted(distortion[1:]), *_counted(models), *_counted([apart])]
+            own.append([reward, *statistics, *network, *found])
             heard_of += [[agent.index, other, age, agent.hops[other]] for other, age in sorted(agent.ages.items())]
             heard_of += [
                 [agent.index, other, -1, expected[agent.index][other]] for other in heard if other not in agent.ages
@@ -519,19 +583,24 @@ class Simulation:
             "rejected": int(total["rejected"]),
             "bytes": size,
         }
+
+        def mean(sums: str, counts: str) -> float | None:
+            return total[sums] / total[counts] if total[counts] else None
+
         if self.config.compression.method != "none":
-            coded = total["coded"]
-            found["distortion"] = total["distortion"] / coded if coded else None
-            found["policy_divergence"] = total["told_divergence"] / coded if coded else None
-        if total["models"]:
-            found["model_cross_entropy"] = total["cross_entropy"] / total["models"]
+            found["distortion"] = mean("distortion", "distorted")
+            found["policy_divergence"] = mean("divergence", "diverged")
+        if any(entry.share == "modelled" for entry in self.team.settings):
+            found["model_cross_entropy"] = mean("cross_entropy", "models")
         if self.averaging:
-            found["disagreement"] = total["disagreement"] / len(columns["disagreement"])
+            found["disagreement"] = mean("disagreement", "disagreeing")
         medium = medium_of(self.config.cost)
         if medium:
             links = {(j, i): attributes for j, i, attributes in self.plan.schedule.links}
             rows = [(int(source), int(target), int(size)) for source, target, _, _, size in ledger.tolist()]
-            found["communication_seconds"] = seconds(rows, medium, links, self.config.links.hops)
+            averagings = self.config.consensus.repeat if self.averaging and self.edges else 0
+            phases = self.config.links.hops + averagings + self.network.team_means
+            found["communication_seconds"] = seconds(rows, medium, links, phases)
         if not self.plan.schedule.fixed or self.config.links.every > 1:
             self.history.append(self.edges)
             found["window"] = window_of(self.history, len(self.team.specs))
@@ -674,6 +743,12 @@ def _spread(candidates: Sequence[int], wanted: int | None, size: int) -> list[in
         return list(candidates[:wanted])
     others = [rank for rank in range(size) if rank not in candidates]
     return sorted([*candidates, *others[: wanted - len(candidates)]])
+
+
+def _counted(values: Sequence[float | None]) -> tuple[float, int]:
+    """Sum and number of those that are known."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known), len(known)
 
 
 def _mean(values: Sequence[float]) -> float:

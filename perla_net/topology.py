@@ -21,7 +21,7 @@ import numpy as np
 
 from .config import parse_spec
 from .errors import InputError
-from .network.schedule import LINK_ATTRIBUTES, Edges, Schedule, complete_window, hops_needed, parse_away
+from .network.schedule import LINK_ATTRIBUTES, Edges, Schedule, complete_window, parse_away
 from .processes import UNIT
 
 
@@ -70,7 +70,7 @@ def _directed_ring(n: int) -> nx.DiGraph:
 def _one_peer_exponential(n: int) -> list[nx.DiGraph]:
     """In round t everybody hears the one 2^(t mod ⌈log₂ n⌉) places before it (Ying et al. 2021)."""
     graphs = []
-    for k in range(hops_needed(n)):
+    for k in range(max(1, math.ceil(math.log2(n)))):
         graph = nx.empty_graph(n, create_using=nx.DiGraph)
         graph.add_edges_from((node, (node + 2**k) % n) for node in range(n))
         graphs.append(graph)
@@ -185,7 +185,7 @@ def schedule_of(
         elif len(parts) > 1:
             raise InputError(f"--topology {spec}: {name} cannot stand in a list; it changes by itself")
         else:
-            return _process(spec, name, arguments, number, seed, every or 1, away, positions, can_move)
+            return _process(spec, name, arguments, number, seed, every, away, positions, can_move)
     if len(everies) > 1:
         raise InputError(f"--topology {spec}: every part of the list needs the same every=M")
     rows = tuple((j, i, attributes) for (j, i), attributes in sorted(links.items()))
@@ -198,16 +198,15 @@ def _process(
     arguments: dict[str, Any],
     number: int,
     seed: int,
-    every: int,
+    every: int | None,
     away: tuple[tuple[int, int, int], ...],
     positions: tuple[tuple[float, ...], ...] | None,
     can_move: bool,
 ) -> Schedule:
     """A graph that is worked out anew in each round, or each ``every`` rounds."""
-    chosen = arguments.pop("seed", seed)
     if name == "distance":
         radius = arguments.pop("radius", None)
-        if isinstance(radius, bool) or not isinstance(radius, (int, float)) or radius <= 0:
+        if isinstance(radius, bool) or not isinstance(radius, (int, float)) or not 0 < radius < math.inf:
             raise InputError(
                 f"--topology {spec}: distance needs radius=R, a positive number in units of the environment"
             )
@@ -215,6 +214,12 @@ def _process(
             raise InputError(
                 f"--topology {spec}: this environment does not tell where its agents are; name another graph"
             )
+        if every is not None:
+            arguments["every"] = every
+    chosen = arguments.pop("seed", seed) if name != "distance" else 0
+    if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen < 0:
+        raise InputError(f"--topology {spec}: seed={chosen} is not a number from 0")
+    every = every or 1
     if name in ("distance", "matching"):
         if arguments:
             raise InputError(f"--topology {spec}: {name} does not take '{next(iter(arguments))}'")
@@ -222,8 +227,10 @@ def _process(
             return Schedule(number, "distance", radius=float(radius), positions=positions, away=away)
         return Schedule(number, "matching", every=every, seed=chosen, away=away)
     text = name + (":" + ",".join(f"{key}={value}" for key, value in arguments.items()) if arguments else "")
-    generated(text, number, 0)  # so that arguments that it does not like are refused now
-    return Schedule(number, "redrawn", every=every, seed=chosen, spec=text, away=away)
+    example = _generated(spec, name, arguments, number, 0)  # so that arguments that it does not like are refused now
+    directed = isinstance(example, nx.Graph) and example.is_directed()
+    generated(text, number, 0)
+    return Schedule(number, "redrawn", every=every, seed=chosen, spec=text, directed=directed, away=away)
 
 
 def generated(spec: str, number: int, seed: int) -> Edges:
@@ -421,6 +428,7 @@ def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) 
     """(bytes of all agents, bytes that the busiest agent sends) in a round of a run with these options on these edges, by the
     formats that the run itself uses; without averaging, forwarding and the few final observations."""
     from .agent import Team
+    from .network.exchange import raw
     from .options import command_line
     from .simulation import prepare
 
@@ -428,11 +436,13 @@ def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) 
     team: Team = plan.team()
     present, copies, horizon = set(edges), plan.config.copies, plan.config.horizon
     sent = [0] * len(team.specs)
-    for table in ({edge: names for edge, names in team.wants().items() if edge in present}, team.team_wants()):
-        for (source, _), sections in table.items():
+    for edge, sections in team.wants().items():
+        if edge in present:
+            forms = [team.form(edge[0], name, 0, copies, horizon) for name in sections]
             packets = len({name == "policy" for name in sections})
-            sent[source] += UNIT * packets
-            sent[source] += sum(team.form(source, name, 0, copies, horizon).size for name in sections)
+            sent[edge[0]] += UNIT * packets + sum(form.size for form in forms)
+    for (source, _), sections in team.team_wants().items():
+        sent[source] += UNIT + sum(raw(team.form(source, name, 0, copies, horizon)).size for name in sections)
     return sum(sent), max(sent)
 
 

@@ -198,7 +198,22 @@ def test_who_hears_nobody_keeps_every_bit():
         ({"topology": "star", "consensus": {"what": "critics"}}, "average policies"),
         ({"agents": {"number": 4, "overrides": {"1": {"model": {"policy_hidden": [8]}}}}}, "needs equal networks"),
         ({"compression": {"method": "top_k"}, "consensus": {"what": "policies", "weights": "push_sum"}}, "use int8"),
-        ({"compression": {"method": "int8"}, "links": {"delay": 1}}, "needs both ends to agree"),
+        ({"links": {"delay": 1}}, "--links.delay: Metropolis weights would lose the mean"),
+        ({"links": {"symmetric": "no", "bit_errors": 1e-6}}, "--links.symmetric no"),
+        ({"consensus": {"what": "critics"}}, "the inputs of critics that embed neighbours mean different agents"),
+        ({"consensus": {"what": "policies", "weights": "push_sum", "step": 0.5}}, "--consensus.step 0.5"),
+        (
+            {"topology": "one_way.py", "consensus": {"what": "policies", "weights": "push_sum"}},
+            "its weight would vanish",
+        ),
+        ({"topology": "erdos_renyi:p=0.05,directed=true,every=1"}, "needs graphs whose edges go both ways"),
+        ({"consensus": {"what": "none"}, "links": {"delay": 0.4}}, "a constant delay is a whole number"),
+        ({"consensus": {"what": "none"}, "links": {"burst": 2, "loss": 0.9}}, "make --links.burst longer"),
+        ({"consensus": {"what": "none"}, "links": {"hops": 2, "every": 2, "delay": 1}}, "cannot be forwarded"),
+        (
+            {"consensus": {"what": "none"}, "links": {"budget": 20000}, "compression": {"method": "top_k"}},
+            "the first policy is sent whole",
+        ),
         ({"consensus": {"what": "none"}, "links": {"burst": 0.5}}, "--links.burst 0.5"),
         ({"consensus": {"what": "none"}, "links": {"burst": 2, "loss": 0.3, "loss_bad": 0.2}}, "--links.loss 0.3"),
         (
@@ -211,10 +226,37 @@ def test_who_hears_nobody_keeps_every_bit():
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(changes, sentence):
+def test_what_does_not_go_together_is_refused(tmp_path, changes, sentence):
+    if changes.get("topology") == "one_way.py":
+        file = tmp_path / "one_way.py"
+        file.write_text(
+            "import networkx as nx\ndef topology(a, r): return nx.DiGraph([(0, 1), (1, 2), (2, 1), (2, 3)])"
+        )
+        changes = changes | {"topology": str(file)}
     with pytest.raises(InputError) as caught:
         prepare(validated({"agents": 4, "consensus": {"what": "policies"}} | changes))
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["none", "float16", "int8"])
+@pytest.mark.parametrize("weights", ["metropolis", "push_sum"])
+def test_coding_does_not_touch_the_units_of_critics(method, weights):
+    """Returns of mean −50 000 and deviation 50: their square does not fit into half a float."""
+    simulation = small_team(
+        algorithm="ippo", consensus={"what": "critics", "weights": weights}, compression={"method": method}
+    )
+    for agent in simulation.agents:
+        learner, mean = agent.learner, -50_000.0 - agent.index
+        learner.moments[:] = 0.5 * mean, 0.5 * (mean * mean + 2500), 0.5
+        learner._rescale(*learner._units())
+        assert learner.scale == pytest.approx(50, rel=1e-6)
+    for simulation.done in range(1, 13):
+        simulation.network.begin(simulation.done)
+        simulation.edges = simulation.plan.schedule.edges(simulation.done)
+        simulation._average("after")
+    for agent in simulation.agents:
+        assert agent.learner.scale == pytest.approx(50, rel=1e-3)
+        assert agent.learner.shift == pytest.approx(-50_001.5, abs=0.1)
 
 
 def test_simulation_reports_disagreement():

@@ -63,6 +63,10 @@ NETWORKS = {
         *("--agents", "4", "--topology", "matching", "--consensus.what", "policies", "--links.loss", "0.3"),
         *("--compression.method", "int8", "--share", "modelled"),
     ),
+    "modelled": (
+        *("--env", "pettingzoo:toys", "--topology", "complete", "--share", "modelled", "--horizon", "3", "--copies", "2"),
+        *("--estimator", "monte_carlo", "--samples", "5"),
+    ),
     "push_sum": (
         *(
             "--agents",
@@ -105,6 +109,15 @@ def test_bad_networks_are_as_repeatable_as_good_ones(tmp_path, network):
     assert (folder / "metrics.jsonl").read_bytes() == alone
     for name in ("ledger.csv", "neighbours.csv", "graphs.jsonl"):
         assert (folder / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+
+
+def test_a_file_that_yields_goes_on_yielding_when_a_run_gets_more_rounds(tmp_path):
+    options = ("--agents", "4", "--topology", "wandering_hub.py")
+    run(tmp_path / "long", 0, *options, "--rounds", "6", "--optimiser.schedule", "constant")
+    run(tmp_path / "short", 0, *options, "--rounds", "3", "--optimiser.schedule", "constant")
+    job(0, "perla_net.run", "--resume", str(tmp_path / "short"), "--rounds", "6")
+    for name in ("graphs.jsonl", "metrics.jsonl"):
+        assert (tmp_path / "short" / name).read_bytes() == (tmp_path / "long" / name).read_bytes()
 
 
 @pytest.mark.parametrize("topology", ["ring", "one_peer_exponential", "erdos_renyi:p=0.4,every=2", "ring+star"])

@@ -111,6 +111,12 @@ def test_distance_hears_those_within_the_radius():
     assert moving.edges(1, near * 100) == ()
 
 
+def test_distance_takes_nothing_that_would_mean_nothing():
+    for spec, sentence in (("distance:radius=1,every=5", "'every'"), ("distance:radius=nan", "needs radius=R")):
+        with pytest.raises(InputError, match=sentence):
+            schedule(spec, can_move=True)
+
+
 def test_a_python_file_may_yield_a_graph_per_round(tmp_path):
     file = tmp_path / "walk.py"
     file.write_text(
@@ -155,6 +161,9 @@ def test_links_of_a_file_have_their_own_properties(tmp_path):
         ("ring:away=3@5-4", "away '3@5-4'"),
         ("ring:away=all@5", "away 'all@5'"),
         ("random_regular:d=17,every=1", "random_regular"),
+        ("matching:seed=-1", "seed=-1 is not a number from 0"),
+        ("erdos_renyi:every=1,seed=1.5", "seed=1.5"),
+        ("ring:away=1@3,away=2@4", "'away' is given twice"),
     ],
 )
 def test_sentences(spec, sentence):

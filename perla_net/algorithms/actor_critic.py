@@ -257,7 +257,7 @@ class Learner:
 
     def shared_vector(self, what: str) -> torch.Tensor:
         """What agents average: ``policies``, ``critics``, or both (``parameters``). A critic comes in the units of the return,
-        since agents normalise their targets differently, with the moments of its targets behind it."""
+        since agents normalise their targets differently, with mean, variance and weight of its targets behind it."""
         parts = [] if what == "critics" else [self.policy.flat]
         if what != "policies":
             critic = self.critic.flat.clone()
@@ -265,7 +265,8 @@ class Learner:
             weights = biases * self.critic.sizes[-2]
             critic[-biases - weights :] *= self.scale  # the last layer's weights and biases lie at the end
             critic[-biases:] += self.shift
-            parts += [critic, torch.from_numpy(self.moments).to(critic)]
+            scale, shift = self._units()
+            parts += [critic, torch.tensor([shift, scale * scale, self.moments[2]], dtype=torch.float64).to(critic)]
         return torch.cat(parts)
 
     def take_shared(self, what: str, vector: torch.Tensor) -> None:
@@ -276,14 +277,14 @@ class Learner:
             self.critic.fill(vector[-3 - len(self.critic.flat) : -3])
             self.scale, self.shift = 1.0, 0.0
             if self.settings.returns.normalise_values:
-                self.moments[:] = vector[-3:].cpu().numpy()
+                mean, variance, weight = vector[-3:].double().tolist()
+                self.moments[:] = mean * weight, (variance + mean * mean) * weight, weight
                 self._rescale(*self._units())
 
     def shared_groups(self, what: str) -> tuple[int, ...]:
-        """Sizes of the tensors in :meth:`shared_vector`; the moments count one by one."""
+        """Sizes of the tensors in :meth:`shared_vector`, without the three numbers behind a critic."""
         networks = {"policies": [self.policy], "critics": [self.critic], "parameters": [self.policy, self.critic]}[what]
-        sizes = [math.prod(shape) for network in networks for shape in network.shapes.values()]
-        return (*sizes, *((1, 1, 1) if what != "policies" else ()))
+        return tuple(math.prod(shape) for network in networks for shape in network.shapes.values())
 
     def _units(self) -> tuple[float, float]:
         """(scale, shift) of the targets, from their moments."""

@@ -1,7 +1,7 @@
 """Compression of what is sent: how float32 numbers are coded, and what a receiver gets back.
 
 ``float16``, ``bfloat16``: rounded to nearest. ``int8``: x ≈ s q with q in −127 … 127 and a scale s = max|x| / 127 for each
-group of numbers: each tensor of a network, each column of a table. ``top_k``: the k largest entries, by magnitude, of the
+group of numbers: each tensor of a network, each column of a table; −1e9, the logit of a forbidden action, has the code −128. ``top_k``: the k largest entries, by magnitude, of the
 difference to what the receiver holds; what is left out stays in the next difference (error feedback, as in CHOCO: Koloskova
 et al. 2019, arXiv 1902.00340).
 """
@@ -15,6 +15,9 @@ import numpy as np
 
 TYPES = {"raw": 0, "float16": 1, "bfloat16": 2, "int8": 3, "top_k": 4}
 """Codes of the codings in a section's header."""
+
+BLOCKED = -1e9
+"""Logit of an action that is forbidden."""
 
 Groups = tuple[int, ...]
 """Numbers that share a scale: sizes of consecutive pieces of a vector; () for a table, whose columns do."""
@@ -42,9 +45,11 @@ def encode(coding: str, values: np.ndarray, groups: Groups, kept: int) -> np.nda
         rounded = words + 0x7FFF + ((words >> 16) & 1)  # to nearest, ties to even
         coded = [(rounded >> 16).astype(np.uint16)]
     elif coding == "int8":
-        table, scale = _grouped(values, groups)
+        blocked = values <= BLOCKED
+        table, scale = _grouped(np.where(blocked, np.float32(0), values), groups)
         quotient = np.divide(table, scale, out=np.zeros_like(table), where=scale > 0)
-        coded = [scale.reshape(-1) if not groups else _first_of(scale, groups), np.rint(quotient).astype(np.int8)]
+        codes = np.where(blocked, -128, np.rint(quotient)).astype(np.int8)
+        coded = [scale.reshape(-1) if not groups else _first_of(scale, groups), codes]
     elif coding == "top_k":
         flat = values.reshape(-1)
         chosen = np.sort(np.argpartition(-np.abs(flat), kept - 1)[:kept]) if kept < flat.size else np.arange(kept)
@@ -68,10 +73,9 @@ def decode(coding: str, payload: np.ndarray, shape: tuple[int, ...], groups: Gro
     if coding == "int8":
         number = len(groups) or math.prod(shape[1:])
         scale = payload[: 4 * number].view(np.float32)
-        table = payload[4 * number :].view(np.int8).astype(np.float32)
-        if groups:
-            return (table * np.repeat(scale, groups)).reshape(shape)
-        return table.reshape(shape) * scale.reshape(shape[1:])
+        codes = payload[4 * number :].view(np.int8).reshape(shape)
+        scales = np.repeat(scale, groups).reshape(shape) if groups else scale.reshape(shape[1:])
+        return np.where(codes == -128, np.float32(BLOCKED), codes * scales)
     index = payload[: 4 * kept].view(np.uint32)
     difference = np.zeros(math.prod(shape), np.float32)
     if len(index) and index.max() >= difference.size:

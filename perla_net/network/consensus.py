@@ -25,18 +25,19 @@ from .links import LinkModel, needs_symmetric
 from .messages import PARAMETERS, Form, Packet, Rejected, pack, unpack
 from .schedule import Edge, Edges, Schedule
 
-BESIDE = Form("float32", (1,))
-"""Beside the vector: the sender's degree, or its share of the push-sum weight."""
-
 
 class Averaging:
-    """The averaging of one vector [size] per agent, for the local agents of one rank."""
+    """The averaging of one vector [size + exact] per agent, for the local agents of one rank."""
 
     def __init__(
-        self, network: Network, options: Consensus, coding: Compression, size: int, groups: compression.Groups
+        self, network: Network, options: Consensus, coding: Compression, groups: compression.Groups, exact: int = 0
     ) -> None:
-        """``groups``: sizes of the tensors in the vector, for codings with a scale per tensor."""
-        self.network, self.options = network, options
+        """``groups``: sizes of the tensors in the vector, for codings with a scale per tensor; ``exact``: how many numbers
+        behind these are never coded."""
+        self.network, self.options, self.size = network, options, sum(groups)
+        size = self.size
+        self.beside = Form("float32", (1 + exact,))
+        """Beside the vector: the sender's degree, or its share of the push-sum weight; and what is never coded."""
         method = "raw" if coding.method == "none" else coding.method
         kept = max(1, round(coding.keep * size)) if method == "top_k" else 0
         self.form = Form("float32", (size,), coding=method, groups=groups, kept=kept)
@@ -51,10 +52,11 @@ class Averaging:
         self.last: dict[int, np.ndarray] = {}
         """The ratio after the last averaging: what changed since is what learning did."""
         self.disagreement: dict[int, float] = {}
-        """Of each local agent: mean over those that it heard of ‖x_j − x_i‖ / ‖x_i‖."""
+        """Of each local agent that heard somebody: mean over these of ‖x_j − x_i‖ / ‖x_i‖, x_j as far as it knows."""
 
     def average(self, vectors: Mapping[int, np.ndarray], round_number: int, edges: Edges) -> dict[int, np.ndarray]:
-        """Every local agent's vector, float32 [size], after averaging over this round's graph. Collective."""
+        """Every local agent's vector, float32, after averaging over this round's graph. Collective."""
+        self.disagreement = {}
         found = {agent: np.asarray(vector, np.float32) for agent, vector in vectors.items()}
         for turn in range(self.options.repeat):
             step = self._push_sum if self.options.weights == "push_sum" else self._metropolis
@@ -78,17 +80,17 @@ class Averaging:
         return through, network.due(network.carry(outgoing, "averaging"), (PARAMETERS,))
 
     def _open(self, packet: Packet) -> tuple[np.ndarray, float] | None:
-        """The vector (or difference) and the number beside it; None when it is rejected."""
+        """The vector (or difference), with what is never coded, and the number beside it; None when it is rejected."""
         body = np.concatenate(packet.sections) if len(packet.sections) > 1 else packet.sections[0]
         try:
-            if body.size != self.form.size + BESIDE.size:
+            if body.size != self.form.size + self.beside.size:
                 raise Rejected("size")
             vector = unpack(body[: self.form.size], "parameters", self.form, packet.origin, packet.made)
-            beside = unpack(body[self.form.size :], "beside", BESIDE, packet.origin, packet.made)
+            beside = unpack(body[self.form.size :], "beside", self.beside, packet.origin, packet.made)
         except Rejected:
             self.network.counts[packet.target]["rejected"] += 1
             return None
-        return vector, float(beside[0])
+        return np.concatenate([vector, beside[1:]]), float(beside[0])
 
     def _metropolis(
         self, vectors: Mapping[int, np.ndarray], round_number: int, edges: Edges, turn: int
@@ -96,19 +98,21 @@ class Averaging:
         targets = neighbours_of(vectors, edges)
         sections, coded = {}, {}
         for source, those in targets.items():
-            degree = pack("beside", np.array([len(those)], np.float32), BESIDE, source, round_number)
-            whole = None if self.coded else pack("parameters", vectors[source], self.form, source, round_number)
+            body, exact = np.split(vectors[source], [self.size])
+            numbers = np.concatenate([[np.float32(len(those))], exact])
+            beside = pack("beside", numbers, self.beside, source, round_number)
+            whole = None if self.coded else pack("parameters", body, self.form, source, round_number)
             for target in those:
                 edge = source, target
                 if whole is None:
                     known = self.known.setdefault(edge, np.zeros(self.form.shape, np.float32))
-                    part = pack("parameters", vectors[source] - known, self.form, source, round_number)
+                    part = pack("parameters", body - known, self.form, source, round_number)
                     coded[edge] = unpack(part, "parameters", self.form, source, round_number)
-                sections[edge] = [part if whole is None else whole, degree]
+                sections[edge] = [part if whole is None else whole, beside]
         through, arrived = self._exchange(sections, round_number, turn)
         for edge in through & coded.keys():
             self.known[edge] = self.known[edge] + coded[edge]
-        changes = {agent: np.zeros(self.form.shape) for agent in vectors}
+        changes = {agent: np.zeros(vector.shape) for agent, vector in vectors.items()}
         distances: dict[int, list[float]] = {agent: [] for agent in vectors}
         for packet in arrived:
             opened = self._open(packet)
@@ -118,13 +122,14 @@ class Averaging:
             vector, degree = opened
             mine = vectors[here]
             if self.coded:
-                edge = other, here
-                vector = self.held[edge] = self.held.get(edge, np.zeros(self.form.shape, np.float32)) + vector
-                mine = self.known.get((here, other), np.zeros(self.form.shape, np.float32))
+                edge, nothing = (other, here), np.zeros(self.form.shape, np.float32)
+                self.held[edge] = self.held.get(edge, nothing) + vector[: self.size]
+                vector = np.concatenate([self.held[edge], vector[self.size :]])
+                mine = np.concatenate([self.known.get((here, other), nothing), mine[self.size :]])
             weight = 1 / (1 + max(degree, len(targets.get(here, ()))))
             apart = vector.astype(np.float64) - mine
             changes[here] += weight * apart
-            distances[here].append(float(np.linalg.norm(apart)))
+            distances[here].append(float(np.linalg.norm(vector.astype(np.float64) - vectors[here])))
         self._note(vectors, distances)
         step = self.options.step
         return {agent: (vectors[agent] + step * changes[agent]).astype(np.float32) for agent in vectors}
@@ -140,10 +145,12 @@ class Averaging:
             else:
                 self.mass[agent] = self.mass[agent] + (vector.astype(np.float64) - self.last[agent])
             share = 1 / (1 + len(targets.get(agent, ())))
-            part = pack("parameters", (share * self.mass[agent]).astype(np.float32), self.form, agent, round_number)
-            weight = np.array([share * self.weight[agent]], np.float32)
-            beside = pack("beside", weight, BESIDE, agent, round_number)
-            shares[agent] = unpack(part, "parameters", self.form, agent, round_number), float(weight[0])
+            body, exact = np.split((share * self.mass[agent]).astype(np.float32), [self.size])
+            part = pack("parameters", body, self.form, agent, round_number)
+            numbers = np.concatenate([[np.float32(share * self.weight[agent])], exact])
+            beside = pack("beside", numbers, self.beside, agent, round_number)
+            sent = unpack(part, "parameters", self.form, agent, round_number)
+            shares[agent] = np.concatenate([sent, exact]), float(numbers[0])
             for target in targets.get(agent, ()):
                 sections[agent, target] = [part, beside]
         through, arrived = self._exchange(sections, round_number, turn)
@@ -163,8 +170,8 @@ class Averaging:
 
     def _note(self, vectors: Mapping[int, np.ndarray], distances: Mapping[int, list[float]]) -> None:
         for agent, found in distances.items():
-            size = float(np.linalg.norm(vectors[agent])) or 1.0
-            self.disagreement[agent] = sum(found) / len(found) / size if found else 0.0
+            if found:
+                self.disagreement[agent] = sum(found) / len(found) / (float(np.linalg.norm(vectors[agent])) or 1.0)
 
     # State
 
@@ -207,9 +214,9 @@ class ConsensusAlone:
         symmetric = needs_symmetric(True, options.weights, links.symmetric)
         overrides = {(j, i): attributes for j, i, attributes in schedule.links}
         model = LinkModel(links, seed, symmetric, overrides)
-        nothing = Wishes({}, {}, lambda *_: BESIDE, lambda *_: np.zeros(0))
+        nothing = Wishes({}, {}, lambda *_: Form("float32", (0,)), lambda *_: np.zeros(0))
         self.network = Network(Processes(), [range(number)], nothing, 1, model, schedule.potential())
-        self.averaging = Averaging(self.network, options, coding, size, (size,))
+        self.averaging = Averaging(self.network, options, coding, (size,))
         self._vectors = dict(enumerate(np.random.default_rng(seed).standard_normal((number, size)).astype(np.float32)))
         self.mean = self.vectors.mean(0)
         """Of the vectors at the start, [size]."""

@@ -1,12 +1,13 @@
 """What communication would take on a real network: the ledger's bytes turned into seconds.
 
 A link has a latency (seconds on the way) and a bandwidth (bytes per second); an agent's interface sends its packets one after
-the other, all agents send at the same time, and what is forwarded starts when it has arrived:
+the other, and all agents send at the same time. A round has one phase of communication or several, one after the other: the
+exchange, once per hop; each averaging; each mean over the team. The ledger does not tell phases apart; bytes spread over them:
 
-    T = Σ over hops of max over agents i of [ Σ_j bytes_ij / bandwidth_ij + max_j latency_ij ].
+    T = max over agents i of [ Σ_j bytes_ij / bandwidth_ij + phases · max_j latency_ij ].
 
 On a shared medium (``wifi``, ``radio``, ``lora``) only one agent sends at a time, so that the sum over agents takes the place
-of the maximum. The ledger does not tell hops apart: packets along κ hops count as κ equal parts.
+of the maximum.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def medium_of(options: Cost) -> Medium | None:
 
 
 def seconds(
-    rows: Iterable[Row], medium: Medium, links: Mapping[tuple[int, int], Mapping[str, float]], hops: int = 1
+    rows: Iterable[Row], medium: Medium, links: Mapping[tuple[int, int], Mapping[str, float]], phases: int = 1
 ) -> float:
     """Simulated seconds of a round's communication; ``links``: (source, target) → latency, bandwidth of that link."""
     busy: dict[int, float] = {}
@@ -66,5 +67,5 @@ def seconds(
     if not busy:
         return 0.0
     if medium.shared:
-        return sum(busy.values()) + hops * max(slowest.values())
-    return max(busy[source] + hops * slowest[source] for source in busy)
+        return sum(busy.values()) + phases * max(slowest.values())
+    return max(busy[source] + phases * slowest[source] for source in busy)

@@ -90,13 +90,15 @@ class Network:
         potential: Iterable[Edge] = (),
     ) -> None:
         """``agents[p]``: agents of rank p; ``copies``: environment copies; ``potential``: pairs that may have an edge in some
-        round, beyond those in ``wishes`` (relays and averaging use them)."""
+        round, which relays and averaging use."""
         self.processes, self.wishes, self.copies, self.links = processes, wishes, copies, links
         self.rank_of = {agent: rank for rank, block in enumerate(agents) for agent in block}
         self.local = agents[processes.rank]
         self.hops = links.options.hops
         mine = processes.rank
-        pairs = {(self.rank_of[j], self.rank_of[i]) for j, i in (*wishes.graph, *wishes.team, *potential)}
+        # What is forwarded goes from edge to edge, however far those are who want it.
+        along = potential if self.hops > 1 else (*wishes.graph, *potential)
+        pairs = {(self.rank_of[j], self.rank_of[i]) for j, i in (*along, *wishes.team)}
         self.destinations = sorted(target for source, target in pairs if source == mine != target)
         self.sources = sorted(source for source, target in pairs if target == mine != source)
         self.graph = processes.neighbourhood(self.sources, self.destinations)
@@ -113,6 +115,10 @@ class Network:
         """Of each local agent, what receivers make of the policy or outputs that it sent, where coding loses something."""
         self.forwarded: set[tuple[int, int, int, int, int]] = set()
         """(relay, origin, round, kind, target) of what local agents have forwarded lately."""
+        self.newest: dict[Edge, int] = {}
+        """(origin, local agent) → round of the newest policy that has come: what comes again, or was overtaken, is dropped."""
+        self.team_means = 0
+        """Means over the whole team in the present round."""
         self._contents: dict[Any, tuple[str, ...]] = {}
         self._of_origin: dict[int, tuple[str, ...]] = {}
         for (source, _), names in wishes.graph.items():
@@ -130,6 +136,7 @@ class Network:
         self._final_copies = np.zeros(0, np.int64) if final_copies is None else final_copies
         self.counts = {agent: dict.fromkeys(COUNTED, 0) for agent in self.local}
         self.told = {}
+        self.team_means = 0
         self.budget.begin()
 
     def exchange(
@@ -308,7 +315,7 @@ class Network:
         momentary = packet.kind == EXPERIENCE
         policy_at_stake = "outputs" in self.contents(packet.kind, packet.origin, packet.target) if momentary else True
         # Of two packets that fail together each end has one; a forwarded one has no counterpart.
-        turn = packet.origin + 1 if packet.hops > 1 else turn
+        turn = (packet.origin + 1) << 32 | packet.made if packet.hops > 1 else turn
         fate = self.links.fate(packet, self._round, turn, policy_at_stake or self.links.late_experience)
         if fate.lost:
             counts["lost"] += 1
@@ -357,14 +364,20 @@ class Network:
         return sorted(now, key=_order)
 
     def _accept(self, packet: Packet, inboxes: dict[int, Inbox]) -> bool:
-        """Put what is valid in a packet into the target's inbox; whether anything was."""
+        """Put what is valid in a packet into the target's inbox; whether anything was, and was new."""
         counts = self.counts[packet.target]
+        pair = packet.origin, packet.target
+        known = inboxes[packet.target].get(packet.origin)
+        if packet.kind == MODELS and packet.made <= self.newest.get(pair, 0):
+            return False
+        if packet.kind == EXPERIENCE and known and known.copies:
+            return False
         names, forms = self.contents(packet.kind, packet.origin, packet.target), self.forms(packet)
         body = packet.sections[0] if len(packet.sections) == 1 else None
         if sum(form.size for form in forms) != packet.size - UNIT:
             counts["rejected"] += len(names)
             return False
-        letter = inboxes[packet.target].get(packet.origin, Letter())
+        letter = known or Letter()
         start, accepted = 0, 0
         for index, (name, form) in enumerate(zip(names, forms)):
             section = packet.sections[index] if body is None or len(names) == 1 else body[start : start + form.size]
@@ -381,13 +394,12 @@ class Network:
                 letter.team[name] = values
                 continue
             if packet.kind == MODELS:
-                if packet.made <= letter.made:  # overtaken
-                    continue
-                letter.made = packet.made
+                letter.made = self.newest[pair] = packet.made
             else:
                 letter.copies = packet.copies
+            if packet.kind == EXPERIENCE or not letter.copies:
+                letter.hops = packet.hops
             letter.sections[name] = values
-            letter.hops = packet.hops
         inboxes[packet.target][packet.origin] = letter
         return accepted > 0
 
@@ -433,7 +445,9 @@ class Network:
         arrays = {"mail": np.concatenate(mail)} if mail else {}
         arrays |= {f"known.{target}": value for (source, target), value in self.known.items() if source == agent}
         arrays |= {f"held.{source}": value for (source, target), value in self.held.items() if target == agent}
-        return arrays, {"forwarded": sorted(entry[1:] for entry in self.forwarded if entry[0] == agent)}
+        newest = {str(origin): made for (origin, target), made in self.newest.items() if target == agent}
+        forwarded = sorted(entry[1:] for entry in self.forwarded if entry[0] == agent)
+        return arrays, {"forwarded": forwarded, "newest": newest}
 
     def restore(self, agent: int, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Continue from :meth:`state`."""
@@ -447,6 +461,7 @@ class Network:
                 self.held[int(other), agent] = array.copy()
         for origin, made, packet_kind, target in numbers["forwarded"]:
             self.forwarded.add((agent, origin, made, packet_kind, target))
+        self.newest.update({(int(origin), agent): made for origin, made in numbers["newest"].items()})
 
     # The whole team
 
@@ -456,6 +471,7 @@ class Network:
         For methods that need the whole team: in the ledger its bytes run over the complete graph.
         """
         team, size = len(self.rank_of), vectors[0].size
+        self.team_means += 1
         lengths = [0] * self.processes.size
         for rank in self.rank_of.values():
             lengths[rank] += size

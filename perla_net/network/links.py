@@ -31,21 +31,25 @@ class Fate:
     delay: int = 0
     flips: tuple[int, ...] = ()
 
-    @property
-    def delivered(self) -> bool:
-        """Arrives at some time and as it was sent."""
-        return not self.lost and not self.flips
-
 
 class LinkModel:
     """The links of a run. Both ends of an undirected link fail together where ``symmetric``."""
 
     def __init__(self, options: Links, seed: int, symmetric: bool, overrides: dict[tuple[int, int], dict[str, float]]):
-        """``overrides``: (source, target) → ``loss``, ``delay`` of that link, in place of the options'."""
-        self.options, self.symmetric, self.overrides = options, symmetric, overrides
+        """``overrides``: (source, target) → ``loss``, ``delay`` of that link, in place of the options'; of two directions that
+        fail together, the worse."""
+        self.options, self.symmetric, self.overrides = options, symmetric, {}
+        for (source, target), attributes in overrides.items():
+            known = self.overrides.setdefault(self._link(source, target), {})
+            for name, value in attributes.items():
+                known[name] = max(value, known.get(name, 0.0))
         self.key = int(np.random.SeedSequence(seed, spawn_key=(STREAM,)).generate_state(1, np.uint64)[0])
         self._bad: dict[tuple[int, int], tuple[int, bool]] = {}
         self.clean = not (options.loss or options.delay or options.bit_errors or overrides)
+
+    def _link(self, source: int, target: int) -> tuple[int, int]:
+        """What a link's fates are drawn for: a direction, or both where they fail together."""
+        return (min(source, target), max(source, target)) if self.symmetric else (source, target)
 
     def _random(self, a: int, b: int, round_number: int, kind: int, salt: int) -> np.random.Generator:
         """A stream of its own for each packet: key (run, link), counter (round, kind, salt)."""
@@ -62,11 +66,8 @@ class LinkModel:
         loss = self.overrides.get((a, b), {}).get("loss", options.loss)
         if not options.burst:
             return 0.0, 1.0, loss, loss
-        share = (loss - options.loss_good) / (options.loss_bad - options.loss_good)
-        share = min(max(share, 0.0), 1.0)
-        leave = 1 / options.burst
-        enter = 1.0 if share == 1 else min(1.0, leave * share / (1 - share))
-        return enter, leave if share < 1 else 0.0, options.loss_good, options.loss_bad
+        share, leave = bad_share(options, loss), 1 / options.burst
+        return leave * share / (1 - share), leave, options.loss_good, options.loss_bad
 
     def bad(self, a: int, b: int, round_number: int) -> bool:
         """Whether the link's chain is in the bad state in a round; it starts from its stationary distribution."""
@@ -87,11 +88,8 @@ class LinkModel:
     def fate(self, packet: Packet, round_number: int, turn: int, delayed: bool) -> Fate:
         """What becomes of a packet that is sent in a round; ``turn``: which of its kind on that link; ``delayed``: whether
         delays apply to it."""
-        a, b = packet.sender, packet.target
-        if self.symmetric and a > b:
-            a, b = b, a
-        options = self.options
-        here = self.overrides.get((packet.sender, packet.target), {}) or self.overrides.get((a, b), {})
+        a, b = self._link(packet.sender, packet.target)
+        options, here = self.options, self.overrides.get((a, b), {})
         _, _, good, bad = self.chain(a, b)
         rng = self._random(a, b, round_number, packet.kind, turn)
         first, second = rng.random(2)
@@ -112,6 +110,11 @@ class LinkModel:
     def late_experience(self) -> bool:
         """Whether delays apply to experience too, which is of no use after its round."""
         return self.options.delays == "everything"
+
+
+def bad_share(options: Links, loss: float) -> float:
+    """The share of rounds in the bad state with which a link with bursts loses ``loss`` in the long run."""
+    return (loss - options.loss_good) / (options.loss_bad - options.loss_good)
 
 
 def damaged(sections: list[np.ndarray], flips: tuple[int, ...]) -> list[np.ndarray]:

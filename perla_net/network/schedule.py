@@ -6,7 +6,6 @@ edge j → i of round t means that i hears j in that round.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Sequence
 
@@ -29,7 +28,7 @@ class Schedule:
     """What determines the graph of each round, as plain data.
 
     kind ``list``: ``graphs`` one after the other, then again, each for ``every`` rounds. ``redrawn``: ``spec`` with a new
-    seed each ``every`` rounds. ``matching``: pairs drawn at random each ``every`` rounds, everybody in at most one (gossip).
+    seed each ``every`` rounds (``directed``: it makes directed graphs). ``matching``: pairs drawn at random each ``every`` rounds, everybody in at most one (gossip).
     ``distance``: agents within ``radius`` of each other. ``away``: (agent, first, last): rounds in which an agent has left.
     ``links``: source → target → attributes of that link. ``positions`` [agents][dimensions]: where agents that never
     move stand, for ``distance``; None where they move.
@@ -41,6 +40,7 @@ class Schedule:
     every: int = 1
     seed: int = 0
     spec: str = ""
+    directed: bool = False
     radius: float = 0.0
     positions: tuple[tuple[float, ...], ...] | None = None
     away: tuple[tuple[int, int, int], ...] = ()
@@ -60,7 +60,19 @@ class Schedule:
 
     def to_data(self) -> dict[str, Any]:
         """As JSON data."""
-        names = ("agents", "kind", "graphs", "every", "seed", "spec", "radius", "positions", "away", "links")
+        names = (
+            "agents",
+            "kind",
+            "graphs",
+            "every",
+            "seed",
+            "spec",
+            "directed",
+            "radius",
+            "positions",
+            "away",
+            "links",
+        )
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -79,7 +91,7 @@ class Schedule:
 
     def edges(self, round_number: int, positions: np.ndarray | None = None) -> Edges:
         """The edges of a round (from 1), sorted. positions [agents, dimensions]: needed where :attr:`moves`."""
-        epoch = (round_number - 1) // self.every
+        epoch = 0 if self._stands else (round_number - 1) // self.every
         gone = frozenset(agent for agent, first, last in self.away if first <= round_number <= last)
         if self.moves:
             return self._without(self._near(positions), gone)
@@ -125,10 +137,31 @@ class Schedule:
                 found.update((source, target) for target in reached)
         return tuple(sorted(found))
 
+    def heard_together(self, agent: int, hops: int) -> list[list[int]]:
+        """Sets of agents that one may hear in the same round, one of which is as large as any, as far as is known."""
+        if self.kind == "matching" and hops == 1:
+            return [[other] for other in range(self.agents) if other != agent]
+        if self.kind == "list":
+            return [
+                [source for source, reached in enumerate(self._reach_of(number, hops)) if agent in reached]
+                for number in range(len(self.graphs))
+            ]
+        if ("heard", hops) not in self._cache:
+            heard: list[list[int]] = [[] for _ in range(self.agents)]
+            for source, target in self.potential(hops):
+                heard[target].append(source)
+            self._cache["heard", hops] = heard
+        return [self._cache["heard", hops][agent]]
+
+    def _reach_of(self, number: int, hops: int) -> list[dict[int, int]]:
+        if ("reach", number, hops) not in self._cache:
+            self._cache["reach", number, hops] = reach(self.agents, self.graphs[number], hops)
+        return self._cache["reach", number, hops]
+
     def undirected(self) -> bool:
         """True when every graph has each edge in both directions, as far as that can be known before the run."""
         if self.kind != "list":
-            return self.kind != "redrawn" or self._symmetric(self._of_epoch(0))
+            return not self.directed
         return all(self._symmetric(edges) for edges in self.graphs)
 
     @staticmethod
@@ -235,8 +268,3 @@ def complete_window(every: Sequence[Edges], agents: int) -> int | None:
         if start + size > len(every):
             break
     return size if size <= len(every) else None
-
-
-def hops_needed(agents: int) -> int:
-    """Graphs in the period of the one-peer exponential graph: ⌈log₂ n⌉."""
-    return max(1, math.ceil(math.log2(agents))) if agents > 1 else 1
