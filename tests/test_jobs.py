@@ -64,7 +64,18 @@ NETWORKS = {
         *("--compression.method", "int8", "--share", "modelled"),
     ),
     "modelled": (
-        *("--env", "pettingzoo:toys", "--topology", "complete", "--share", "modelled", "--horizon", "3", "--copies", "2"),
+        *(
+            "--env",
+            "pettingzoo:toys",
+            "--topology",
+            "complete",
+            "--share",
+            "modelled",
+            "--horizon",
+            "3",
+            "--copies",
+            "2",
+        ),
         *("--estimator", "monte_carlo", "--samples", "5"),
     ),
     "push_sum": (
