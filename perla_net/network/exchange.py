@@ -34,8 +34,6 @@ from .schedule import Edge, Edges, relays
 Sections = dict[str, np.ndarray]
 LASTING = ("policy",)
 """Sections that stay of use after their round; the others are that round's experience."""
-REMEMBERED = 64
-"""Rounds for which a relay remembers what it has forwarded."""
 
 
 @dataclass
@@ -113,8 +111,6 @@ class Network:
         """The same, kept by the receiver."""
         self.told: dict[int, list[np.ndarray]] = {}
         """Of each local agent, what receivers make of the policy or outputs that it sent, where coding loses something."""
-        self.forwarded: set[tuple[int, int, int, int, int]] = set()
-        """(relay, origin, round, kind, target) of what local agents have forwarded lately."""
         self.newest: dict[Edge, int] = {}
         """(origin, local agent) → round of the newest policy that has come: what comes again, or was overtaken, is dropped."""
         self.team_means = 0
@@ -415,22 +411,16 @@ class Network:
         return self.held[edge]
 
     def _to_forward(self, arrived: Sequence[Packet], edges: Edges) -> list[Packet]:
-        """What local agents forward of that which has just arrived."""
+        """What local agents forward of that which has just arrived and was new to them."""
         if self._relays[0] is not edges:
             self._relays = edges, relays(len(self.rank_of), edges, self.hops)
         table, packets = self._relays[1], []
-        self.forwarded = {entry for entry in self.forwarded if entry[2] > self._round - REMEMBERED}
         for packet in sorted(arrived, key=lambda packet: (packet.kind, _order(packet))):
             if packet.kind == TEAM or packet.hops >= self.hops:
                 continue
             relay = packet.target
             for target in table.get((packet.origin, relay), ()):
-                entry = relay, packet.origin, packet.made, packet.kind, target
-                if entry in self.forwarded:
-                    continue
-                hops = packet.hops + 1
-                copy = replace(packet, sender=relay, target=target, due=self._round, hops=hops)
-                self.forwarded.add(entry)
+                copy = replace(packet, sender=relay, target=target, due=self._round, hops=packet.hops + 1)
                 sent = self.dispatch(copy)
                 if sent:
                     packets.append(sent)
@@ -440,14 +430,13 @@ class Network:
 
     def state(self, agent: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, numbers) that a resumed run needs for one local agent: what is on its way to it, what differences refer
-        to, what it has forwarded lately."""
+        to, how new the policies are that it has."""
         mail = [piece for packet in self.mailbox if packet.target == agent for piece in packet.pieces()]
         arrays = {"mail": np.concatenate(mail)} if mail else {}
         arrays |= {f"known.{target}": value for (source, target), value in self.known.items() if source == agent}
         arrays |= {f"held.{source}": value for (source, target), value in self.held.items() if target == agent}
         newest = {str(origin): made for (origin, target), made in self.newest.items() if target == agent}
-        forwarded = sorted(entry[1:] for entry in self.forwarded if entry[0] == agent)
-        return arrays, {"forwarded": forwarded, "newest": newest}
+        return arrays, {"newest": newest}
 
     def restore(self, agent: int, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Continue from :meth:`state`."""
@@ -459,8 +448,6 @@ class Network:
                 self.known[agent, int(other)] = array.copy()
             elif kind == "held":
                 self.held[int(other), agent] = array.copy()
-        for origin, made, packet_kind, target in numbers["forwarded"]:
-            self.forwarded.add((agent, origin, made, packet_kind, target))
         self.newest.update({(int(origin), agent): made for origin, made in numbers["newest"].items()})
 
     # The whole team
