@@ -196,7 +196,7 @@ def estimator_line(team: Team, schedule: Schedule, hops: int) -> str:
                 if estimator == "exact"
                 else f"{settings.samples} samples of {count or 'continuous'}"
             )
-            text = f"{settings.form} form, {estimator} ({work})"
+            text = f"{settings.form} form, {estimator} ({work}{'' if schedule.fixed else ' at most'})"
         kinds[text] = kinds.get(text, 0) + 1
     return "; ".join(f"{number} agent{'s' * (number > 1)}: {text}" for text, number in kinds.items())
 

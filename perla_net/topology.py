@@ -519,7 +519,7 @@ def main(arguments: Sequence[str]) -> int:
         figures["rounds looked at"] = len(every)
         figures["different graphs"] = len(set(every))
         figures["directed edges (least, mean, most)"] = (min(numbers), sum(numbers) / len(numbers), max(numbers))
-        figures["window: rounds whose union connects all"] = complete_window(every, len(names))
+        figures["rounds whose union connects all"] = complete_window(every, len(names))
     print(
         f"{given.spec} for {len(names)} agents of {given.env}"
         + ("" if schedule.fixed else "; first its graph of round 1")
