@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 from measure import head
 
-from perla_net.world.traffic import CONTROLLERS, FixedTime, LongestQueue, MaxPressure, TrafficGrid
+from perla_net.world.networked.traffic import CONTROLLERS, FixedTime, LongestQueue, MaxPressure, TrafficGrid
 
 
 def delay(controller: object, episodes: int) -> float:

@@ -119,7 +119,8 @@ def test_specifications_with_arguments():
         ({"env": "pettingzoo:mpe2.simple_tag_v3", "topology": "interaction"}, "does not tell who influences whom"),
         ({"env": "pettingzoo:mpe2.simple_tag_v3", "agents": 9}, "has 4 agents"),
         ({"env": "pettingzoo:json"}, "is not parallel"),
-        ({"env": "traffic:ring"}, "no such environment"),
+        ({"env": "weather:ring"}, "no such environment"),
+        ({"env": "traffic:ring"}, "traffic:grid"),
         ({"env": "traffic:grid:rows=3,columns=5", "agents": 16}, "do not make"),
     ],
 )

@@ -6,8 +6,8 @@ from mpe2 import simple_spread_v3
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from perla_net.errors import InputError
-from perla_net.world.spread import Spread
-from perla_net.world.spread_parallel import parallel_env
+from perla_net.world.networked.spread import Spread
+from perla_net.world.parallel import parallel_env
 
 
 def observed(spread: Spread) -> np.ndarray:
@@ -69,8 +69,8 @@ def test_the_assignment_covers_the_landmarks():
 
 @pytest.mark.filterwarnings("ignore")
 def test_pettingzoo_accepts_it():
-    parallel_api_test(parallel_env(agents=4), num_cycles=100)
-    parallel_seed_test(parallel_env)
+    parallel_api_test(parallel_env("spread", agents=4), num_cycles=100)
+    parallel_seed_test(lambda: parallel_env("spread"))
 
 
 def test_bad_arguments():

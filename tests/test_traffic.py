@@ -7,9 +7,17 @@ import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from perla_net.errors import InputError
-from perla_net.world import traffic
-from perla_net.world.traffic import CONTROLLERS, LINK_STORAGE, PHASES, THROUGH, TrafficGrid, demand_profile, shape_of
-from perla_net.world.traffic_parallel import parallel_env
+from perla_net.world.networked import traffic
+from perla_net.world.networked.traffic import (
+    CONTROLLERS,
+    LINK_STORAGE,
+    PHASES,
+    THROUGH,
+    TrafficGrid,
+    demand_profile,
+    shape_of,
+)
+from perla_net.world.parallel import parallel_env
 
 
 def seeds(copies: int, start: int = 0) -> list[np.random.SeedSequence]:
@@ -77,7 +85,7 @@ def test_travel_time_and_turning():
     sizes = []
     for _ in range(4):
         grid.step([np.array([2]), np.array([0])])
-        sizes.append((int(grid.transit[:, 0, 1, traffic.WEST].sum()), int(grid.queue[0, 1, traffic.WEST].sum())))
+        sizes.append((int(grid.transit[0, :, 1, traffic.WEST].sum()), int(grid.queue[0, 1, traffic.WEST].sum())))
     assert sizes[:3] == [(1, 0)] * 3 and sizes[3][0] == 0
     assert grid.on_link()[0, 1, traffic.WEST] + grid.left[0] == 1
 

@@ -11,48 +11,80 @@ A *batch environment* holds some copies of an environment and steps them in one 
     env.controllers                           reference controllers: name → class; object.act(env) gives actions
     env.metrics(copies)                       further figures of the episodes so far, name → [copies]
     env.positions()                           where spec.moves: [agents, dimensions] in the first copy
+    env.picture(copy)                         if it can be drawn: uint8 [height, width, 3]
+    env.text(copy)                            if it can be shown in a terminal: a few lines
     env.save() / env.load(state, seeds)       arrays [copies, …], and back
 
-Only ``world/hosts.py`` calls these.
+Only ``world/hosts.py`` and ``evaluate.py`` call these. Every suite is a module with
+
+    make(name, arguments, copies, agents, render)   a batch environment; ``name`` is what follows ``SUITE:``
+    any_number(name, arguments)                     optional: whether ``agents`` may be chosen freely
 """
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import dataclass
 from typing import Any
 
 from ..config import parse_spec
 from ..errors import InputError
 
-OWN = {"traffic:grid": ("rows", "columns", "reward", "demand", "horizon"), "spread": ("horizon", "local_ratio")}
-"""The program's own environments and their arguments."""
+
+@dataclass(frozen=True)
+class Suite:
+    """A family of environments: where it is made, names worth showing, under which licence, with which extra."""
+
+    module: str
+    names: tuple[str, ...]
+    about: str
+    licence: str = "MIT"
+    extra: str = ""
+    packages: tuple[str, ...] = ()
+    """Top-level modules that the extra brings; one that is missing means that the extra is not installed."""
 
 
-def make(env: str, copies: int, agents: int | None) -> Any:
-    """A batch environment of ``copies`` copies. Raises InputError for unknown names and arguments.
+SUITES = {
+    "traffic": Suite("networked.traffic", ("grid",), "traffic signals, a store-and-forward queue model"),
+    "spread": Suite("networked.spread", ("",), "cooperative navigation, MPE's simple_spread for any number"),
+    "pettingzoo": Suite(
+        "suites.pettingzoo", (), "any parallel_env by import path", "each its own", "pettingzoo", ("pettingzoo",)
+    ),
+}
 
-    ``env`` is ``SUITE:NAME[:key=value,…]``; ``agents`` is the number asked for, None when left to the environment.
+
+def make(env: str, copies: int, agents: int | None, render: bool = False) -> Any:
+    """A batch environment of ``copies`` copies. Raises InputError for unknown names and arguments, and missing extras.
+
+    ``env`` is ``SUITE:NAME[:key=value,…]``; ``agents``: the number asked for, None when left to the environment;
+    ``render``: pictures will be asked for.
     """
-    name, arguments = parse_spec(env)
-    suite, _, rest = name.partition(":")
-    if name in OWN:
-        unknown = [key for key in arguments if key not in OWN[name]]
-        if unknown:
-            raise InputError(f"--env {env}: unknown argument '{unknown[0]}'; {name} takes {', '.join(OWN[name])}")
-        if name == "spread":
-            from .spread import Spread
-
-            return Spread(copies, agents, **arguments)
-        from .traffic import TrafficGrid
-
-        return TrafficGrid(copies, agents, **arguments)
-    if suite == "pettingzoo" and rest:
-        from .pettingzoo import PettingZoo
-
-        return PettingZoo(rest, arguments, copies, agents)
-    raise InputError(f"--env {env}: there is no such environment; known are {', '.join(OWN)} and pettingzoo:MODULE")
+    suite, name, arguments = _parsed(env)
+    return _module(env, suite).make(name, arguments, copies, agents, render)
 
 
 def takes_any_number(env: str) -> bool:
     """True where neither the environment nor its arguments fix the number of agents."""
-    name, arguments = parse_spec(env)
-    return name in OWN and not {"rows", "columns"} & set(arguments)
+    suite, name, arguments = _parsed(env)
+    module = _module(env, suite)
+    return hasattr(module, "any_number") and module.any_number(name, arguments)
+
+
+def _parsed(env: str) -> tuple[Suite, str, dict[str, Any]]:
+    whole, arguments = parse_spec(env)
+    head, _, name = whole.partition(":")
+    suite = SUITES.get(head)
+    if suite is None or (not name and "" not in suite.names):
+        raise InputError(f"--env {env}: there is no such environment; `python -m perla_net.environments` lists them")
+    return suite, name, arguments
+
+
+def _module(env: str, suite: Suite) -> Any:
+    try:
+        return importlib.import_module(f".{suite.module}", __package__)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in suite.packages:
+            raise
+        raise InputError(
+            f'--env {env}: needs {error.name}; install it with: pip install -c constraints.txt ".[{suite.extra}]"'
+        ) from None

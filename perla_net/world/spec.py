@@ -49,6 +49,15 @@ class ActionSpec:
             inside = low + (np.clip(values, -1, 1) + 1) / 2 * (high - low)
         return np.where(bounded, inside, np.clip(values, low, high))
 
+    def internal(self, native: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`native` for whole rows: bounded components back onto [−1, 1], actions counted from 0."""
+        if self.kind != "continuous":
+            return native - np.array(self.start or (0,) * len(self.sizes))
+        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        with np.errstate(invalid="ignore"):
+            return np.where(bounded, (native - low) / (high - low) * 2 - 1, native)
+
     @property
     def joint(self) -> int | None:
         """Number of distinct actions; None when continuous."""

@@ -15,12 +15,15 @@ distance of the nearest agent) + local_ratio · (−number of agents that i touc
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .spec import ActionSpec, AgentSpec, WorldSpec
+from ...errors import InputError
+from ..spec import ActionSpec, AgentSpec, WorldSpec
+from .base import Batch, bounded, build
+from .drawing import Scene, draw
 
 STEP, DAMPING, SENSITIVITY = 0.1, 0.25, 5.0
 CONTACT_FORCE, CONTACT_MARGIN = 100.0, 1e-3
@@ -31,29 +34,23 @@ DIRECTIONS = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], float)
 HORIZON = 25
 
 
-class Spread:
-    """``copies`` planes side by side. The batch interface of the world (see ``world/environments.py``)."""
+class Spread(Batch):
+    """``copies`` planes side by side."""
+
+    STATE = ("position", "velocity", "landmark", "time", "missed", "touches")
 
     def __init__(
         self, copies: int, agents: int | None = None, horizon: int = HORIZON, local_ratio: float = 0.5
     ) -> None:
-        if not isinstance(horizon, int) or horizon < 1:
-            raise InputError(f"--env spread: horizon {horizon!r} is not a positive integer")
-        if not isinstance(local_ratio, (int, float)) or not 0 <= local_ratio <= 1:
-            raise InputError(f"--env spread: local_ratio {local_ratio!r} is not between 0 and 1")
         self.number = number = agents or 3
-        self.copies, self.horizon, self.local_ratio = copies, horizon, float(local_ratio)
-        self.controllers = {"assignment": Assignment}
+        super().__init__(copies, number, bounded("spread", "horizon", horizon, 1, math.inf, whole=True))
+        self.local_ratio = bounded("spread", "local_ratio", local_ratio, 0, 1)
+        self.drawn = np.zeros((copies, 2, number, 2))
         self.position = np.zeros((copies, number, 2))
         self.velocity = np.zeros((copies, number, 2))
         self.landmark = np.zeros((copies, number, 2))
-        self.time = np.zeros(copies, np.int32)
         self.missed = np.zeros(copies)
         self.touches = np.zeros(copies)
-        self.reward = np.zeros((copies, number), np.float32)
-        self.terminated = np.zeros((copies, number), bool)
-        self.truncated = np.zeros((copies, number), bool)
-        self.alive = np.ones((copies, number), bool)
         self.others = np.array([[other for other in range(number) if other != agent] for agent in range(number)], int)
 
     @property
@@ -68,13 +65,13 @@ class Spread:
         """Where everybody is in the first copy, [agents, 2], in units of the plane."""
         return self.position[0]
 
-    def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
-        """Begin an episode in the copies of the given indices: agents and landmarks uniform in [−1, 1]²."""
-        for copy, seed in zip(copies, seeds, strict=True):
-            drawn = np.random.default_rng(seed).uniform(-1, 1, (2, self.number, 2))
-            self.position[copy], self.landmark[copy] = drawn
-        for array in (self.velocity, self.time, self.missed, self.touches):
-            array[copies] = 0
+    def draw(self, copy: int, rng: np.random.Generator) -> None:
+        """Agents and landmarks uniform in [−1, 1]²."""
+        self.drawn[copy] = rng.uniform(-1, 1, (2, self.number, 2))
+
+    def begin(self, copies: np.ndarray) -> None:
+        """Everybody at rest where it was drawn."""
+        self.position[copies], self.landmark[copies] = self.drawn[copies, 0], self.drawn[copies, 1]
 
     def step(self, actions: list[np.ndarray]) -> None:
         """Advance every copy by 0.1; ``actions[i]``: int [copies, 1] or [copies] of agent i."""
@@ -129,15 +126,10 @@ class Spread:
         pairs of agents in contact, summed over steps."""
         return {"distance": self.missed[copies] / np.maximum(self.time[copies], 1), "touches": self.touches[copies]}
 
-    def save(self) -> dict[str, np.ndarray]:
-        """State of every copy, arrays [copies, …]."""
-        names = ("position", "velocity", "landmark", "time", "missed", "touches")
-        return {name: getattr(self, name).copy() for name in names}
-
-    def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> None:
-        """Continue from :meth:`save`; nothing is random after the reset."""
-        for name, array in state.items():
-            getattr(self, name)[:] = array
+    def picture(self, copy: int) -> np.ndarray:
+        """Agents (blue), landmarks (×), uint8 [height, width, 3]."""
+        marks = [(float(x), float(y), "×") for x, y in self.landmark[copy]]
+        return draw(Scene(f"spread, step {self.time[copy]}", self.position[copy], marks=marks, frame=(-1.5, 1.5)))
 
 
 class Assignment:
@@ -160,3 +152,18 @@ class Assignment:
         along = np.take_along_axis(error, axis[..., None], 2)[..., 0]
         push = 1 + 2 * axis + (along > 0)
         return np.where(np.abs(along) > SENSITIVITY * STEP * STEP / DAMPING / 2, push, 0).T
+
+
+Spread.controllers = {"assignment": Assignment}
+
+
+def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Spread:
+    """``spread``; see :class:`Spread` for the arguments."""
+    if name:
+        raise InputError(f"--env spread:{name}: there is one spread, without a name")
+    return build(Spread, "spread", arguments, copies, agents)
+
+
+def any_number(name: str, arguments: dict[str, Any]) -> bool:
+    """Yes."""
+    return True

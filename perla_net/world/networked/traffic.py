@@ -29,8 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .spec import ActionSpec, AgentSpec, WorldSpec
+from ...errors import InputError
+from ..spec import ActionSpec, AgentSpec, WorldSpec
+from .base import Batch, build
+from .drawing import Scene, draw
 
 STEP = 5
 YELLOW, START_UP, MINIMUM_GREEN = 2, 1, 5
@@ -61,6 +63,8 @@ for _phase, _arms, _turns in (
 # From arm a, turning: left leaves by arm a+1, through by a+2, right by a+3 (mod 4).
 EXIT_OFFSET = {LEFT: 1, THROUGH: 2, RIGHT: 3}
 NORTH, EAST, SOUTH, WEST = range(4)
+GREEN_SIGNS = "|\\-/^v><"
+"""How a terminal shows the phases: through and left of each axis, then all of one arm."""
 NORTH_SOUTH_FLOW, EAST_WEST_FLOW = 380.0, 500.0
 """Mean demand per arm at the rim, vehicles/h, by the axis of the road."""
 
@@ -93,8 +97,24 @@ def _over_turns(lanes: np.ndarray) -> np.ndarray:
     return lanes[..., LEFT] + lanes[..., THROUGH] + lanes[..., RIGHT]
 
 
-class TrafficGrid:
-    """``copies`` road grids side by side. The batch interface of the world (see ``world/environments.py``)."""
+class TrafficGrid(Batch):
+    """``copies`` road grids side by side."""
+
+    STATE = (
+        "queue",
+        "transit",
+        "credit",
+        "outside",
+        "assigned",
+        "phase",
+        "held",
+        "time",
+        "entered",
+        "left",
+        "demanded",
+        "waited",
+        "blocked",
+    )
 
     def __init__(
         self,
@@ -113,20 +133,19 @@ class TrafficGrid:
                 raise InputError(f"--env traffic:grid: {name} {value!r} is not a positive integer")
         if not isinstance(demand, (int, float)) or not 0 <= demand < 100:
             raise InputError(f"--env traffic:grid: demand {demand!r} is not a factor from 0 to 100")
-        self.controllers = CONTROLLERS
         self.rows, self.columns = shape_of(agents, rows, columns)
-        self.copies, self.reward_kind, self.demand, self.horizon = copies, reward, float(demand), horizon
+        self.reward_kind, self.demand = reward, float(demand)
         self.signals = self.rows * self.columns
+        super().__init__(copies, self.signals, horizon)
         self._lay_out()
         shape = (copies, self.signals, 4)
         self.queue = np.zeros((*shape, 3), np.int32)
-        self.transit = np.zeros((TRAVEL_STEPS, *shape, 3), np.int32)
+        self.transit = np.zeros((copies, TRAVEL_STEPS, self.signals, 4, 3), np.int32)
         self.credit = np.zeros((*shape, 3), np.int32)
         self.outside = np.zeros(shape, np.int32)
         self.assigned = np.zeros(shape, np.int32)
         self.phase = np.zeros((copies, self.signals), np.int32)
         self.held = np.zeros((copies, self.signals), np.int32)
-        self.time = np.zeros(copies, np.int32)
         self.entered = np.zeros(copies, np.int64)
         self.left = np.zeros(copies, np.int64)
         self.demanded = np.zeros(copies, np.int64)
@@ -134,10 +153,6 @@ class TrafficGrid:
         self.blocked = np.zeros(copies, np.int64)
         self.arrivals = np.zeros((copies, horizon, self.signals, 4), np.int16)
         self.turn_counts = np.zeros((copies, self.signals * 4, TURN_TABLE + 1, 2), np.int16)
-        self.reward = np.zeros((copies, self.signals), np.float32)
-        self.terminated = np.zeros((copies, self.signals), bool)
-        self.truncated = np.zeros((copies, self.signals), bool)
-        self.alive = np.ones((copies, self.signals), bool)
 
     def _lay_out(self) -> None:
         """Who is next to whom, as flat indices into [signal × arm]."""
@@ -173,36 +188,19 @@ class TrafficGrid:
             tuple((float(signal % self.columns), float(signal // self.columns)) for signal in range(self.signals)),
         )
 
-    def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
-        """Begin a new episode, on an empty network, in the copies of the given indices."""
-        for array in (
-            self.queue,
-            self.credit,
-            self.outside,
-            self.assigned,
-            self.phase,
-            self.time,
-            self.entered,
-            self.left,
-        ):
-            array[copies] = 0
-        for array in (self.demanded, self.waited, self.blocked):
-            array[copies] = 0
-        self.transit[:, copies] = 0
+    def begin(self, copies: np.ndarray) -> None:
+        """An empty network, whose phases may change at once."""
         self.held[copies] = YELLOW + MINIMUM_GREEN
-        self.seed_episode(copies, seeds)
 
-    def seed_episode(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
-        """Draw everything that is random in an episode: Poisson arrivals per arm and step, and each vehicle's turn."""
+    def draw(self, copy: int, rng: np.random.Generator) -> None:
+        """Poisson arrivals per arm and step, and the turn of each vehicle."""
         profile = demand_profile(self.horizon)[:, None, None]
         cuts = np.cumsum(TURN_SHARES)
-        for copy, seed in zip(copies, seeds, strict=True):
-            rng = np.random.default_rng(seed)
-            level = rng.uniform(0.7, 1.3, self.rim.shape)
-            self.arrivals[copy] = rng.poisson(self.mean_arrivals * level * profile)
-            turn = rng.random((self.signals * 4, TURN_TABLE), dtype=np.float32)
-            self.turn_counts[copy, :, 1:, 0] = np.cumsum(turn < cuts[0], axis=1)
-            self.turn_counts[copy, :, 1:, 1] = np.cumsum((turn >= cuts[0]) & (turn < cuts[1]), axis=1)
+        level = rng.uniform(0.7, 1.3, self.rim.shape)
+        self.arrivals[copy] = rng.poisson(self.mean_arrivals * level * profile)
+        turn = rng.random((self.signals * 4, TURN_TABLE), dtype=np.float32)
+        self.turn_counts[copy, :, 1:, 0] = np.cumsum(turn < cuts[0], axis=1)
+        self.turn_counts[copy, :, 1:, 1] = np.cumsum((turn >= cuts[0]) & (turn < cuts[1]), axis=1)
 
     def step(self, actions: list[np.ndarray]) -> None:
         """Advance every copy by 5 s; ``actions[i]`` are signal i's phases, int [copies, 1] or [copies].
@@ -219,8 +217,8 @@ class TrafficGrid:
 
         slot = self.time % TRAVEL_STEPS
         everyone = np.arange(self.copies)
-        self.queue += self.transit[slot, everyone]
-        self.transit[slot, everyone] = 0
+        self.queue += self.transit[everyone, slot]
+        self.transit[everyone, slot] = 0
 
         seconds = np.where(green & ~old_green, STEP - YELLOW - START_UP, STEP)
         self.credit = np.where(green, self.credit + seconds, 0)
@@ -258,9 +256,9 @@ class TrafficGrid:
 
     def on_link(self) -> np.ndarray:
         """Vehicles on each link, moving or waiting, int [copies, signals, arms]."""
-        lanes = self.queue + self.transit[0]
-        for later in self.transit[1:]:
-            lanes += later
+        lanes = self.queue + self.transit[:, 0]
+        for later in range(1, TRAVEL_STEPS):
+            lanes += self.transit[:, later]
         return _over_turns(lanes)
 
     def _discharge(self, wish: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -302,16 +300,16 @@ class TrafficGrid:
             found += laps[:, None] * table[copy, link, TURN_TABLE]
         counts[busy] = found
         self.assigned[busy] = after
-        lanes = self.transit[slot, everyone]
+        lanes = self.transit[everyone, slot]
         lanes[..., LEFT] += counts[..., 0]
         lanes[..., THROUGH] += counts[..., 1]
         lanes[..., RIGHT] += entering - counts[..., 0] - counts[..., 1]
-        self.transit[slot, everyone] = lanes
+        self.transit[everyone, slot] = lanes
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
         """Write the present observations of the given copies (index array or slice) into ``[copies, 33]`` arrays."""
         queue = self.queue[copies]
-        lanes = queue + self.transit[:, copies].sum(0)
+        lanes = queue + self.transit[copies].sum(1)
         number = len(queue)
         block = np.empty((number, self.signals, 33), np.float32)
         block[..., :8] = self.phase[copies][..., None] == np.arange(8)
@@ -335,34 +333,43 @@ class TrafficGrid:
             "blocked": self.blocked[copies].astype(float),
         }
 
-    def save(self) -> dict[str, np.ndarray]:
-        """State of every copy, arrays [copies, …]; the episode's random numbers are drawn anew by :meth:`load`."""
-        names = (
-            "queue",
-            "credit",
-            "outside",
-            "assigned",
-            "phase",
-            "held",
-            "time",
-            "entered",
-            "left",
-            "demanded",
-            "waited",
-            "blocked",
+    def picture(self, copy: int) -> np.ndarray:
+        """Vehicles that wait on every link towards a signal (colour of the road), and those outside; uint8 image."""
+        row, column = np.divmod(np.arange(self.signals), self.columns)
+        nodes = np.stack([column, -row], 1).astype(float)
+        waiting = self.queue[copy].sum(2)
+        at = np.argwhere(~self.rim)
+        edges = [(int(self.neighbour[signal, arm]), int(signal)) for signal, arm in at]
+        minutes = self.time[copy] * STEP / 60
+        return draw(
+            Scene(
+                f"{self.spec.name}, minute {minutes:.1f}",
+                nodes,
+                self.outside[copy].sum(1) + waiting.sum(1),
+                "vehicles waiting at the signal",
+                (0, LINK_STORAGE),
+                [str(phase) for phase in self.phase[copy]],
+                edges,
+                waiting[tuple(at.T)],
+                "vehicles waiting on the link",
+                (0, LINK_STORAGE / 2),
+            )
         )
-        return {name: getattr(self, name).copy() for name in names} | {
-            "transit": np.moveaxis(self.transit, 0, 1).copy()
-        }
 
-    def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> None:
-        """Continue from :meth:`save` (rows in the order of the copies); ``seeds`` are those of the running episodes."""
-        self.seed_episode(np.arange(self.copies), seeds)
-        for name, array in state.items():
-            if name == "transit":
-                self.transit[:] = np.moveaxis(array, 1, 0)
-            else:
-                getattr(self, name)[:] = array
+    def text(self, copy: int) -> str:
+        """The grid in characters: at every signal its green axis, beside it the vehicles that wait on each link."""
+        waiting = self.queue[copy].sum(2) + self.outside[copy]
+        lines = [f"minute {self.time[copy] * STEP / 60:5.1f}   waiting {int(waiting.sum()):5d}"]
+        for row in range(self.rows):
+            block = range(row * self.columns, (row + 1) * self.columns)
+            lines.append("".join(f"     {waiting[s, NORTH]:3d}     " for s in block))
+            lines.append(
+                "".join(
+                    f" {waiting[s, WEST]:3d} {GREEN_SIGNS[self.phase[copy, s]]} {waiting[s, EAST]:<3d} " for s in block
+                )
+            )
+            lines.append("".join(f"     {waiting[s, SOUTH]:3d}     " for s in block))
+        return "\n".join(lines)
 
 
 class FixedTime:
@@ -415,3 +422,16 @@ class MaxPressure(LongestQueue):
 
 CONTROLLERS = {"fixed_time": FixedTime, "longest_queue": LongestQueue, "max_pressure": MaxPressure}
 """Reference controllers by name; each reads the grid itself, not observations."""
+TrafficGrid.controllers = CONTROLLERS
+
+
+def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Any:
+    """``traffic:grid``; see :class:`TrafficGrid` for the arguments."""
+    if name != "grid":
+        raise InputError(f"--env traffic:{name}: there is traffic:grid")
+    return build(TrafficGrid, "traffic:grid", arguments, copies, agents)
+
+
+def any_number(name: str, arguments: dict[str, Any]) -> bool:
+    """Where no shape of the grid is given."""
+    return not {"rows", "columns"} & set(arguments)

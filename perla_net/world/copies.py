@@ -1,14 +1,19 @@
-"""``pettingzoo:MODULE``: any environment with PettingZoo's parallel API, one Python object per copy."""
+"""A batch environment made of objects with PettingZoo's parallel API, one per copy: what most suites are adapted to.
+
+Beyond PettingZoo's API an object may have any of these, and then the world knows more of it:
+
+    interaction_graph    pairs of names (j, i): agent j influences agent i
+    horizon              usual number of steps of an episode
+    positions()          name → coordinates, for graphs by distance
+    metrics()            figures of the episode so far, name → float; the same names at any time
+    controllers          reference controllers, name → class; ``cls(copies).act(copies)`` gives actions per agent
+    render()             a picture, uint8 [height, width, 3]
+"""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
 import math
-import pkgutil
-import warnings
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -16,23 +21,17 @@ from ..errors import InputError
 from .spec import ActionSpec, AgentSpec, WorldSpec
 
 
-class PettingZoo:
-    """Batch interface over ``copies`` objects made by ``MODULE.parallel_env(**arguments)``.
+class Copies:
+    """Batch interface over equal environments, one per copy.
 
     Observations are flattened to float32 (Discrete as one-hot); continuous actions in a bounded Box are scaled from
     [-1, 1]. Agents that leave ``env.agents`` are not alive until the next episode. The state of such an environment
     cannot be read, so :meth:`save` keeps the actions since the reset and :meth:`load` plays them again.
     """
 
-    def __init__(self, module: str, arguments: dict[str, Any], copies: int, agents: int | None) -> None:
-        self.name = f"pettingzoo:{module}"
-        construct = _constructor(module)
-        try:
-            self.envs = [construct(**arguments) for _ in range(copies)]
-        except Exception as error:  # an environment's own constructor may raise anything
-            raise InputError(
-                f"--env {self.name}: cannot be made with {arguments}: {' '.join(str(error).split())}"
-            ) from None
+    def __init__(self, name: str, envs: Sequence[Any], agents: int | None) -> None:
+        """``name``: as in ``--env``, for messages; ``agents``: the number asked for, or None."""
+        self.name, self.envs = name, list(envs)
         first = self.envs[0]
         if not hasattr(first, "possible_agents"):
             raise InputError(
@@ -45,18 +44,28 @@ class PettingZoo:
             )
         self.spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in self.agents]
         self.specs = [_agent_spec(self.name, name, *spaces) for name, spaces in zip(self.agents, self.spaces)]
-        shape = (copies, len(self.agents))
-        self.copies = copies
+        self.copies = len(self.envs)
+        shape = (self.copies, len(self.agents))
         self.reward = np.zeros(shape, np.float32)
         self.terminated, self.truncated, self.alive = np.zeros((3, *shape), bool)
-        self.seen: list[list[Any]] = [[None] * len(self.agents) for _ in range(copies)]
-        self.masks: list[list[Any]] = [[None] * len(self.agents) for _ in range(copies)]
-        self.actions: list[list[np.ndarray]] = [[] for _ in range(copies)]
+        self.seen: list[list[Any]] = [[None] * len(self.agents) for _ in self.envs]
+        self.masks: list[list[Any]] = [[None] * len(self.agents) for _ in self.envs]
+        self.actions: list[list[np.ndarray]] = [[] for _ in self.envs]
+        self.controllers: dict[str, type] = getattr(first, "controllers", {})
+        self._figures = list(first.metrics()) if hasattr(first, "metrics") else []
 
     @property
     def spec(self) -> WorldSpec:
-        """Agents and spaces; a PettingZoo environment does not tell who influences whom."""
-        return WorldSpec(self.name, tuple(self.specs), None, None, (), moves=_tells_positions(self.envs[0]))
+        """Agents and spaces, and what the environment tells beyond PettingZoo's API."""
+        first = self.envs[0]
+        edges = getattr(first, "interaction_graph", None)
+        if edges is not None:
+            number = {name: index for index, name in enumerate(self.agents)}
+            edges = tuple(sorted((number[source], number[target]) for source, target in edges))
+        horizon = getattr(first, "horizon", None)
+        return WorldSpec(
+            self.name, tuple(self.specs), edges, horizon, tuple(self.controllers), moves=_tells_positions(first)
+        )
 
     def positions(self) -> np.ndarray:
         """Where everybody is in the first copy, [agents, dimensions]: the environment's own ``positions()``, a mapping from
@@ -67,6 +76,11 @@ class PettingZoo:
             return np.array([told[name] for name in self.agents], float)
         places = {agent.name: agent.state.p_pos for agent in env.unwrapped.world.agents}
         return np.array([places[name] for name in self.agents], float)
+
+    def picture(self, copy: int) -> np.ndarray | None:
+        """What the environment renders, uint8 [height, width, 3]; None where it renders nothing."""
+        drawn = self.envs[copy].render()
+        return np.asarray(drawn, np.uint8)[..., :3] if isinstance(drawn, np.ndarray) and drawn.ndim == 3 else None
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
         """Begin a new episode in the given copies."""
@@ -128,8 +142,9 @@ class PettingZoo:
                     mask[row] = 1 if given is None else given
 
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
-        """None beyond the returns."""
-        return {}
+        """What the environments' ``metrics()`` tell of the running episodes."""
+        found = [self.envs[copy].metrics() for copy in copies] if self._figures else []
+        return {name: np.array([figures[name] for figures in found], float) for name in self._figures}
 
     def save(self) -> dict[str, np.ndarray]:
         """The actions of each running episode (words, padded with zeros), their number, and the newest observations."""
@@ -162,44 +177,6 @@ class PettingZoo:
         return bool(
             np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"])
         )
-
-
-def _constructor(module: str) -> Any:
-    """``parallel_env`` of a module, or of the module of the same name inside it (``pettingzoo.sisl.pursuit``)."""
-    package, _, last = module.rpartition(".")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            loaded = importlib.import_module(module)
-            if not hasattr(loaded, "parallel_env") and hasattr(loaded, "__path__"):
-                try:
-                    loaded = importlib.import_module(f"{module}.{last}")
-                except ModuleNotFoundError:
-                    pass  # the message below says that there is no parallel_env
-    except ImportError as error:
-        raise InputError(
-            f"--env pettingzoo:{module}: cannot be imported ({error}){_import_hint(module, package)}"
-        ) from None
-    construct = getattr(loaded, "parallel_env", None)
-    if construct is None:
-        raise InputError(f"--env pettingzoo:{module}: is not parallel: the module has no parallel_env")
-    return construct
-
-
-def _import_hint(module: str, package: str) -> str:
-    """What to do about a module that cannot be imported: install its package, or a similar name."""
-    top = module.partition(".")[0]
-    if importlib.util.find_spec(top) is None:
-        extra = {"mpe2": "mpe2", "pettingzoo": "pettingzoo"}.get(top)
-        return f'; install it with: pip install -c constraints.txt ".[{extra}]"' if extra else ""
-    try:
-        known = (
-            [entry.name for entry in pkgutil.iter_modules(importlib.import_module(package).__path__)] if package else []
-        )
-    except (ImportError, AttributeError):
-        return ""
-    close = difflib.get_close_matches(module.rpartition(".")[2], known, 1)
-    return f"; did you mean {package}.{close[0]}?" if close else ""
 
 
 def _tells_positions(env: Any) -> bool:

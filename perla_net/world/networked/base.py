@@ -1,0 +1,83 @@
+"""What the program's own environments have in common: figures of the last step, seeds per copy, saving by name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Callable
+
+import numpy as np
+
+from ...errors import InputError
+
+
+class Batch:
+    """``copies`` copies side by side; a subclass fills in the dynamics (protocol: ``world/environments.py``).
+
+    :attr:`STATE` names the arrays [copies, …] that make up a copy's state: :meth:`reset` sets them to zero,
+    :meth:`save` and :meth:`load` carry them. What is random in an episode is drawn by :meth:`draw` from the copy's seed at
+    the reset (and again at :meth:`load`), so that it does not depend on which copies share a process.
+    """
+
+    STATE: tuple[str, ...] = ()
+    controllers: dict[str, type] = {}
+    """Reference controllers: name → class; ``cls(env).act(env)`` gives actions [agents, copies] or a list per agent."""
+
+    def __init__(self, copies: int, agents: int, horizon: int) -> None:
+        self.copies, self.horizon = copies, horizon
+        self.time = np.zeros(copies, np.int32)
+        """Steps since the reset; a subclass counts, and names it in :attr:`STATE`."""
+        self.reward = np.zeros((copies, agents), np.float32)
+        self.terminated = np.zeros((copies, agents), bool)
+        self.truncated = np.zeros((copies, agents), bool)
+        self.alive = np.ones((copies, agents), bool)
+
+    def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
+        """Begin an episode in the copies of the given indices."""
+        for name in self.STATE:
+            getattr(self, name)[copies] = 0
+        self.redraw(copies, seeds)
+        self.begin(copies)
+
+    def redraw(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
+        """Draw what is random in the episodes of the given copies."""
+        for copy, seed in zip(copies, seeds, strict=True):
+            self.draw(int(copy), np.random.default_rng(seed))
+
+    def draw(self, copy: int, rng: np.random.Generator) -> None:
+        """Draw everything random of one copy's episode. Not part of :attr:`STATE`."""
+
+    def begin(self, copies: np.ndarray) -> None:
+        """Set the state that an episode begins with, after zeros and :meth:`draw`."""
+
+    def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
+        """Figures of the episodes so far, name → [len(copies)] float64."""
+        return {}
+
+    def save(self) -> dict[str, np.ndarray]:
+        """State of every copy, arrays [copies, …]."""
+        return {name: getattr(self, name).copy() for name in self.STATE}
+
+    def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> None:
+        """Continue from :meth:`save`; ``seeds`` are those of the running episodes."""
+        self.redraw(np.arange(self.copies), seeds)
+        for name, array in state.items():
+            getattr(self, name)[:] = array
+
+
+def build(make: Callable[..., Any], env: str, arguments: dict[str, Any], copies: int, agents: int | None) -> Any:
+    """``make(copies, agents, **arguments)``; raises InputError that names an argument which ``make`` does not take."""
+    known = [name for name in inspect.signature(make).parameters if name not in ("copies", "agents")]
+    for name in arguments:
+        if name not in known:
+            raise InputError(f"--env {env}: unknown argument '{name}'; it takes {', '.join(known) or 'none'}")
+    return make(copies, agents, **arguments)
+
+
+def bounded(env: str, name: str, value: Any, low: float, high: float, whole: bool = False) -> Any:
+    """``value`` if it is a number (a whole one if asked) in [low, high]; else raises InputError."""
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        what = "a whole number" if whole else "a number"
+        upto = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
+        raise InputError(f"--env {env}: {name} {value!r} is not {what} {upto}")
+    return value if whole else float(value)
