@@ -29,8 +29,9 @@ def train(job: tuple[str, bool, int, int]) -> list[float]:
     """Mean payoff per agent and step, by round, of one method on one game."""
     name, team, seed, rounds = job
     from perla_net.options import validated
+    from perla_net.plan import prepare
     from perla_net.processes import Processes
-    from perla_net.simulation import Simulation, prepare
+    from perla_net.simulation import Simulation
 
     options = {
         "env": f"pettingzoo:ring_game:agents=8,game={seed},team={str(team).lower()}",

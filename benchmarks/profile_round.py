@@ -14,8 +14,9 @@ from measure import head
 from torch.profiler import ProfilerActivity, profile
 
 from perla_net.options import command_line
+from perla_net.plan import prepare
 from perla_net.processes import Processes
-from perla_net.simulation import Simulation, prepare
+from perla_net.simulation import Simulation
 
 
 def main() -> None:

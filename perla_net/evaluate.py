@@ -159,8 +159,8 @@ def main(arguments: Sequence[str]) -> int:
 def _read(arguments: Sequence[str], ranks: int) -> Any:
     from .checkpoint import newest
     from .options import parser, read_yaml, validated
+    from .plan import prepare
     from .run import read_schedule
-    from .simulation import prepare
 
     reader = parser("perla_net.evaluate", "Evaluate the trained team of a run beside the reference controllers.")
     reader.add_argument("run", metavar="RUN", help="the run's folder")

@@ -320,13 +320,16 @@ class Adam:
         if self.max_norm:
             gradient.mul_((self.max_norm / (norm + 1e-6)).clamp_(max=1.0))
         self.steps += 1
+        self._move(gradient, rate)
+        return norm[..., 0]
+
+    def _move(self, gradient: torch.Tensor, rate: float) -> None:
         # m ← β1 m + (1−β1) g;  v ← β2 v + (1−β2) g²;  θ ← θ − rate · m̂ / (√v̂ + ε)
         self.first.lerp_(gradient, 1 - self.BETA1)
         self.second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
         bias1, bias2 = 1 - self.BETA1**self.steps, 1 - self.BETA2**self.steps
         denominator = torch.sqrt(self.second, out=self._scratch).div_(math.sqrt(bias2)).add_(self.epsilon)
         self.network.flat.addcdiv_(self.first, denominator, value=-rate / bias1)
-        return norm[..., 0]
 
     @classmethod
     def together(cls, optimisers: Sequence[Adam], network: Network) -> Adam:
@@ -343,15 +346,8 @@ class Adam:
 class GradientSteps(Adam):
     """Plain gradient descent with the same clipping, θ ← θ − rate · g; the moments stay zero."""
 
-    def step(self, rate: float) -> torch.Tensor:
-        """Apply the network's gradient; returns the gradient's norm before clipping, [] or [agents]."""
-        gradient = self.network.gradient
-        norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
-        if self.max_norm:
-            gradient.mul_((self.max_norm / (norm + 1e-6)).clamp_(max=1.0))
-        self.steps += 1
+    def _move(self, gradient: torch.Tensor, rate: float) -> None:
         self.network.flat.add_(gradient, alpha=-rate)
-        return norm[..., 0]
 
 
 OPTIMISERS = {"adam": Adam, "sgd": GradientSteps}

@@ -254,8 +254,6 @@ def _write(file: Path, hosts: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except InputError as problem:
-        print(f"perla_net: {problem}", file=sys.stderr)
-        sys.exit(2)
+    from .run import entry
+
+    sys.exit(entry(main, sys.argv[1:]))

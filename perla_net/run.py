@@ -16,8 +16,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from .config import Config  # noqa: E402
 from .errors import InputError  # noqa: E402
 from .network.schedule import Schedule  # noqa: E402
+from .plan import Plan, prepare  # noqa: E402
 from .processes import Processes, connect, guarded, launched  # noqa: E402
-from .simulation import Plan, Simulation, prepare  # noqa: E402
+from .simulation import Simulation  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,9 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
     same = simulation.start()
     recorder = progress = None
     if chief:
-        from .agent import estimator_line
         from .display import Progress
         from .recorder import Recorder
+        from .team import estimator_line
 
         names = [agent.name for agent in plan.world.agents]
         recorder = Recorder(folder, names, simulation.done)

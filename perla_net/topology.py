@@ -21,79 +21,9 @@ import numpy as np
 
 from .config import parse_spec
 from .errors import InputError
+from .network.families import generate, generated, is_random, tidy
 from .network.schedule import LINK_ATTRIBUTES, Edges, Schedule, complete_window, parse_away
 from .processes import UNIT
-
-
-def _ring(n: int) -> nx.Graph:
-    return nx.cycle_graph(n) if n > 2 else nx.path_graph(n)
-
-
-def _grid(n: int, rows: int | None = None, columns: int | None = None) -> nx.Graph:
-    if rows is None:
-        rows = n // columns if columns else max(d for d in range(1, math.isqrt(n) + 1) if n % d == 0)
-    columns = columns or n // rows
-    if rows * columns != n:
-        raise InputError(f"a grid of {rows}×{columns} does not have {n} nodes")
-    return nx.convert_node_labels_to_integers(nx.grid_2d_graph(rows, columns), ordering="sorted")
-
-
-def _tree(n: int, branching: int = 2) -> nx.Graph:
-    return nx.full_rary_tree(branching, n)
-
-
-def _hypercube(n: int) -> nx.Graph:
-    if n < 1 or n & (n - 1):
-        raise InputError(f"a hypercube has a power of two nodes, not {n}")
-    return (
-        nx.convert_node_labels_to_integers(nx.hypercube_graph(n.bit_length() - 1), ordering="sorted")
-        if n > 1
-        else nx.empty_graph(1)
-    )
-
-
-def _exponential(n: int) -> nx.DiGraph:
-    """Every agent hears those 1, 2, 4, … places before it (Ying et al. 2021). One direction only, unlike
-    networkx's circulant_graph, which adds both even to a DiGraph."""
-    graph = nx.empty_graph(n, create_using=nx.DiGraph)
-    hops = [2**k for k in range(math.ceil(math.log2(n)))]
-    graph.add_edges_from((node, (node + hop) % n) for node in range(n) for hop in hops)
-    return graph
-
-
-def _directed_ring(n: int) -> nx.DiGraph:
-    graph = nx.empty_graph(n, create_using=nx.DiGraph)
-    graph.add_edges_from((node, (node + 1) % n) for node in range(n) if n > 1)
-    return graph
-
-
-def _one_peer_exponential(n: int) -> list[nx.DiGraph]:
-    """In round t everybody hears the one 2^(t mod ⌈log₂ n⌉) places before it (Ying et al. 2021)."""
-    graphs = []
-    for k in range(max(1, math.ceil(math.log2(n)))):
-        graph = nx.empty_graph(n, create_using=nx.DiGraph)
-        graph.add_edges_from((node, (node + 2**k) % n) for node in range(n))
-        graphs.append(graph)
-    return graphs
-
-
-FAMILIES: dict[str, Callable[..., nx.Graph | list[nx.DiGraph]]] = {
-    "ring": _ring,
-    "directed_ring": _directed_ring,
-    "line": nx.path_graph,
-    "star": lambda n: nx.star_graph(n - 1),
-    "grid": _grid,
-    "complete": nx.complete_graph,
-    "empty": nx.empty_graph,
-    "tree": _tree,
-    "hypercube": _hypercube,
-    "exponential": _exponential,
-    "one_peer_exponential": _one_peer_exponential,
-    "watts_strogatz": lambda n, k=4, p=0.1, seed=0: nx.watts_strogatz_graph(n, k, p, seed),
-    "barabasi_albert": lambda n, m=2, seed=0: nx.barabasi_albert_graph(n, m, seed),
-    "erdos_renyi": lambda n, p=0.3, directed=False, seed=0: nx.gnp_random_graph(n, p, seed, directed),
-    "random_regular": lambda n, d=4, seed=0: nx.random_regular_graph(d, n, seed),
-}
 
 READERS: dict[str, Callable[[Path], nx.Graph]] = {
     ".graphml": nx.read_graphml,
@@ -169,7 +99,7 @@ def schedule_of(
         if every is not None and (not isinstance(every, int) or every < 1):
             raise InputError(f"--topology {spec}: every={every} is not a positive number of rounds")
         everies.add(every)
-        drawn = name in ("matching", "distance") or (every is not None and len(parts) == 1 and _is_random(name))
+        drawn = name in ("matching", "distance") or (every is not None and len(parts) == 1 and is_random(name))
         if not drawn:
             found = _graphs(spec, name, arguments, names, interaction, seed, rounds)
             if every is not None and len(parts) == 1 and len(found) == 1:
@@ -179,9 +109,9 @@ def schedule_of(
                     raise InputError(
                         f"--topology {spec}: has {graph.number_of_nodes()} nodes, but there are {number} agents"
                     )
-                tidy = _tidy(graph, names)
-                graphs.append(tuple(sorted(tidy.edges)))
-                links |= _link_attributes(spec, tidy)
+                whole = tidy(graph, names)
+                graphs.append(tuple(sorted(whole.edges)))
+                links |= _link_attributes(spec, whole)
         elif len(parts) > 1:
             raise InputError(f"--topology {spec}: {name} cannot stand in a list; it changes by itself")
         else:
@@ -227,28 +157,10 @@ def _process(
             return Schedule(number, "distance", radius=float(radius), positions=positions, away=away)
         return Schedule(number, "matching", every=every, seed=chosen, away=away)
     text = name + (":" + ",".join(f"{key}={value}" for key, value in arguments.items()) if arguments else "")
-    example = _generated(spec, name, arguments, number, 0)  # so that arguments that it does not like are refused now
+    example = generate(spec, name, arguments, number, 0)  # so that arguments that it does not like are refused now
     directed = isinstance(example, nx.Graph) and example.is_directed()
     generated(text, number, 0)
     return Schedule(number, "redrawn", every=every, seed=chosen, spec=text, directed=directed, away=away)
-
-
-def generated(spec: str, number: int, seed: int) -> Edges:
-    """The directed edges of a family or networkx generator, drawn with a seed; sorted."""
-    name, arguments = parse_spec(spec)
-    graph = _generated(spec, name, arguments, number, seed)
-    if isinstance(graph, list) or graph.number_of_nodes() != number:
-        raise InputError(f"--topology {spec}: does not make one graph of {number} nodes")
-    return tuple(sorted(_tidy(graph, [str(node) for node in range(number)]).edges))
-
-
-def _is_random(name: str) -> bool:
-    """Whether a family or networkx generator takes a seed."""
-    family = _family(name)
-    try:
-        return family is not None and "seed" in inspect.signature(family).parameters
-    except (TypeError, ValueError):
-        return False
 
 
 def _existing(file: Path) -> bool:
@@ -277,7 +189,7 @@ def _graphs(
         return [graph]
     if suffix == ".py" or suffix in READERS:
         return _from_file(spec, Path(name), names, seed, rounds)
-    found = _generated(spec, name, arguments, len(names), seed)
+    found = generate(spec, name, arguments, len(names), seed)
     return found if isinstance(found, list) else [found]
 
 
@@ -298,39 +210,6 @@ def _link_attributes(spec: str, graph: nx.DiGraph) -> dict[tuple[int, int], dict
                 )
             found.setdefault((source, target), {})[name] = value
     return found
-
-
-def _family(name: str) -> Callable[..., nx.Graph | list[nx.DiGraph]] | None:
-    """A family of ours, else a generator of networkx."""
-    for candidate in (f"{name}_graph", name, f"{name}_generator"):
-        family = getattr(nx, candidate, None) if candidate.isidentifier() else None
-        if name not in FAMILIES and callable(family) and not inspect.isclass(family):
-            return family
-    return FAMILIES.get(name)
-
-
-def _generated(spec: str, name: str, arguments: dict[str, Any], number: int, seed: int) -> nx.Graph | list[nx.DiGraph]:
-    family = _family(name)
-    if family is None:
-        raise InputError(
-            f"--topology {spec}: there is no family or networkx generator '{name}', nor is it a graph file; "
-            f"families are {', '.join(FAMILIES)}, interaction, matching, distance"
-        )
-    try:
-        parameters = set(inspect.signature(family).parameters)
-    except (TypeError, ValueError):
-        parameters = {"n"}
-    # Random generators of networkx draw from the system's entropy unless they are given a seed.
-    given = {name: value for name, value in {"n": number, "seed": seed}.items() if name in parameters}
-    try:
-        graph = family(**given | arguments)
-    except InputError as error:
-        raise InputError(f"--topology {spec}: {error}") from None
-    except Exception as error:  # a generator of networkx may raise anything for arguments that it does not like
-        raise InputError(f"--topology {spec}: {' '.join(str(error).split()) or type(error).__name__}") from None
-    if not isinstance(graph, (nx.Graph, list)):
-        raise InputError(f"--topology {spec}: networkx's {name} does not make a graph")
-    return graph
 
 
 def _from_file(spec: str, file: Path, names: Sequence[str], seed: int, rounds: int) -> list[nx.Graph]:
@@ -364,25 +243,6 @@ def _from_file(spec: str, file: Path, names: Sequence[str], seed: int, rounds: i
     if not graphs:
         raise InputError(f"--topology {spec}: topology() yields no graph")
     return graphs
-
-
-def _tidy(graph: nx.Graph, names: Sequence[str]) -> nx.DiGraph:
-    """Nodes 0 … n−1 in the order of agents: matched by agents' names, else by number, else in the graph's order."""
-    labels = [str(node) for node in graph.nodes]
-    if set(labels) == set(names):
-        index = {node: names.index(str(node)) for node in graph.nodes}
-    elif set(labels) == {str(k) for k in range(len(names))}:
-        index = {node: int(str(node)) for node in graph.nodes}
-    else:
-        index = {node: k for k, node in enumerate(graph.nodes)}
-    tidy = nx.DiGraph()
-    tidy.add_nodes_from((k, {"agent": name}) for k, name in enumerate(names))
-    for source, target, data in graph.edges(data=True):
-        if source != target:
-            tidy.add_edge(index[source], index[target], **data)
-            if not graph.is_directed():
-                tidy.add_edge(index[target], index[source], **data)
-    return tidy
 
 
 def metropolis(graph: nx.Graph) -> np.ndarray:
@@ -427,10 +287,10 @@ def properties(graph: nx.DiGraph) -> dict[str, Any]:
 def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) -> tuple[int, int]:
     """(bytes of all agents, bytes that the busiest agent sends) in a round of a run with these options on these edges, by the
     formats that the run itself uses; without averaging, forwarding and the few final observations."""
-    from .agent import Team
     from .network.exchange import raw
     from .options import command_line
-    from .simulation import prepare
+    from .plan import prepare
+    from .team import Team
 
     plan = prepare(command_line(arguments), schedule)
     team: Team = plan.team()
@@ -545,8 +405,6 @@ def _shown(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except InputError as problem:
-        print(f"perla_net: {problem}", file=sys.stderr)
-        sys.exit(2)
+    from .run import entry
+
+    sys.exit(entry(main, sys.argv[1:]))

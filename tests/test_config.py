@@ -10,7 +10,7 @@ from conftest import job
 from perla_net.config import Config, from_data, parse_spec, to_data
 from perla_net.errors import InputError
 from perla_net.options import agent_overrides, command_line, read_yaml, resumed, settings_with, to_yaml, validated
-from perla_net.simulation import prepare
+from perla_net.plan import prepare
 
 
 def test_command_line_wins_over_yaml_wins_over_defaults(tmp_path):

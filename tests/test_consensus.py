@@ -14,7 +14,8 @@ from perla_net.config import Compression, Consensus, Links
 from perla_net.errors import InputError
 from perla_net.network.consensus import ConsensusAlone
 from perla_net.options import validated
-from perla_net.simulation import Simulation, prepare
+from perla_net.plan import prepare
+from perla_net.simulation import Simulation
 from perla_net.topology import graph_of, metropolis, schedule_of
 
 SIZE = 40

@@ -13,8 +13,9 @@ from perla_net.distributions import Categorical, distribution_of
 from perla_net.embedding import Peer, embed
 from perla_net.models import IN_PLACE, MLP, Adam, Pass, Policy, tanh
 from perla_net.options import settings_with, validated
+from perla_net.plan import prepare
 from perla_net.processes import Processes
-from perla_net.simulation import Simulation, prepare
+from perla_net.simulation import Simulation
 from perla_net.world.spec import ActionSpec, AgentSpec
 from perla_net.world.world import Rollout
 

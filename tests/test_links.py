@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_network import small_team
+from test_network import exchanged, small_team
 
 from perla_net.config import Cost, Links
 from perla_net.errors import InputError
@@ -17,8 +17,8 @@ from perla_net.network.exchange import Network, Wishes
 from perla_net.network.links import LinkModel, damaged
 from perla_net.network.messages import EXPERIENCE, MODELS, Form, Packet, Rejected, pack, unpack
 from perla_net.options import validated
+from perla_net.plan import prepare
 from perla_net.processes import Processes
-from perla_net.simulation import prepare
 
 ROUNDS = 2000
 
@@ -266,17 +266,10 @@ def test_a_budget_sends_policies_first_and_as_many_copies_as_fit():
 def test_what_a_budget_leaves_out_is_absent_in_the_critic():
     policy, experience = whole_message(small_team(copies=8))
     simulation = small_team(copies=8, links={"budget": 2 * policy + experience // 2})
-    simulation.start()
-    rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
-    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
-    edges = simulation.plan.schedule.edges(1)
-    inboxes = simulation.network.exchange(messages, 1, edges, rollouts[0].final_at[:, 1])
+    rollouts, inboxes = exchanged(simulation)
     agent, inbox = simulation.agents[0], inboxes[0]
     full = small_team(copies=8)
-    full.start()
-    whole = full.world.collect([other.begin() for other in full.agents])
-    all_messages = {a.index: a.message(r, full.wanted[a.index]) for a, r in zip(full.agents, whole)}
-    complete = full.network.exchange(all_messages, 1, edges, whole[0].final_at[:, 1])
+    whole, complete = exchanged(full)
     for other, part, everything in zip(
         agent.embedded, agent.hear(rollouts[0], inbox, 1), full.agents[0].hear(whole[0], complete[0], 1)
     ):
@@ -358,11 +351,7 @@ def test_nobody_takes_the_same_message_twice(topology, links):
 def test_rewards_are_discounted_by_the_hop():
     changes = {"links": {"hops": 2}, "reward": {"mixing": "neighbourhood", "spatial_discount": 0.5}}
     simulation = small_team(agents=5, topology="line", **changes)
-    simulation.start()
-    rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
-    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
-    edges = simulation.plan.schedule.edges(1)
-    inboxes = simulation.network.exchange(messages, 1, edges, rollouts[0].final_at[:, 1])
+    rollouts, inboxes = exchanged(simulation)
     rewards = [rollout.reward.copy() for rollout in rollouts]
     mixed = simulation.agents[0]._mixed_reward(rollouts[0], inboxes[0]).numpy()
     assert np.allclose(mixed, rewards[0] + 0.5 * rewards[1] + 0.25 * rewards[2])

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from perla_net.agent import Agent, Team
+from perla_net.agent import Agent
 from perla_net.config import Config
 from perla_net.network.exchange import Network
 from perla_net.network.ledger import PURPOSES, Ledger
 from perla_net.network.messages import MODELS, Form, Packet, Rejected, pack, unpack
 from perla_net.options import settings_with, validated
+from perla_net.plan import prepare
 from perla_net.processes import UNIT, Neighbourhood, Processes
-from perla_net.simulation import Simulation, prepare
+from perla_net.simulation import Simulation
+from perla_net.team import Team
 
 FORM = Form("float32", (3, 5), b"12345678")
 
@@ -83,6 +85,15 @@ def test_ledger_counts_by_edge_and_purpose():
 def small_team(topology="ring", **changes) -> Simulation:
     options = {"agents": 4, "topology": topology, "copies": 2, "horizon": 6, "rounds": 5, "ppo": {"minibatch": 8}}
     return Simulation(prepare(validated(options | changes)), Processes())
+
+
+def exchanged(simulation: Simulation):
+    """The first rollouts, and what everybody heard of them, without learning."""
+    simulation.start()
+    rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
+    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
+    edges = simulation.plan.schedule.edges(1)
+    return rollouts, simulation.network.exchange(messages, 1, edges, rollouts[0].final_at[:, 1])
 
 
 class Lossy(Network):
@@ -235,11 +246,7 @@ def test_mixed_rewards():
         }
     }
     simulation = small_team(**changes)
-    simulation.start()
-    rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
-    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
-    edges = simulation.plan.schedule.edges(1)
-    inboxes = simulation.network.exchange(messages, 1, edges, rollouts[0].final_at[:, 1])
+    rollouts, inboxes = exchanged(simulation)
     rewards = [rollout.reward.copy() for rollout in rollouts]
 
     def mixed(index: int) -> np.ndarray:

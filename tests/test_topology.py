@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT, job
 
 from perla_net.errors import InputError
-from perla_net.topology import FAMILIES, build, metropolis, properties, topologies_folder
+from perla_net.network.families import FAMILIES
+from perla_net.topology import build, metropolis, properties, topologies_folder
 
 NAMES = [f"agent_{index}" for index in range(16)]
 

@@ -7,8 +7,9 @@ import pytest
 
 from perla_net.errors import InputError
 from perla_net.options import validated
+from perla_net.plan import prepare
 from perla_net.processes import Processes
-from perla_net.simulation import Simulation, prepare
+from perla_net.simulation import Simulation
 from perla_net.world.environments import make
 from perla_net.world.hosts import Host
 from perla_net.world.world import World, blocks_of

@@ -120,6 +120,12 @@ class Network:
         for (source, _), names in wishes.graph.items():
             known = self._of_origin.get(source, ())
             self._of_origin[source] = known + tuple(name for name in names if name not in known)
+        self.differing = {
+            source
+            for source, names in self._of_origin.items()
+            if "policy" in names and wishes.expected(source, "policy", 1, 0).coding == "top_k"
+        }
+        """Agents whose policies are sent as differences."""
         self._relays: tuple[Edges | None, dict[Edge, list[int]]] = None, {}
         self._round = 0
         self._final_copies = np.zeros(0, np.int64)
@@ -205,7 +211,7 @@ class Network:
             self.counts[source]["unsent"] += 1
             return None
         packet = Packet(kind, source, source, target, self._round, self._round, 1, copies, [])
-        if kind == MODELS and (source, target) not in self.known and self._differs(source):
+        if kind == MODELS and (source, target) not in self.known and source in self.differing:
             packet.flags = WHOLE
         forms = self.forms(packet)
         final_copies = self._final_copies
@@ -224,16 +230,9 @@ class Network:
                 section = packed[key]
             packet.sections.append(section)
         sent = self.dispatch(packet)
-        if self._differs(source) and kind == MODELS:
+        if source in self.differing and kind == MODELS:
             self._remember(packet, sent, message["policy"], forms[0])
         return sent
-
-    def _differs(self, source: int) -> bool:
-        """Whether an agent's policy is sent as differences."""
-        return (
-            "policy" in self._of_origin.get(source, ())
-            and self.wishes.expected(source, "policy", 1, 0).coding == "top_k"
-        )
 
     def _remember(self, packet: Packet, sent: Packet | None, policy: np.ndarray, form: Form) -> None:
         """Follow what the receiver holds: the sender learns, as from a link layer's acknowledgement, what got through."""
@@ -380,7 +379,7 @@ class Network:
             start += form.size
             try:
                 values = unpack(section, name, form, packet.origin, packet.made)
-                if name == "policy" and self._differs(packet.origin):
+                if name == "policy" and packet.origin in self.differing:
                     values = self._added(packet, values)
             except Rejected:
                 counts["rejected"] += 1

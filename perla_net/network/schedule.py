@@ -110,7 +110,7 @@ class Schedule:
             order = rng.permutation(self.agents)
             pairs = list(zip(order[::2].tolist(), order[1::2].tolist()))
             return tuple(sorted([*pairs, *((b, a) for a, b in pairs)]))
-        from ..topology import generated  # networkx, only where graphs are drawn during the run
+        from .families import generated  # networkx, only where graphs are drawn during the run
 
         return generated(self.spec, self.agents, int(rng.integers(2**31)))
 
