@@ -9,8 +9,9 @@ HERE = Path(__file__).parent
 MPI = ["mpi4py>=4.0", "mpich>=4.2"]
 MPE = ["mpe2>=1.1"]
 PLOT = ["matplotlib>=3.8"]
+FILM = [*PLOT, "pillow>=10", "imageio-ffmpeg>=0.5"]
 PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=0.29", "pygame-ce>=2.4"]
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", *MPI, *MPE, *PETTINGZOO, *PLOT]
+TEST = ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", *MPI, *MPE, *PETTINGZOO, *FILM]
 
 setup(
     name="perla_net",
@@ -26,6 +27,8 @@ setup(
         "perla_net.network",
         "perla_net.topologies",
         "perla_net.world",
+        "perla_net.world.networked",
+        "perla_net.world.suites",
     ],
     package_dir={"perla_net.topologies": "topologies"},
     package_data={"perla_net.topologies": ["*.graphml", "*.py", "*.md"]},
@@ -41,6 +44,7 @@ setup(
         "xxhash>=3.5",
     ],
     extras_require={
+        "film": FILM,
         "mpi": MPI,
         "mpe2": MPE,
         "pettingzoo": PETTINGZOO,

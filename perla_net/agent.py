@@ -8,10 +8,10 @@ from typing import Any, Generator, Mapping, Sequence, TypeVar
 import numpy as np
 import torch
 
-from .algorithms.actor_critic import Learner, Neighbour, words_to_actions
+from .algorithms.actor_critic import Learner, Neighbour
 from .algorithms.trainer import Shared, Trainer
 from .config import PRESETS
-from .distributions import BLOCKED, Categorical, Distribution, distribution_of
+from .distributions import BLOCKED, Distribution, Gaussian, distribution_of
 from .modelling import Model
 from .models import MLP, Adam, Pass, Policy
 from .network.exchange import Inbox, Letter, Sections
@@ -34,7 +34,7 @@ class Player:
         self.memory = policy.begin(copies)
         self.device = policy.flat.device
         self.several = policy.flat.dim() > 1
-        self._pass = Pass(policy, copies)
+        self._pass = Pass(policy, copies, learns=False)
         self.noise: torch.Tensor | None = None
 
     def begin(self, *rngs: np.random.Generator) -> None:
@@ -65,9 +65,8 @@ class Player:
         else:
             chosen = self.distribution.sample(outputs, self.noise[t])
         found = chosen.cpu().numpy()
-        discrete = isinstance(self.distribution, Categorical)
         for action, values in zip(actions, found if self.several else (found,)):
-            (action.view(np.int32) if discrete else action)[:] = values
+            self.distribution.write(values, action)
 
     def _tensor(self, arrays: Sequence[np.ndarray]) -> torch.Tensor:
         if self.several:
@@ -102,19 +101,18 @@ class Agent:
         self.heard = team.heard_by(index)
         self.embedded = team.embedded_by(index)
         self.identity = identity_of(team, index).to(device)
-        sizes = [spec.observation_size for spec in team.specs]
-        critic_size = sum(sizes) if self.preset.critic_input == "global" else sizes[index]
+        views = team.specs if self.preset.critic_input == "global" else (self.spec,)
         streams = np.random.SeedSequence(seed, spawn_key=(0, index)).spawn(4)
         if self.preset.shared or equal_start:  # one network for all
             streams[0] = np.random.SeedSequence(seed, spawn_key=(0, 0)).spawn(4)[0]
         neighbours = [team.specs[other] for other in self.embedded]
-        self.learner = Learner(self.spec, self.settings, neighbours, critic_size, self.identity, streams, device)
+        self.learner = Learner(self.spec, self.settings, neighbours, views, self.identity, streams, device)
         self.policy, self.distribution = self.learner.policy, self.learner.distribution
         self.peers: dict[int, Policy] = {}
         """The newest policy that is held of each neighbour, once one has come."""
         self.models = {
             other: Model(
-                self.spec.observation_size,
+                self.spec,
                 distribution_of(team.specs[other].action),
                 self.settings.model,
                 self.settings.modelling,
@@ -169,7 +167,7 @@ class Agent:
             "outputs": lambda: self._outputs.cpu().numpy(),
             "observations": lambda: observation.numpy(),
             "masks": lambda: mask.numpy(),
-            "actions": lambda: words.view(np.int32) if isinstance(self.distribution, Categorical) else words,
+            "actions": lambda: words if isinstance(self.distribution, Gaussian) else words.view(np.int32),
             "presence": lambda: presence.astype(np.uint8),
             "rewards": lambda: np.ascontiguousarray(rollout.reward).reshape(-1),
         }
@@ -199,7 +197,7 @@ class Agent:
                 outputs = policy(self.player.with_identity(self._observation))
             else:  # with memory: it would have to be run through anew for little
                 continue
-            blocked = self.distribution.masked(outputs, self._mask)
+            blocked = self.distribution.masked(outputs, self._mask, -1)
             divergences.append(float(self.distribution.divergence(self._outputs, blocked).mean()))
         return sum(errors) / len(errors), sum(divergences) / len(divergences) if divergences else None
 
@@ -231,7 +229,7 @@ class Agent:
                 outputs, memories = torch.cat([outputs, last_outputs]), torch.cat([memories, last_memories])
         else:
             outputs = policy(x)
-        return distribution.masked(outputs, mask), memories
+        return distribution.masked(outputs, mask, -1), memories
 
     # Hearing
 
@@ -262,7 +260,7 @@ class Agent:
         if "actions" not in sections or "presence" not in sections:
             return Neighbour()
         distribution = distribution_of(self.team.specs[other].action)
-        action = words_to_actions(sections["actions"].view(np.float32), distribution).to(self.device)
+        action = distribution.read(sections["actions"].view(np.float32)).to(self.device)
         present = self._tensor(sections["presence"].astype(bool))
         # The first copies only, where a budget left no room for all.
         part = _Part(rollout, self.copies, letter.copies or self.copies)
@@ -464,10 +462,10 @@ class Squad:
 
     @staticmethod
     def gather(agents: Sequence[Agent]) -> list[Squad]:
-        """Squads of all that are alike. Agents with memory, or that share parameters, are in none."""
+        """Squads of all that are alike. Agents with memory or images, or that share parameters, are in none."""
         found: dict[Any, list[Agent]] = {}
         for agent in agents:
-            if agent.preset.shared or agent.policy.width or len(agent.identity):
+            if agent.preset.shared or agent.policy.width or len(agent.identity) or agent.policy.encoder:
                 continue
             spec, learner = agent.spec, agent.learner
             alike = (

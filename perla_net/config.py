@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal, Optional, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
@@ -46,6 +46,12 @@ class Model(Section):
     )
     memory: Literal["none", "gru"] = option(
         "none", "Memory of the policy: a GRU as wide as the last hidden layer, or none."
+    )
+    encoder: Literal["auto", "conv", "none"] = option(
+        "auto", "Observations through convolutions: auto (images of bytes), conv (whatever has three axes), none."
+    )
+    channels: Annotated[Sizes, MinLen(1)] = option(
+        (16, 32), "Channels of the convolutions, each 3x3 with stride 2; features are averaged over at most 6x6 fields."
     )
     orthogonal: bool = option(True, "Start from orthogonal weights (else torch's uniform start).")
     policy_gain: Rate = option(0.01, "Gain of the policy's last layer at an orthogonal start.")

@@ -1,7 +1,7 @@
 """Action distributions as functions of a policy's outputs, and how a critic reads actions of others.
 
 One object per action space, no state. M is any number of rows. Actions are tensors [M, words]: int64 for discrete
-components, float32 for continuous ones. What acts and learns has the policy's outputs as [outputs, M], as
+components, float32 for continuous ones and where both occur (whole numbers are exact there). What acts and learns has the policy's outputs as [outputs, M], as
 :class:`~perla_net.models.Pass` gives them; what embeds has them as [M, outputs], as messages carry them. Acting and
 learning also take tensors with an axis of agents in front.
 """
@@ -46,10 +46,18 @@ class Categorical:
         self.absent = torch.zeros(self.width).index_fill_(0, torch.tensor(last), 1.0)
         """What a critic reads of an agent that is not there, [width]."""
 
+    def write(self, actions: np.ndarray, words: np.ndarray) -> None:
+        """Actions [M, words] into the world's float32 words, as the bits of int32."""
+        words.view(np.int32)[:] = actions
+
+    def read(self, words: np.ndarray) -> torch.Tensor:
+        """The inverse of :meth:`write`: actions [rows, words] from words [..., words]."""
+        return torch.from_numpy(_rows(words).view(np.int32).astype(np.int64))
+
     # Acting and learning: outputs are [outputs, M]
 
-    def masked(self, outputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Logits with forbidden actions (mask 0) at probability zero; any shape."""
+    def masked(self, outputs: torch.Tensor, mask: torch.Tensor | None, axis: int = -2) -> torch.Tensor:
+        """Logits with forbidden actions (mask 0) at probability zero; ``axis``: along which they lie (any will do here)."""
         return outputs if mask is None else torch.where(mask > 0, outputs, BLOCKED)
 
     def noise(self, rng: np.random.Generator, steps: int, number: int) -> torch.Tensor:
@@ -136,10 +144,23 @@ class Gaussian:
         self.joint = None
         self.width = self.size + 1
         self.absent = torch.cat([torch.zeros(self.size), torch.ones(1)])
+        self.own_width = self.size
+
+    def write(self, actions: np.ndarray, words: np.ndarray) -> None:
+        """Actions [M, size] into the world's words."""
+        words[:] = actions
+
+    def read(self, words: np.ndarray) -> torch.Tensor:
+        """Actions [rows, size] from words [..., size]."""
+        return torch.from_numpy(_rows(words).copy())
+
+    def own(self, action: torch.Tensor) -> torch.Tensor:
+        """What a critic reads of the agent's own action, [M, own_width]: its values."""
+        return action
 
     # Acting and learning: outputs are [2 size, M]
 
-    def masked(self, outputs: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def masked(self, outputs: torch.Tensor, mask: torch.Tensor | None, axis: int = -2) -> torch.Tensor:
         """Unchanged: continuous actions have no masks."""
         return outputs
 
@@ -190,10 +211,101 @@ class Gaussian:
         return torch.cat([action * here, 1 - here], dim=-1)
 
 
-Distribution = Categorical | Gaussian
+class Mixed:
+    """Discrete and continuous components, all independent: logits, then means; the log standard deviations are free."""
+
+    def __init__(self, action: ActionSpec) -> None:
+        self.counted, self.continuous = Categorical(action), Gaussian(action)
+        self.outputs, self.free = self.counted.outputs + self.continuous.outputs, self.continuous.free
+        self.joint = None
+        self.width = self.counted.width + self.continuous.width
+        self.own_width = self.width
+        self.absent = torch.cat([self.counted.absent, self.continuous.absent])
+
+    def write(self, actions: np.ndarray, words: np.ndarray) -> None:
+        """Actions [M, words] float32 into the world's words: the bits of int32 first, then values."""
+        number = len(self.counted.sizes)
+        words.view(np.int32)[..., :number] = actions[..., :number]
+        words[..., number:] = actions[..., number:]
+
+    def read(self, words: np.ndarray) -> torch.Tensor:
+        """Actions [rows, words] float32 from words [..., words]."""
+        number, rows = len(self.counted.sizes), _rows(words)
+        return torch.from_numpy(
+            np.concatenate([rows.view(np.int32)[:, :number], rows[:, number:]], 1, dtype=np.float32)
+        )
+
+    def _parts(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        number = len(self.counted.sizes)
+        return action[..., :number].long(), action[..., number:]
+
+    # Acting and learning: outputs are [outputs + free, M]
+
+    def masked(self, outputs: torch.Tensor, mask: torch.Tensor | None, axis: int = -2) -> torch.Tensor:
+        """Logits with forbidden actions at probability zero; ``axis``: along which logits and flags lie."""
+        if mask is None:
+            return outputs
+        logits, rest = outputs.split([self.counted.outputs, outputs.shape[axis] - self.counted.outputs], axis)
+        return torch.cat([self.counted.masked(logits, mask), rest], axis)
+
+    def noise(self, rng: np.random.Generator, steps: int, number: int) -> torch.Tensor:
+        """Gumbel noise for the logits, standard normal noise for the means: [steps, outputs, number]."""
+        return torch.cat([part.noise(rng, steps, number) for part in (self.counted, self.continuous)], 1)
+
+    def sample(self, outputs: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Actions [M, words] from noise [outputs, M]."""
+        cut = self.counted.outputs
+        whole = self.counted.sample(outputs[..., :cut, :], noise[..., :cut, :])
+        values = self.continuous.sample(outputs[..., cut:, :], noise[..., cut:, :])
+        return torch.cat([whole.to(values.dtype), values], -1)
+
+    def greedy(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The most probable discrete components and the means [M, words]."""
+        cut = self.counted.outputs
+        values = self.continuous.greedy(outputs[..., cut:, :])
+        return torch.cat([self.counted.greedy(outputs[..., :cut, :]).to(values.dtype), values], -1)
+
+    def score(self, outputs: torch.Tensor, action: torch.Tensor) -> Score:
+        """Sums over both parts, which are independent."""
+        cut = self.counted.outputs
+        whole, values = self._parts(action)
+        first = self.counted.score(outputs[..., :cut, :], whole)
+        second = self.continuous.score(outputs[..., cut:, :], values)
+
+        def gradient(d_log: torch.Tensor, d_entropy: torch.Tensor) -> torch.Tensor:
+            return torch.cat([first.gradient(d_log, d_entropy), second.gradient(d_log, d_entropy)], -2)
+
+        return Score(first.log_probability + second.log_probability, first.entropy + second.entropy, gradient)
+
+    # Embedding: outputs are [M, outputs + free]
+
+    def divergence(self, outputs: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """KL(π, π') in nats, [M]."""
+        cut = self.counted.outputs
+        return self.counted.divergence(outputs[:, :cut], others[:, :cut]) + self.continuous.divergence(
+            outputs[:, cut:], others[:, cut:]
+        )
+
+    def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """What a critic reads of another agent's action: one part after the other, [M, width]."""
+        whole, values = self._parts(action)
+        return torch.cat([self.counted.encode(whole, present), self.continuous.encode(values, present)], -1)
+
+    def own(self, action: torch.Tensor) -> torch.Tensor:
+        """What a critic reads of the agent's own action, [M, own_width]: as of another agent that is there."""
+        return self.encode(action, torch.ones(action.shape[:-1], dtype=torch.bool, device=action.device))
+
+
+Distribution = Categorical | Gaussian | Mixed
+
+
+def _rows(words: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(words).reshape(-1, words.shape[-1])
 
 
 @lru_cache(maxsize=1024)
 def distribution_of(action: ActionSpec) -> Distribution:
     """The distribution over an action space; it has no state, so that equal spaces share one."""
-    return Gaussian(action) if action.kind == "continuous" else Categorical(action)
+    if not action.low:
+        return Categorical(action)
+    return Mixed(action) if action.sizes else Gaussian(action)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .distributions import Categorical, Distribution
+from .distributions import Distribution, Gaussian, Mixed
 from .models import IN_PLACE, MLP
 
 BLOCK_NUMBERS = 192 * 1024
@@ -113,21 +113,28 @@ class _Factor:
 
 
 def _factors(peer: Peer, table: torch.Tensor) -> list[_Factor]:
-    complete = bool(peer.present.all())
-    if isinstance(peer.distribution, Categorical):
-        found, start = [], 0
-        for size, share in zip(peer.distribution.sizes, peer.distribution.probabilities(peer.outputs)):
-            rows = table[start : start + size + 1]
-            start += size + 1
-            if complete:
-                found.append(_Factor(rows[:size], share))
-            else:
-                here = peer.present.unsqueeze(1).to(share.dtype)
-                found.append(_Factor(rows, torch.cat([share * here, 1 - here], dim=1)))
-        return found
-    here = peer.present.unsqueeze(1).to(peer.outputs.dtype)
-    mean, log_deviation = peer.distribution.split(peer.outputs)
-    return [_Factor(table[:-1], mean=mean * here, deviation=log_deviation.exp() * here, absent=(1 - here) * table[-1])]
+    distribution, outputs, present = peer.distribution, peer.outputs, peer.present
+    if isinstance(distribution, Mixed):
+        counted, continuous = distribution.counted, distribution.continuous
+        first, second = outputs[:, : counted.outputs], outputs[:, counted.outputs :]
+        return _factors(Peer(counted, first, present), table[: counted.width]) + _factors(
+            Peer(continuous, second, present), table[counted.width :]
+        )
+    here = present.unsqueeze(1).to(outputs.dtype)
+    if isinstance(distribution, Gaussian):
+        mean, log_deviation = distribution.split(outputs)
+        deviation = log_deviation.exp()
+        return [_Factor(table[:-1], mean=mean * here, deviation=deviation * here, absent=(1 - here) * table[-1])]
+    complete = bool(present.all())
+    found, start = [], 0
+    for size, share in zip(distribution.sizes, distribution.probabilities(outputs)):
+        rows = table[start : start + size + 1]
+        start += size + 1
+        if complete:
+            found.append(_Factor(rows[:size], share))
+        else:
+            found.append(_Factor(rows, torch.cat([share * here, 1 - here], dim=1)))
+    return found
 
 
 def _exact(critic: MLP, base: torch.Tensor, factors: list[_Factor]) -> torch.Tensor:

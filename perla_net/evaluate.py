@@ -1,6 +1,7 @@
 """Evaluation on held-out seeds: the trained team, greedy and sampled, beside the environment's reference controllers.
 
-``python -m perla_net.evaluate RUN`` repeats it from a run's last checkpoint, with any number of ranks.
+``python -m perla_net.evaluate RUN`` repeats it from a run's last checkpoint, with any number of ranks; also in another
+environment, with agents of other runs in the team, as a film, or in the terminal.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -24,10 +26,12 @@ SAMPLING = 4
 """First part of the spawn key of the noise with which a sampled team acts."""
 
 
-def evaluate(processes: Processes, plan: Any, folder: Path, episodes: int, seed: int) -> dict[str, Any] | None:
+def evaluate(
+    processes: Processes, plan: Any, players: Sequence[Path], episodes: int, seed: int
+) -> dict[str, Any] | None:
     """Every controller's figures over ``episodes`` episodes, on rank 0: controller → figure → mean, low, high, episodes.
 
-    folder: a sealed checkpoint; the same seed gives the same episodes to every controller, whatever the ranks.
+    players: every agent's checkpoint, in order; the same seed gives the same episodes to every controller, whatever the ranks.
     """
     import torch
 
@@ -36,7 +40,7 @@ def evaluate(processes: Processes, plan: Any, folder: Path, episodes: int, seed:
     table = {}
     for mode in ("greedy", "sampled"):
         processes.where = f"evaluation of the {mode} team"
-        table[f"team, {mode}"] = _team(processes, plan, folder, episodes, seed, mode)
+        table[f"team, {mode}"] = _team(processes, plan, players, episodes, seed, mode)
     for name in plan.world.references or ("random",):
         processes.where = f"evaluation of {name}"
         table[name] = _reference(processes, plan, name, episodes, seed)
@@ -52,9 +56,8 @@ def evaluate(processes: Processes, plan: Any, folder: Path, episodes: int, seed:
 
 
 def _team(
-    processes: Processes, plan: Any, folder: Path, episodes: int, seed: int, mode: str
+    processes: Processes, plan: Any, paths: Sequence[Path], episodes: int, seed: int, mode: str
 ) -> dict[str, list[float]] | None:
-    from .checkpoint import stem
     from .loading import load_player
     from .world.world import EVALUATION, World, blocks_of
 
@@ -65,8 +68,7 @@ def _team(
     )
     players, streams = [], []
     for index in world.local:
-        path = folder / stem(plan.world.agents[index].name)
-        players.append(load_player(path, episodes, chunk, "checkpoint")[1])
+        players.append(load_player(paths[index], episodes, chunk, "checkpoint")[1])
         streams.append(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SAMPLING, index))))
     world.start()
     while True:
@@ -119,22 +121,19 @@ class _Random:
         chosen = []
         for spec, layout, rows in zip(self.world.agents, self.host.layouts, self.host.rows):
             _, mask = layout.views(rows)
-            drawn = [
-                self._draw(stream, spec.action, None if mask is None else mask[copy])
-                for copy, stream in enumerate(self.streams)
-            ]
-            chosen.append(np.array(drawn, np.float32 if spec.action.kind == "continuous" else np.int32))
+            words = np.zeros((len(self.streams), spec.action.words), np.float32)
+            for copy, stream in enumerate(self.streams):
+                self._draw(stream, spec.action, None if mask is None else mask[copy], words[copy])
+            chosen.append(words if spec.action.low else words.view(np.int32))
         return chosen
 
-    def _draw(self, stream: np.random.Generator, action: Any, mask: np.ndarray | None) -> list[float]:
-        if action.kind == "continuous":
-            return stream.uniform(-1, 1, len(action.low)).tolist()
-        values, start = [], 0
-        for size in action.sizes:
+    def _draw(self, stream: np.random.Generator, action: Any, mask: np.ndarray | None, words: np.ndarray) -> None:
+        whole, start = words[: len(action.sizes)].view(np.int32), 0
+        for component, size in enumerate(action.sizes):
             allowed = np.arange(size) if mask is None else np.flatnonzero(mask[start : start + size])
-            values.append(int(stream.choice(allowed)) if len(allowed) else 0)
+            whole[component] = stream.choice(allowed) if len(allowed) else 0
             start += size
-        return values
+        words[len(action.sizes) :] = stream.uniform(-1, 1, len(action.low))
 
 
 def _figures(episodes: Sequence[Any] | None) -> dict[str, list[float]] | None:
@@ -148,12 +147,33 @@ def _figures(episodes: Sequence[Any] | None) -> dict[str, list[float]] | None:
     return figures
 
 
+def players_of(folder: Path, agents: Sequence[Any]) -> list[Path]:
+    """Where a sealed checkpoint keeps each of the agents (specs, in order)."""
+    from .checkpoint import stem
+
+    return [folder / stem(agent.name) for agent in agents]
+
+
 def main(arguments: Sequence[str]) -> int:
-    """``python -m perla_net.evaluate RUN [--episodes E] [--seed S]``, alone or under mpirun."""
+    """``python -m perla_net.evaluate RUN``, alone or under mpirun."""
     if {"-h", "--help"} & set(arguments):
         return _read(arguments, 1)[0] if launched()[0] == 0 else 0
     processes = connect()
     return guarded(processes, lambda: _main(processes, arguments))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What rank 0 read from the command line."""
+
+    plan: Any
+    title: str
+    players: list[str]
+    episodes: int
+    seed: int
+    record: str
+    watch: bool
+    out: str | None
 
 
 def _read(arguments: Sequence[str], ranks: int) -> Any:
@@ -166,6 +186,16 @@ def _read(arguments: Sequence[str], ranks: int) -> Any:
     reader.add_argument("run", metavar="RUN", help="the run's folder")
     reader.add_argument("--episodes", type=int, metavar="E", help="episodes per controller (default: the run's)")
     reader.add_argument("--seed", type=int, metavar="S", help="seed of the held-out episodes (default: the run's)")
+    reader.add_argument("--env", help="another environment, whose agents have the same spaces in the same order")
+    reader.add_argument(
+        "--replace",
+        metavar="AGENT=PATH",
+        action="append",
+        default=[],
+        help="let another checkpoint act for an agent (name or number): RUN/checkpoints/ROUND/NAME; may be repeated",
+    )
+    reader.add_argument("--record", metavar="FILE", help="film one episode: .gif, .mp4, or .png for nine pictures")
+    reader.add_argument("--watch", action="store_true", help="show one episode in the terminal, where it can be shown")
     reader.add_argument("--out", metavar="FILE", help="write the figures as JSON")
     given = reader.parse_args(list(arguments))
     run = Path(given.run)
@@ -174,38 +204,112 @@ def _read(arguments: Sequence[str], ranks: int) -> Any:
     config = validated(read_yaml(run / "config.yaml", "RUN"), str(run / "config.yaml"))
     folder, _ = newest(run, "RUN")
     plan = prepare(config, read_schedule(run), ranks)
-    episodes = config.evaluate_episodes or 20 if given.episodes is None else given.episodes
+    players = players_of(folder, plan.world.agents)
+    if given.env:
+        plan = _elsewhere(plan, given.env)
+    for text in given.replace:
+        index, path = _replaced(plan, text)
+        players[index] = path
+    for agent, path in zip(plan.world.agents, players):
+        _check_fit(plan.config.env, agent, path)
+    looks = bool(given.record or given.watch)
+    # A film, or a look, is what was asked for then; a table as well only where its episodes are named.
+    episodes = given.episodes if given.episodes is not None else 0 if looks else config.evaluate_episodes or 20
     seed = config.seed if given.seed is None else given.seed
-    for name, value, least in (("--episodes", episodes, 1), ("--seed", seed, 0)):
+    for name, value, least in (("--episodes", episodes, 0 if looks else 1), ("--seed", seed, 0)):
         if value < least:
             raise InputError(f"{name} {value}: must be at least {least}")
-    if given.out and not Path(given.out).parent.is_dir():
+    if given.out and not Path(given.out).absolute().parent.is_dir():
         raise InputError(f"--out {given.out}: there is no folder {Path(given.out).parent}")
-    return plan, folder, episodes, seed, given.out
+    if given.record:
+        from .film import check_ending
+
+        check_ending(Path(given.record))
+    title = f"{folder}, seed {seed}" + (f", in {given.env}" if given.env else "")
+    return _Task(plan, title, list(map(str, players)), episodes, seed, given.record or "", given.watch, given.out)
+
+
+def _elsewhere(plan: Any, env: str) -> Any:
+    """The plan with another environment of as many agents."""
+    from .world.environments import make, takes_any_number
+
+    number = len(plan.world.agents)
+    world = make(env, 1, number if takes_any_number(env) else None).spec
+    if len(world.agents) != number:
+        raise InputError(f"--env {env}: has {len(world.agents)} agents, but the team has {number}")
+    return replace(plan, world=world, config=replace(plan.config, env=env))
+
+
+def _replaced(plan: Any, text: str) -> tuple[int, Path]:
+    """(number of the agent, checkpoint) of ``--replace AGENT=PATH``."""
+    who, equals, path = text.partition("=")
+    names = [agent.name for agent in plan.world.agents]
+    if not equals or not path:
+        raise InputError(f"--replace {text}: is not AGENT=PATH")
+    if who in names:
+        return names.index(who), Path(path)
+    if who.isdecimal() and int(who) < len(names):
+        return int(who), Path(path)
+    raise InputError(f"--replace {text}: there is no agent '{who}'; there are 0 to {len(names) - 1}, or {names[0]} …")
+
+
+def _check_fit(env: str, agent: Any, path: Path) -> None:
+    """Refuse a policy that cannot act for an agent of an environment."""
+    from .checkpoint import read_data
+    from .world.spec import agent_from_data
+
+    data = read_data(path.with_name(path.name + ".json"), "checkpoint")
+    try:
+        trained = agent_from_data(data["spec"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"checkpoint {path}: is not an agent's ({error})") from None
+    if not trained.reads_like(agent) or (trained.action, trained.masked) != (agent.action, agent.masked):
+        raise InputError(
+            f"--env {env}: {agent.name} observes {agent.observation_kind}{agent.observation_shape} and acts in "
+            f"{agent.action.kind}{agent.action.sizes or (len(agent.action.low),)}, but {path.name} was trained for "
+            f"{trained.observation_kind}{trained.observation_shape} and {trained.action.kind}"
+            f"{trained.action.sizes or (len(trained.action.low),)}"
+        )
 
 
 def _main(processes: Processes, arguments: Sequence[str]) -> int:
     from .display import evaluation_table
     from .run import agree_on_plan
 
-    found: list[Any] = []
+    found: list[_Task] = []
 
     def plan() -> Any:
-        found.extend(_read(arguments, processes.size))
-        return found[0]
+        found.append(_read(arguments, processes.size))
+        return found[0].plan
 
-    agreed = agree_on_plan(processes, plan, lambda: json.dumps([str(found[1]), *found[2:4]]))
+    def rest() -> str:
+        return json.dumps([found[0].players, found[0].episodes, found[0].seed])
+
+    agreed = agree_on_plan(processes, plan, rest)
     if agreed is None:
         return 2
     the_plan, extra = agreed
-    folder, episodes, seed = json.loads(extra)
-    table = evaluate(processes, the_plan, Path(folder), episodes, seed)
-    if table is not None:
-        print(f"{folder}, seed {seed}")
+    players, episodes, seed = json.loads(extra)
+    task = found[0] if found else None
+    if task and (task.record or task.watch):
+        _look(task)
+    table = evaluate(processes, the_plan, list(map(Path, players)), episodes, seed) if episodes else None
+    if table is not None and task:
+        print(task.title)
         print(evaluation_table(table, episodes))
-        if found[4]:
-            Path(found[4]).write_text(json.dumps(table, indent=1))
+        if task.out:
+            Path(task.out).write_text(json.dumps(table, indent=1))
     return 0
+
+
+def _look(task: _Task) -> None:
+    from . import film
+
+    players = list(map(Path, task.players))
+    if task.watch:
+        film.watch(task.plan, players, task.seed)
+    if task.record:
+        print(film.record(task.plan, players, task.seed, Path(task.record)))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from .algorithms.actor_critic import image_in
 from .config import Model as Networks
 from .config import Modelling
 from .distributions import Distribution
 from .models import Adam, Pass, Policy
+from .world.spec import AgentSpec
 
 
 class Model:
@@ -23,17 +25,19 @@ class Model:
 
     def __init__(
         self,
-        observation: int,
+        own: AgentSpec,
         distribution: Distribution,
         networks: Networks,
         options: Modelling,
         stream: np.random.SeedSequence,
         device: torch.device,
     ) -> None:
-        """``observation``: numbers in the own observation; ``distribution``: of the neighbour's actions."""
+        """``own``: the agent's spaces, whose observations it reads; ``distribution``: of the neighbour's actions."""
         self.distribution, self.options = distribution, options
         hidden, activation = networks.policy_hidden, networks.policy_activation
-        self.policy = Policy(observation, hidden, distribution.outputs, distribution.free, activation, "none")
+        outputs = distribution.outputs, distribution.free
+        image = image_in(own, networks)
+        self.policy = Policy(own.observation_size, hidden, *outputs, activation, "none", image, networks.channels)
         start, order = stream.spawn(2)
         generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
         self.policy.start(generator, networks.orthogonal, networks.policy_gain)

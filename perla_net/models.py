@@ -102,6 +102,55 @@ class Network:
         return whole
 
 
+Images = tuple[tuple[int, tuple[int, int, int]], ...]
+"""Where images lie in a network's input: (first column, (height, width, channels)) each."""
+
+
+class Encoder:
+    """Convolutions over the images in a network's input, whose features take the images' place there.
+
+    Each image has its own layers, 3×3, stride 2, relu; then an average over at most ``POOLED`` × ``POOLED`` fields. Input
+    [M, size]: features of the images in order, then all other numbers in order: [M, width]. Numbers at the end may be missing.
+    """
+
+    POOLED = 6
+
+    def __init__(self, size: int, images: Images, channels: tuple[int, ...]) -> None:
+        """``images``: (where it begins in the input, (height, width, channels)) of each."""
+        self.images, self.channels = images, channels
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.width = size
+        taken = torch.zeros(size, dtype=torch.bool)
+        for number, (start, (height, width, depth)) in enumerate(images):
+            taken[start : start + height * width * depth] = True
+            self.width -= height * width * depth
+            for layer, out in enumerate(channels):
+                self.shapes[f"k{number}_{layer}"], self.shapes[f"c{number}_{layer}"] = (out, depth, 3, 3), (out,)
+                height, width, depth = -(-height // 2), -(-width // 2), out
+            self.width += min(height, self.POOLED) * min(width, self.POOLED) * depth
+        self.others = torch.nonzero(~taken)[:, 0]
+
+    def start(self, frozen: dict[str, torch.Tensor], generator: torch.Generator, orthogonal: bool) -> None:
+        """Initial weights, as those of hidden relu layers."""
+        for name, shape in self.shapes.items():
+            if name.startswith("k"):
+                _start_weight(frozen[name].view(shape[0], -1), generator, orthogonal, HIDDEN_GAIN["relu"])
+
+    def __call__(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """[..., size] → [..., width]."""
+        lead, x = x.shape[:-1], x.flatten(0, -2)
+        found = []
+        others = self.others[self.others < x.shape[1]].to(x.device)
+        for number, (start, shape) in enumerate(self.images):
+            image = x[:, start : start + math.prod(shape)].unflatten(1, shape).permute(0, 3, 1, 2)
+            for layer in range(len(self.channels)):
+                kernel, bias = tensors[f"k{number}_{layer}"], tensors[f"c{number}_{layer}"]
+                image = torch.relu(F.conv2d(image, kernel, bias, stride=2, padding=1))
+            fields = [min(side, self.POOLED) for side in image.shape[2:]]
+            found.append(F.adaptive_avg_pool2d(image, fields).flatten(1))
+        return torch.cat([*found, x[:, others]], 1).unflatten(0, lead)
+
+
 class Pass:
     """Forward and backward through a network's linear layers over M rows, without autograd and without allocating layers.
 
@@ -109,9 +158,10 @@ class Pass:
     over few actions is faster along the first axis than along the last.
     """
 
-    def __init__(self, network: MLP | Policy, rows: int, room: Pass | None = None) -> None:
-        """``room``: a pass of as many rows whose buffers may be overwritten, so that both stay in cache."""
-        self.network = network
+    def __init__(self, network: MLP | Policy, rows: int, room: Pass | None = None, learns: bool = True) -> None:
+        """``room``: a pass of as many rows whose buffers may be overwritten, so that both stay in cache; ``learns``: there
+        will be a :meth:`backward`."""
+        self.network, self.learns = network, learns
         lead = network.flat.shape[:-1]
         hidden = network.sizes[1:-1]
         self._room = list(room._room) if room else []
@@ -147,6 +197,10 @@ class Pass:
         """[M, input] → [outputs, M], valid until the next call."""
         if self._bound is not self.network.flat:
             self._bind()
+        if self.network.encoder:  # convolutions go through autograd, everything above them is done by hand
+            with torch.set_grad_enabled(self.learns):
+                self._encoded = self.network.encoder(self.network.tensors, x)
+            x = self._encoded.detach()
         self.x = below = x
         for layer, (bias, weight) in enumerate(self._below):
             out = self.hidden[layer]
@@ -177,6 +231,10 @@ class Pass:
             delta = self.derivative(self.deltas[layer], self.before[layer])
             self.product(delta.mT, self.hidden[layer - 1] if layer else self.x, out=found[f"w{layer}"])
             torch.sum(delta, -2, out=found[f"b{layer}"])
+        if network.encoder:
+            for name in network.encoder.shapes:
+                found[name].zero_()
+            self._encoded.backward(delta @ network.frozen["w0"])
 
 
 class MLP(Network):
@@ -184,17 +242,32 @@ class MLP(Network):
 
     free = 0
 
-    def __init__(self, sizes: tuple[int, ...], activation: str, dtype: torch.dtype = torch.float32) -> None:
-        self.sizes, self.activation = sizes, activation
-        self.layers = len(sizes) - 1
-        super().__init__(_linear_shapes(sizes), dtype)
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        activation: str,
+        dtype: torch.dtype = torch.float32,
+        images: Images = (),
+        channels: tuple[int, ...] = (),
+    ) -> None:
+        self.activation, self.layers = activation, len(sizes) - 1
+        self.encoder = Encoder(sizes[0], images, channels) if images else None
+        self.sizes = (self.encoder.width, *sizes[1:]) if self.encoder else sizes
+        super().__init__(_linear_shapes(self.sizes) | (self.encoder.shapes if self.encoder else {}), dtype)
 
     def start(self, generator: torch.Generator, orthogonal: bool, last_gain: float) -> None:
         """Initial weights: orthogonal with the activation's gain, or uniform within 1/sqrt(fan-in); zero or uniform biases."""
         _start_linear(self, self.layers, self.activation, generator, orthogonal, last_gain)
+        if self.encoder:
+            self.encoder.start(self.frozen, generator, orthogonal)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """The input of the first linear layer, [M, input] → [M, sizes[0]]: images replaced by their features."""
+        return self.encoder(self.tensors, x) if self.encoder else x
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[M, input] → [M, output]."""
+        x = self.encode(x)
         activate = _activation(self.activation)
         for layer in range(self.layers):
             x = F.linear(x, self.tensors[f"w{layer}"], self.tensors[f"b{layer}"])
@@ -211,10 +284,20 @@ class Policy(Network):
     """
 
     def __init__(
-        self, observation: int, hidden: tuple[int, ...], outputs: int, free: int, activation: str, memory: str
+        self,
+        observation: int,
+        hidden: tuple[int, ...],
+        outputs: int,
+        free: int,
+        activation: str,
+        memory: str,
+        image: tuple[int, int, int] | None = None,
+        channels: tuple[int, ...] = (),
     ) -> None:
+        """``observation``: numbers in it; ``image``: [height, width, channels] of that with which it begins, if any."""
         self.activation, self.free, self.observation = activation, free, observation
-        self.sizes = (observation, *hidden, outputs)
+        self.encoder = Encoder(observation, ((0, image),), channels) if image else None
+        self.sizes = (self.encoder.width if self.encoder else observation, *hidden, outputs)
         self.layers = len(self.sizes) - 1
         self.width = hidden[-1] if memory == "gru" and hidden else 0
         self.description = {
@@ -226,6 +309,9 @@ class Policy(Network):
             "memory": memory,
         }
         shapes = _linear_shapes(self.sizes)
+        if image and self.encoder:
+            self.description |= {"image": list(image), "channels": list(channels)}
+            shapes |= self.encoder.shapes
         if self.width:
             width = self.width
             shapes |= {
@@ -241,7 +327,7 @@ class Policy(Network):
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> Policy:
         """The network that :attr:`description` tells, with zero weights."""
-        return cls(**(description | {"hidden": tuple(description["hidden"])}))
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in description.items()})
 
     @property
     def architecture(self) -> bytes:
@@ -251,6 +337,8 @@ class Policy(Network):
     def start(self, generator: torch.Generator, orthogonal: bool, last_gain: float) -> None:
         """Initial weights; see :meth:`MLP.start`. A Gaussian starts with standard deviation 1."""
         _start_linear(self, self.layers, self.activation, generator, orthogonal, last_gain)
+        if self.encoder:
+            self.encoder.start(self.frozen, generator, orthogonal)
         if self.width:
             for name in ("gru_wi", "gru_wh"):
                 for gate in self.frozen[name].chunk(3):
@@ -285,6 +373,8 @@ class Policy(Network):
         return self._head(stacked), stacked
 
     def _body(self, x: torch.Tensor) -> torch.Tensor:
+        if self.encoder:
+            x = self.encoder(self.tensors, x)
         activate = _activation(self.activation)
         for layer in range(self.layers - 1):
             x = activate(F.linear(x, self.tensors[f"w{layer}"], self.tensors[f"b{layer}"]))

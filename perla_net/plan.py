@@ -133,6 +133,11 @@ def _check_combinations(plan: Plan) -> None:
     for index, entry in enumerate(settings):
         if entry.model.memory == "gru" and not entry.model.policy_hidden:
             raise InputError(f"--model.memory gru: needs a hidden layer, but {agents[index].name} has policy_hidden ()")
+        shape = agents[index].observation_shape
+        if entry.model.encoder == "conv" and len(shape) != 3 and agents[index].observation_kind != "image":
+            raise InputError(
+                f"--model.encoder conv: needs an observation with three axes, but that of {agents[index].name} is {shape}"
+            )
         heard = heard_by[index]
         if not (PRESETS[entry.algorithm].embedding and entry.samples and heard):
             continue

@@ -192,11 +192,10 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
         return Result(folder, simulation.done, None)
     evaluation = None
     if config.evaluate_episodes:
-        from .evaluate import evaluate
+        from .evaluate import evaluate, players_of
 
-        evaluation = evaluate(
-            processes, plan, folder / "checkpoints" / str(saved), config.evaluate_episodes, config.seed
-        )
+        players = players_of(folder / "checkpoints" / str(saved), plan.world.agents)
+        evaluation = evaluate(processes, plan, players, config.evaluate_episodes, config.seed)
     if chief:
         _close_folder(plan, folder, evaluation, processes)
     return Result(folder, simulation.done, evaluation)

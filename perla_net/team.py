@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from .algorithms.actor_critic import policy_for
 from .config import PRESETS, AgentSettings, Compression
-from .distributions import Categorical, distribution_of
+from .distributions import Gaussian, distribution_of
 from .embedding import choose_estimator, joint_actions
 from .models import Policy
 from .network.exchange import Wishes
@@ -47,12 +48,7 @@ class Team:
 
     def policy_of(self, agent: int) -> Policy:
         """A policy network as the agent's, with zero weights."""
-        spec, model = self.specs[agent], self.settings[agent].model
-        distribution = distribution_of(spec.action)
-        size = spec.observation_size + len(identity_of(self, agent))
-        return Policy(
-            size, model.policy_hidden, distribution.outputs, distribution.free, model.policy_activation, model.memory
-        )
+        return policy_for(self.specs[agent], self.settings[agent].model, len(identity_of(self, agent)))
 
     @cached_property
     def _policies(self) -> list[tuple[tuple[int, ...], int, bytes]]:
@@ -131,11 +127,11 @@ class Team:
             kind, shape = "float32", (sum(sizes),) if section == "policy" else (copies, width)
             groups = sizes if section == "policy" else ()
         else:
-            action_type = "int32" if isinstance(distribution, Categorical) else "float32"
+            action_type = "float32" if isinstance(distribution, Gaussian) else "int32"  # what counts is never coded
             kind, shape = {
                 "outputs": ("float32", (states, distribution.outputs + distribution.free)),
                 "observations": ("float32", (states, spec.observation_size)),
-                "masks": ("float32", (states, distribution.outputs)),
+                "masks": ("float32", (states, spec.action.flags)),
                 "actions": (action_type, (taken, spec.action.words)),
                 "presence": ("uint8", (states,)),
                 "rewards": ("float32", (taken,)),

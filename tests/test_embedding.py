@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from perla_net.distributions import Categorical, Gaussian, distribution_of
+from perla_net.distributions import Categorical, Gaussian, Mixed, distribution_of
 from perla_net.embedding import Peer, choose_estimator, embed, joint_actions, lattice_points
 from perla_net.models import MLP
 from perla_net.world.spec import ActionSpec
@@ -115,7 +115,9 @@ def test_continuous_and_mixed_neighbours(estimator):
     gaussian = distribution_of(ActionSpec("continuous", (), (-1.0, -1.0), (1.0, 1.0)))
     assert isinstance(gaussian, Gaussian)
     present = torch.tensor([True] * 5 + [False] * 2)
-    peers = peers_with(discrete(3), gaussian, discrete(4), present=present)
+    both = distribution_of(ActionSpec("mixed", (2, 3), (-1.0,), (1.0,)))
+    assert isinstance(both, Mixed)
+    peers = peers_with(discrete(3), gaussian, both, discrete(4), present=present)
     critic, x = critic_for(peers), torch.randn(7, 5)
     result = embed(critic, x, peers, 4000, estimator, np.random.default_rng(1))
     rng = np.random.default_rng(5)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from perla_net.config import to_data
 from perla_net.errors import InputError
 from perla_net.options import validated
 from perla_net.plan import prepare
@@ -12,6 +15,7 @@ from perla_net.processes import Processes
 from perla_net.simulation import Simulation
 from perla_net.world.environments import make
 from perla_net.world.hosts import Host
+from perla_net.world.spec import WorldSpec
 from perla_net.world.world import World, blocks_of
 
 
@@ -173,9 +177,33 @@ def drive(host, spec, steps):
         host.step()
 
 
-def test_images_are_refused_by_name():
-    with pytest.raises(InputError, match="agent_0's observation is an image"):
-        make("pettingzoo:toys:kind=picture", 1, None)
+def test_images_are_numbers_from_0_to_1_in_their_shape():
+    batch = make("pettingzoo:toys:kind=picture", 1, None)
+    agent = batch.spec.agents[0]
+    assert (agent.observation_kind, agent.observation_shape) == ("image", (9, 16, 3))
+    batch.reset(np.arange(1), [np.random.SeedSequence(0)])
+    out = np.zeros((1, agent.observation_size), np.float32)
+    batch.observe(slice(None), [out], [None])
+    image = out.reshape(9, 16, 3)
+    shown = int(batch.envs[0].shown[0])
+    assert out.max() == 1.0 and (image[:, 4 * shown + 1 : 4 * shown + 3] == 1).all() and np.median(out) < 60 / 255
+
+
+def test_mixed_actions_arrive_in_the_space_s_own_terms():
+    for keys in (False, True):
+        batch = make(f"pettingzoo:toys:kind=aim,keys={str(keys).lower()}", 1, None)
+        action = batch.spec.agents[0].action
+        assert action == WorldSpec.from_data(json.loads(json.dumps(to_data(batch.spec)))).agents[0].action
+        assert (action.kind, action.sizes, action.low, action.start) == ("mixed", (4,), (-2.0,), (5,))
+        words = np.zeros((1, 2), np.float32)
+        words.view(np.int32)[0, 0], words[0, 1] = 3, 0.5  # the last number, and half way from 0 to 2
+        given = action.native(words[0])
+        where, which = (given["where"], given["which"]) if keys else given
+        assert which == 8 and np.allclose(where, [1.0])
+        batch.reset(np.arange(1), [np.random.SeedSequence(0)])
+        shown = int(batch.envs[0].shown[0])
+        batch.step([words])
+        assert batch.reward[0, 0] == pytest.approx(float(shown == 3) - (1.0 - (shown - 1.5)) ** 2)
 
 
 def test_blocks():

@@ -136,10 +136,48 @@ class Match(ParallelEnv):
 
 
 class Picture(Match):
-    """An observation that the program does not take."""
+    """The number is a bright column of a noisy image of bytes, height 9, width 4 per number, three channels or one."""
+
+    def __init__(self, grey=False, **arguments):
+        super().__init__(**arguments)
+        self.shape = (9, 4 * self.numbers) if grey else (9, 4 * self.numbers, 3)
 
     def observation_space(self, agent):
-        return spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        return spaces.Box(0, 255, self.shape, np.uint8)
+
+    def _observe(self):
+        rows = {}
+        for index, agent in enumerate(self.possible_agents):
+            image = self.rng.integers(0, 60, self.shape, dtype=np.uint8)
+            image[:, 4 * self.shown[index] + 1 : 4 * self.shown[index] + 3] = 255
+            rows[agent] = image
+        return rows
+
+
+class Aim(Match):
+    """Name the number, and hit a value that goes with it: a Tuple, or with ``keys`` a Dict, of discrete and continuous parts."""
+
+    def __init__(self, keys=False, **arguments):
+        super().__init__(**arguments)
+        parts = {"where": spaces.Box(-2, 2, (1,), np.float32), "which": spaces.Discrete(self.numbers, start=5)}
+        self.space = spaces.Dict(parts) if keys else spaces.Tuple(parts.values())
+
+    def action_space(self, agent):
+        return self.space
+
+    def step(self, actions):
+        flat = {}
+        for agent, action in actions.items():
+            assert self.space.contains(action), action
+            _, which = (None, action["which"]) if isinstance(action, dict) else action
+            flat[agent] = which - 5
+        shown = self.shown
+        observations, rewards, *rest = super().step(flat)
+        for agent in rewards:
+            index = self.possible_agents.index(agent)
+            where = actions[agent]["where"] if isinstance(actions[agent], dict) else actions[agent][0]
+            rewards[agent] -= float(where[0] - (shown[index] - 1.5)) ** 2
+        return observations, rewards, *rest
 
 
 class Leaver(Match):
@@ -171,5 +209,13 @@ def crash():
 
 
 def parallel_env(kind="zoo", **arguments):
-    kinds = {"zoo": Zoo, "match": Match, "picture": Picture, "leaver": Leaver, "badmask": BadMask, "crash": crash}
+    kinds = {
+        "zoo": Zoo,
+        "match": Match,
+        "picture": Picture,
+        "aim": Aim,
+        "leaver": Leaver,
+        "badmask": BadMask,
+        "crash": crash,
+    }
     return kinds[kind](**arguments)

@@ -14,7 +14,7 @@ from typing import Any, Generator, Sequence
 import numpy as np
 import torch
 
-from ..config import PRESETS, AgentSettings
+from ..config import PRESETS, AgentSettings, Model
 from ..distributions import Categorical, Distribution, distribution_of
 from ..embedding import Peer, choose_estimator, embed
 from ..models import MLP, OPTIMISERS, Policy
@@ -50,13 +50,13 @@ class Learner:
         spec: AgentSpec,
         settings: AgentSettings,
         neighbours: Sequence[AgentSpec],
-        critic_size: int,
+        views: Sequence[AgentSpec],
         identity: torch.Tensor,
         streams: Sequence[np.random.SeedSequence],
         device: str = "cpu",
     ) -> None:
-        """``neighbours``: whose policies the critic embeds (none: the base algorithm); ``critic_size``: size of the
-        critic's state input without memory and identity; ``identity`` [n]: a fixed input that tells shared networks
+        """``neighbours``: whose policies the critic embeds (none: the base algorithm); ``views``: whose
+        observations the critic reads, in order; ``identity`` [n]: a fixed input that tells shared networks
         whom they act for (n may be 0); ``streams``: seeds of start, action noise, minibatches, embedding; ``device``: where
         networks live and learning happens (``cpu``, ``cuda``)."""
         self.spec, self.settings, self.identity = spec, settings, identity
@@ -65,21 +65,22 @@ class Learner:
         self.neighbours: list[Distribution] = [distribution_of(other.action) for other in neighbours]
         self.form = settings.form if self.neighbours else "state"
         model = settings.model
-        self.policy = Policy(
-            spec.observation_size + len(identity),
-            model.policy_hidden,
-            self.distribution.outputs,
-            self.distribution.free,
-            model.policy_activation,
-            model.memory,
-        )
+        self.policy = policy_for(spec, model, len(identity))
         # Q(o, a, ·) has a head per own action where these can be counted; else the own action is an input.
         self.own_heads = self.form != "state" and isinstance(self.distribution, Categorical)
         self.own_input = self.form != "state" and not self.own_heads
-        size = critic_size + self.policy.width + len(identity) + (self.distribution.outputs if self.own_input else 0)
+        size = (
+            sum(view.observation_size for view in views)
+            + self.policy.width
+            + len(identity)
+            + (self.distribution.own_width if self.own_input else 0)
+        )
         heads = self.distribution.joint if self.own_heads else 1
         size += sum(distribution.width for distribution in self.neighbours)
-        self.critic = MLP((size, *model.critic_hidden, heads), model.critic_activation)
+        starts = np.cumsum([0] + [view.observation_size for view in views]).tolist()
+        images = tuple((at, image) for at, view in zip(starts, views) if (image := image_in(view, model)))
+        sizes = (size, *model.critic_hidden, heads)
+        self.critic = MLP(sizes, model.critic_activation, images=images, channels=model.channels)
         start = torch.Generator().manual_seed(int(streams[0].generate_state(1, np.uint64)[0] >> 1))
         self.policy.start(start, model.orthogonal, model.policy_gain)
         self.critic.start(start, model.orthogonal, 1.0)
@@ -125,20 +126,24 @@ class Learner:
                 value = outputs.new_zeros(len(outputs))
                 for draw in noise:
                     sampled = self.distribution.sample(outputs.mT, draw)
-                    value += self._embedded(torch.cat([critic_input, sampled], 1), peers)[:, 0] / OWN_SAMPLES
+                    value += (
+                        self._embedded(torch.cat([critic_input, self.distribution.own(sampled)], 1), peers)[:, 0]
+                        / OWN_SAMPLES
+                    )
                 first = [
                     peer
                     if peer.outputs is None or peer.present is None
                     else Peer(peer.distribution, peer.outputs[:taken], peer.present[:taken])
                     for peer in peers
                 ]
-                x = torch.cat([critic_input[:taken], action], 1)
+                x = torch.cat([critic_input[:taken], self.distribution.own(action)], 1)
                 at_action = self._embedded(x, first)[:, 0]
                 executed = self.critic(torch.cat([x, encodings], 1))[:, 0]
             return self._in_units(value), self._in_units(at_action), self._in_units(executed)
 
     def _embedded(self, x: torch.Tensor, peers: list[Peer]) -> torch.Tensor:
         settings = self.settings
+        x = self.critic.encode(x)
         there = [peer.distribution for peer in peers if peer.outputs is not None]
         estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, there)
         return embed(self.critic, x, peers, settings.samples, estimator, self.embed_rng)
@@ -190,7 +195,7 @@ class Learner:
         steps, copies = reward.shape
         taken = steps * copies
         device = reward.device
-        action = self.action_tensor(rollout).to(device)
+        action = self.distribution.read(rollout.action).to(device)
         began = time.perf_counter()
         value, at_action, executed = self.values(critic_input, outputs, neighbours, action)
         self.embedding_seconds = time.perf_counter() - began
@@ -208,7 +213,7 @@ class Learner:
             yield from self._follow_moments(returns[alive])
         parts = [critic_input[:taken]]
         if self.own_input:
-            parts.append(action)
+            parts.append(self.distribution.own(action))
         if neighbours:
             parts.append(self.encode(neighbours, taken))
         mask = (
@@ -293,10 +298,6 @@ class Learner:
         shift, square = self.moments[:2] / self.moments[2]
         return max(float(square - shift * shift), 1e-8) ** 0.5, float(shift)
 
-    def action_tensor(self, rollout: Rollout) -> torch.Tensor:
-        """The own actions [T·B, words]: int64, or float32 when continuous."""
-        return words_to_actions(rollout.action, self.distribution)
-
     # State
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -342,12 +343,29 @@ class Learner:
             rng.bit_generator.state = numbers["streams"][name]
 
 
-def words_to_actions(words: np.ndarray, distribution: Distribution) -> torch.Tensor:
-    """Action words [..., words] float32 (int32 bits where discrete) as a tensor [rows, words]."""
-    flat = np.ascontiguousarray(words).reshape(-1, words.shape[-1])
-    if isinstance(distribution, Categorical):
-        return torch.from_numpy(flat.view(np.int32).astype(np.int64))
-    return torch.from_numpy(flat.copy())
+def image_in(spec: AgentSpec, model: Model) -> tuple[int, int, int] | None:
+    """[height, width, channels] of an observation that goes through convolutions; None for one that does not."""
+    shape = spec.observation_shape
+    if model.encoder == "none" or (model.encoder == "auto" and spec.observation_kind != "image"):
+        return None
+    if len(shape) == 2 and spec.observation_kind == "image":
+        return (*shape, 1)
+    return shape if len(shape) == 3 else None
+
+
+def policy_for(spec: AgentSpec, model: Model, identity: int) -> Policy:
+    """A policy network for an agent's spaces, with zero weights; ``identity``: numbers appended to its observation."""
+    distribution = distribution_of(spec.action)
+    return Policy(
+        spec.observation_size + identity,
+        model.policy_hidden,
+        distribution.outputs,
+        distribution.free,
+        model.policy_activation,
+        model.memory,
+        image_in(spec, model),
+        model.channels,
+    )
 
 
 def _explained_variance(value: torch.Tensor, returns: torch.Tensor) -> float:

@@ -12,13 +12,13 @@ Beyond PettingZoo's API an object may have any of these, and then the world know
 
 from __future__ import annotations
 
-import math
 from typing import Any, Sequence
 
 import numpy as np
 
 from ..errors import InputError
-from .spec import ActionSpec, AgentSpec, WorldSpec
+from .spaces import agent_spec
+from .spec import ActionSpec, WorldSpec
 
 
 class Copies:
@@ -43,7 +43,7 @@ class Copies:
                 f"--agents {agents}: {self.name} has {len(self.agents)} agents (set them by its own arguments)"
             )
         self.spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in self.agents]
-        self.specs = [_agent_spec(self.name, name, *spaces) for name, spaces in zip(self.agents, self.spaces)]
+        self.specs = [agent_spec(self.name, name, *spaces) for name, spaces in zip(self.agents, self.spaces)]
         self.copies = len(self.envs)
         shape = (self.copies, len(self.agents))
         self.reward = np.zeros(shape, np.float32)
@@ -184,61 +184,9 @@ def _tells_positions(env: Any) -> bool:
     return callable(getattr(env, "positions", None)) or (len(bodies) > 0 and hasattr(bodies[0], "state"))
 
 
-def _agent_spec(env: str, name: str, observation: Any, action: Any) -> AgentSpec:
-    from gymnasium import spaces
-
-    masked, start = False, 0
-    if isinstance(observation, spaces.Dict):
-        if set(observation.spaces) != {"observation", "action_mask"}:
-            raise InputError(
-                f"--env {env}: {name}'s observation is a Dict of {sorted(observation.spaces)}; only observation "
-                "and action_mask are supported"
-            )
-        flags = math.prod(observation["action_mask"].shape or (observation["action_mask"].n,))
-        logits = _action_spec(env, name, action).outputs
-        if isinstance(action, spaces.Box) or flags != logits:
-            raise InputError(
-                f"--env {env}: {name}'s action_mask of {flags} flags does not fit its action space {action}; one flag "
-                "per discrete action is supported"
-            )
-        observation, masked = observation["observation"], True
-    if isinstance(observation, spaces.Box):
-        if observation.dtype == np.uint8 and len(observation.shape) >= 2:
-            raise InputError(
-                f"--env {env}: {name}'s observation is an image {observation.shape} of bytes, which is not supported"
-            )
-        kind, shape = "box", tuple(observation.shape)
-        size = math.prod(shape)
-    elif isinstance(observation, spaces.Discrete):
-        kind, shape, size, start = "discrete", (int(observation.n),), int(observation.n), int(observation.start)
-    elif isinstance(observation, spaces.MultiBinary):
-        shape = tuple(np.atleast_1d(observation.shape).tolist())
-        kind, size = "multi_binary", math.prod(shape)
-    else:
-        raise InputError(
-            f"--env {env}: {name}'s observation space {type(observation).__name__} is not supported; Box, "
-            "Discrete, MultiBinary and Dict(observation, action_mask) are"
-        )
-    return AgentSpec(name, size, kind, shape, _action_spec(env, name, action), masked, start)
-
-
-def _action_spec(env: str, name: str, action: Any) -> ActionSpec:
-    from gymnasium import spaces
-
-    if isinstance(action, spaces.Discrete):
-        return ActionSpec("discrete", (int(action.n),), start=(int(action.start),))
-    if isinstance(action, spaces.MultiDiscrete) and len(action.nvec.shape) == 1:
-        start = tuple(int(number) for number in action.start)
-        return ActionSpec("multi_discrete", tuple(int(number) for number in action.nvec), start=start)
-    if isinstance(action, spaces.Box) and np.issubdtype(action.dtype, np.floating):
-        low, high = (tuple(float(bound) for bound in side.ravel()) for side in (action.low, action.high))
-        return ActionSpec("continuous", (), low, high, shape=tuple(action.shape))
-    raise InputError(
-        f"--env {env}: {name}'s action space {action} is not supported; Discrete, MultiDiscrete and Box are"
-    )
-
-
 def _native(words: np.ndarray, action: ActionSpec, space: Any) -> Any:
     """Action words as the environment wants them."""
     values = action.native(words.view(np.float32))
-    return int(values[0]) if action.kind == "discrete" else values.astype(space.dtype)
+    if action.kind == "discrete":
+        return int(values[0])
+    return values if action.kind == "mixed" else values.astype(space.dtype)

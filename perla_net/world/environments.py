@@ -4,9 +4,10 @@ A *batch environment* holds some copies of an environment and steps them in one 
 
     env.spec                                  WorldSpec: agents, spaces, interaction graph, horizon
     env.reset(copies, seeds)                  begin episodes in the copies of the given indices
-    env.step(actions)                         actions[i]: int32 or float32 [copies, words] of agent i
+    env.step(actions)                         actions[i]: int32 [copies, words] of agent i; float32 where some
+                                              component is continuous, with the bits of int32 in the discrete ones
     env.observe(copies, observations, masks)  write into [copies, size] float32 arrays, one per agent; masks into
-                                              [copies, outputs] float32 arrays, or None where the agent has no mask
+                                              [copies, flags] float32 arrays, or None where the agent has no mask
     env.reward, .terminated, .truncated, .alive   [copies, agents] of the last step; alive: acts in the next step
     env.controllers                           reference controllers: name → class; object.act(env) gives actions
     env.metrics(copies)                       further figures of the episodes so far, name → [copies]
@@ -47,6 +48,7 @@ class Suite:
 SUITES = {
     "traffic": Suite("networked.traffic", ("grid",), "traffic signals, a store-and-forward queue model"),
     "spread": Suite("networked.spread", ("",), "cooperative navigation, MPE's simple_spread for any number"),
+    "batch": Suite("suites.batch", (), "anybody's batch environment, as MODULE.CLASS", "each its own"),
     "pettingzoo": Suite(
         "suites.pettingzoo", (), "any parallel_env by import path", "each its own", "pettingzoo", ("pettingzoo",)
     ),

@@ -29,7 +29,7 @@ class RowLayout:
     @classmethod
     def of(cls, spec: AgentSpec) -> RowLayout:
         """The layout of an agent's rows."""
-        return cls(spec.observation_size, spec.action.outputs if spec.masked else 0)
+        return cls(spec.observation_size, spec.action.flags if spec.masked else 0)
 
     @property
     def reward(self) -> int:
@@ -66,7 +66,7 @@ class Host:
         self.environment, self.first, self.seed = environment, first, seed
         self.copies, number = environment.copies, len(spec.agents)
         self.layouts = [RowLayout.of(agent) for agent in spec.agents]
-        self.discrete = [agent.action.kind != "continuous" for agent in spec.agents]
+        self.discrete = [not agent.action.low for agent in spec.agents]
         self.buffer = aligned(sum(layout.width for layout in self.layouts) * self.copies)
         self.rows = split(self.buffer, [(self.copies, layout.width) for layout in self.layouts])
         self.action_buffer = aligned(sum(agent.action.words for agent in spec.agents) * self.copies)
@@ -99,7 +99,8 @@ class Host:
         ]
 
     def act(self, actions: Sequence[np.ndarray]) -> None:
-        """Set the actions of all agents, [copies] or [copies, words] each: what a reference controller does."""
+        """Set the actions of all agents, [copies] or [copies, words] each: what a reference controller does. Those of mixed
+        spaces are float32 words already, discrete components as int32 bits."""
         for target, chosen, discrete in zip(self.actions, actions, self.discrete):
             words = target.view(np.int32) if discrete else target
             words[:] = np.asarray(chosen).reshape(target.shape)

@@ -47,7 +47,7 @@ class BatchParallelEnv(ParallelEnv):
         self.observation_spaces: dict[str, spaces.Space] = {}
         for agent in self.spec.agents:
             box = spaces.Box(-np.inf, np.inf, agent.observation_shape, np.float32)
-            flags = spaces.Box(0, 1, (agent.action.outputs,), np.int8)
+            flags = spaces.Box(0, 1, (agent.action.flags,), np.int8)
             self.observation_spaces[agent.name] = (
                 spaces.Dict({"observation": box, "action_mask": flags}) if agent.masked else box
             )
@@ -105,7 +105,7 @@ class BatchParallelEnv(ParallelEnv):
 
     def _observations(self) -> dict[str, Any]:
         rows = [np.zeros((1, agent.observation_size), np.float32) for agent in self.spec.agents]
-        masks = [np.ones((1, a.action.outputs), np.float32) if a.masked else None for a in self.spec.agents]
+        masks = [np.ones((1, a.action.flags), np.float32) if a.masked else None for a in self.spec.agents]
         self.batch.observe(slice(None), rows, masks)
         found = {}
         for agent, row, mask in zip(self.spec.agents, rows, masks):

@@ -13,9 +13,10 @@ import numpy as np
 class ActionSpec:
     """One agent's action space.
 
-    kind: ``discrete`` (sizes = one number), ``multi_discrete`` (a number per component) or ``continuous``
-    (low and high per component; infinite bounds are allowed). ``start``: what the first action of each discrete
-    component is called in the space; in here actions count from 0. ``shape``: that of a continuous action in the space.
+    kind: ``discrete`` (sizes = one number), ``multi_discrete`` (a number per component), ``continuous`` (low and high per
+    component; infinite bounds are allowed) or ``mixed`` (both: first all discrete components, then all continuous ones).
+    ``start``: what the first action of each discrete component is called in the space; in here actions count from 0.
+    ``shape``: that of a continuous action in the space. ``parts``: of a mixed space, each (key, kind, shape) in its order.
     """
 
     kind: str
@@ -24,22 +25,40 @@ class ActionSpec:
     high: tuple[float, ...] = ()
     start: tuple[int, ...] = ()
     shape: tuple[int, ...] = ()
+    parts: tuple[tuple[Any, str, tuple[int, ...]], ...] = ()
 
     @property
     def words(self) -> int:
-        """Four-byte words of one action: an int32 per discrete component, a float32 per continuous one."""
-        return len(self.sizes) or len(self.low)
+        """Four-byte words of one action: an int32 per discrete component, then a float32 per continuous one."""
+        return len(self.sizes) + len(self.low)
 
     @property
     def outputs(self) -> int:
-        """Numbers that a policy puts out: logits of all components, or means."""
-        return sum(self.sizes) or len(self.low)
+        """Numbers that a policy puts out for a state: logits of all components, then means."""
+        return sum(self.sizes) + len(self.low)
 
-    def native(self, words: np.ndarray) -> np.ndarray:
+    @property
+    def flags(self) -> int:
+        """Numbers in an action mask: one per logit."""
+        return sum(self.sizes)
+
+    def native(self, words: np.ndarray) -> Any:
         """An action [words] float32 (int32 bits where discrete) in the space's own terms."""
-        if self.kind == "continuous":
-            return self._scaled(words).reshape(self.shape or words.shape)
-        return words.view(np.int32) + np.array(self.start or (0,) * len(self.sizes), np.int32)
+        whole, values = words[: len(self.sizes)].view(np.int32), words[len(self.sizes) :]
+        whole = whole + np.array(self.start or (0,) * len(self.sizes), np.int32)
+        if self.kind == "mixed":
+            return self._in_parts(whole, self._scaled(values))
+        return self._scaled(values).reshape(self.shape or values.shape) if self.kind == "continuous" else whole
+
+    def _in_parts(self, whole: np.ndarray, values: np.ndarray) -> Any:
+        found: dict[Any, Any] = {}
+        for key, kind, shape in self.parts:
+            count = math.prod(shape)
+            if kind == "continuous":
+                found[key], values = values[:count].reshape(shape), values[count:]
+            else:
+                found[key], whole = int(whole[0]) if kind == "discrete" else whole[:count], whole[count:]
+        return found if isinstance(self.parts[0][0], str) else tuple(found.values())
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         """A policy's continuous action in the space's units: [-1, 1] onto a bounded component, clipping elsewhere."""
@@ -60,8 +79,8 @@ class ActionSpec:
 
     @property
     def joint(self) -> int | None:
-        """Number of distinct actions; None when continuous."""
-        return math.prod(self.sizes) if self.sizes else None
+        """Number of distinct actions; None when some component is continuous."""
+        return None if self.low else math.prod(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -69,9 +88,9 @@ class AgentSpec:
     """One agent: its name, its observation (flattened to ``observation_size`` float32) and its actions.
 
     ``observation_kind`` and ``observation_shape`` tell the original space, so that two observations of equal
-    length but different meaning are not taken for one another. ``observation_start``: the least value of a Discrete
-    observation, which becomes one-hot. ``masked``: an action mask comes with every
-    observation, one flag per logit.
+    length but different meaning are not taken for one another: ``box``, ``image`` (bytes [height, width, channels], which
+    become numbers from 0 to 1), ``discrete`` (one-hot; ``observation_start`` is its least value) or ``multi_binary``.
+    ``masked``: an action mask comes with every observation, one flag per logit.
     """
 
     name: str
@@ -86,7 +105,8 @@ class AgentSpec:
         """An observation of the space (without a Dict around it) as ``observation_size`` float32."""
         if self.observation_kind == "discrete":
             return np.eye(self.observation_size, dtype=np.float32)[int(seen) - self.observation_start]
-        return np.asarray(seen, np.float32).ravel()
+        flat = np.asarray(seen, np.float32).ravel()
+        return flat / np.float32(255) if self.observation_kind == "image" else flat
 
     def reads_like(self, other: AgentSpec) -> bool:
         """True when a policy for one observation can be evaluated on the other."""
@@ -118,6 +138,10 @@ class WorldSpec:
 
 def agent_from_data(entry: dict[str, Any]) -> AgentSpec:
     """An AgentSpec from ``config.to_data`` of one, as it stands in checkpoints too."""
-    action = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["action"].items()}
+    action = {key: _tuples(value) for key, value in entry["action"].items()}
     shape = tuple(entry["observation_shape"])
     return AgentSpec(**(entry | {"action": ActionSpec(**action), "observation_shape": shape}))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

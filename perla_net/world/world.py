@@ -88,8 +88,10 @@ class World:
         horizon: int,
         seed: int,
         use: int = TRAINING,
+        render: bool = False,
     ) -> None:
-        """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or EVALUATION."""
+        """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or EVALUATION; ``render``: pictures
+        will be asked for."""
         self.processes, self.spec, self.horizon, self.copies = processes, spec, horizon, copies
         self.local = agents[processes.rank]
         self.hosts = list(hosts)[:copies]
@@ -98,7 +100,7 @@ class World:
         self.host: Host | None = None
         if processes.rank in self.hosts:
             shard = self.shards[self.hosts.index(processes.rank)]
-            environment = make(env, len(shard), len(spec.agents))
+            environment = make(env, len(shard), len(spec.agents), render)
             self.host = Host(environment, spec, shard[0], (seed, use), copies if use == TRAINING else 0)
         self._make_transfers(agents)
         words = [spec.agents[agent].action.words for agent in self.local]
