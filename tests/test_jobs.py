@@ -497,6 +497,73 @@ def test_evaluation_is_repeated_from_the_checkpoint(tmp_path):
     assert done.returncode == 2 and "not the folder of a run" in done.stderr
 
 
+def test_another_agent_in_the_team_and_another_environment(tmp_path):
+    """An agent of one run takes a place in another's team, and a team acts where it was not trained; neither changes a file."""
+    for name, seed in (("run", "0"), ("other", "1")):
+        run(tmp_path / name, 0, *TRAFFIC, "--seed", seed)
+
+    def figures(*arguments):
+        job(
+            0,
+            "perla_net.evaluate",
+            str(tmp_path / "run"),
+            "--episodes",
+            "2",
+            "--out",
+            str(tmp_path / "f.json"),
+            *arguments,
+        )
+        return json.loads((tmp_path / "f.json").read_text())
+
+    plain = figures()
+    guest = tmp_path / "other" / "checkpoints" / "3" / "signal_1_1"
+    mixed = figures("--replace", f"2={guest}")
+    assert mixed["team, sampled"] != plain["team, sampled"] and mixed["fixed_time"] == plain["fixed_time"]
+    own = tmp_path / "run" / "checkpoints" / "3" / "signal_1_0"
+    assert figures("--replace", f"signal_1_0={own}") == plain
+    longer = figures("--env", "traffic:grid:horizon=400,rows=2")
+    assert longer["fixed_time"]["vehicles"]["mean"] > plain["fixed_time"]["vehicles"]["mean"]
+    for arguments, sentence in (
+        (("--env", "spread"), "signal_0_0 … was trained for"),
+        (("--env", "traffic:grid:rows=2,columns=3"), "has 6 agents, but the team has 4"),
+        (("--replace", "9=x"), "there is no agent '9'"),
+        (("--replace", f"0={tmp_path}/nothing"), "nothing"),
+        (("--record", "film.avi"), "must end in .gif, .mp4 or .png"),
+        (("--record", "nowhere/film.gif"), "there is no folder nowhere"),
+    ):
+        done = job(0, "perla_net.evaluate", str(tmp_path / "run"), *arguments, check=False)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+        assert all(part in done.stderr for part in sentence.replace("signal_0_0 … ", "").split(" … ")), done.stderr
+
+
+def test_an_episode_is_filmed_and_watched(tmp_path):
+    from PIL import Image
+
+    run(tmp_path / "run", 0, "--env", "traffic:grid:horizon=30", "--agents", "4", "--topology", "ring")
+    for name, frames in (("film.gif", 30), ("sheet.png", 1)):
+        done = job(0, "perla_net.evaluate", str(tmp_path / "run"), "--record", str(tmp_path / name))
+        assert name in done.stdout and "evaluation over" not in done.stdout
+        with Image.open(tmp_path / name) as image:
+            assert getattr(image, "n_frames", 1) == frames and image.size[0] > 700
+    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--record", str(tmp_path / "film.mp4"))
+    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+    shown = job(0, "perla_net.evaluate", str(tmp_path / "run"), "--watch", "--episodes", "1").stdout
+    assert shown.count("minute") == 30 and "evaluation over 1" in shown
+    run(tmp_path / "zoo", 0, "--env", "pettingzoo:toys")
+    for option in ("--watch", "--record"):
+        value = [str(tmp_path / "x.gif")] if option == "--record" else []
+        done = job(0, "perla_net.evaluate", str(tmp_path / "zoo"), option, *value, check=False)
+        assert done.returncode == 2 and "cannot be" in done.stderr
+
+
+def test_environments_are_listed(tmp_path):
+    done = job(0, "perla_net.environments", "traffic:grid:rows=2,columns=3")
+    assert "signal_1_2" in done.stdout and "max_pressure" in done.stdout
+    assert "14 edges" in job(0, "perla_net.environments", "traffic:grid:rows=2,columns=3", "spread").stdout
+    done = job(0, "perla_net.environments", "weather", check=False)
+    assert done.returncode == 2 and "there is no such suite" in done.stderr
+
+
 @needs_mpirun
 @pytest.mark.mpi
 def test_evaluation_with_another_number_of_ranks(tmp_path):

@@ -256,3 +256,28 @@ def test_mixed_rewards():
     assert np.allclose(mixed(0), sum(rewards) / 4)
     assert np.allclose(mixed(1), rewards[1] + 0.5 * (rewards[0] + rewards[2]))
     assert np.allclose(mixed(2), rewards[2])
+
+
+@pytest.mark.parametrize("share", ["weights", "outputs"])
+@pytest.mark.parametrize("memory", ["none", "gru"])
+@pytest.mark.parametrize(
+    "env", ["pettingzoo:toys", "pettingzoo:toys:kind=aim,agents=3", "pettingzoo:toys:kind=picture,agents=3"]
+)
+def test_a_receiver_knows_the_policy_as_its_owner_does(env, memory, share):
+    """Every space, masks, deaths, images, and memories that are not zero when the rollout begins: the distribution that
+    a receiver works out from the message is the sender's own at every state, and forbidden actions have probability zero."""
+    simulation = small_team("complete", env=env, agents={}, model={"memory": memory}, share=share, horizon=9)
+    simulation.start()
+    simulation.round()
+    rollouts = simulation._collect()
+    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
+    edges = simulation.plan.schedule.edges(2)
+    inboxes = simulation.network.exchange(messages, 2, edges, rollouts[0].final_at[:, 1])
+    for agent, rollout in zip(simulation.agents, rollouts):
+        for other, heard in zip(agent.embedded, agent.hear(rollout, inboxes[agent.index], 2)):
+            sender = simulation.agents[other]
+            assert memory == "none" or sender.memory_at_start.abs().max() > 0
+            assert torch.equal(heard.outputs, sender._outputs)
+            if sender._mask is not None:
+                share_of = sender.distribution.probabilities(heard.outputs)[0]
+                assert (sender._mask == 0).any() and (share_of[sender._mask == 0] == 0).all()
