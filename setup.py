@@ -7,11 +7,21 @@ from setuptools import setup
 HERE = Path(__file__).parent
 
 MPI = ["mpi4py>=4.0", "mpich>=4.2"]
-MPE = ["mpe2>=1.1"]
 PLOT = ["matplotlib>=3.8"]
 FILM = [*PLOT, "pillow>=10", "imageio-ffmpeg>=0.5"]
-PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=0.29", "pygame-ce>=2.4"]
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", *MPI, *MPE, *PETTINGZOO, *FILM]
+PETTINGZOO = ["pettingzoo>=1.25", "gymnasium>=1.0", "pygame-ce>=2.4", "pymunk>=6.2", "Box2D>=2.3.10"]
+SUITES = {
+    "lbf": ["lbforaging>=2.0"],
+    "magent2": ["magent2>=0.3.4"],
+    "mamujoco": ["gymnasium-robotics>=1.4", "mujoco>=3.2"],
+    "mpe2": ["mpe2>=1.1"],
+    "pettingzoo": PETTINGZOO,
+    "rware": ["rware>=2.0"],
+    "smax": ["jaxmarl>=0.2", "jax>=0.5"],
+    "sumo": ["libsumo>=1.22", "eclipse-sumo>=1.22", "sumo-rl>=1.4.5", "pettingzoo>=1.25"],
+    "vmas": ["vmas>=1.5"],
+}
+TEST = ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "pandapower>=3.0", *MPI, *FILM, *sum(SUITES.values(), [])]
 
 setup(
     name="perla_net",
@@ -43,12 +53,5 @@ setup(
         "torch>=2.4",
         "xxhash>=3.5",
     ],
-    extras_require={
-        "film": FILM,
-        "mpi": MPI,
-        "mpe2": MPE,
-        "pettingzoo": PETTINGZOO,
-        "plot": PLOT,
-        "test": TEST,
-    },
+    extras_require={"film": FILM, "mpi": MPI, "plot": PLOT, **SUITES, "test": TEST},
 )
