@@ -9,14 +9,14 @@ HERE = Path(__file__).parent
 MPI = ["mpi4py>=4.0", "mpich>=4.2"]
 PLOT = ["matplotlib>=3.8"]
 FILM = [*PLOT, "pillow>=10", "imageio-ffmpeg>=0.5"]
-PETTINGZOO = ["pettingzoo>=1.25", "gymnasium>=1.0", "pygame-ce>=2.4", "pymunk>=6.2", "Box2D>=2.3.10"]
+PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=1.0", "pygame-ce>=2.4", "pymunk>=6.2", "box2d>=2.3.10"]
 SUITES = {
-    "lbf": ["lbforaging>=2.0"],
-    "magent2": ["magent2>=0.3.4"],
+    "lbf": ["lbforaging>=2.0", "gymnasium>=1.0"],
+    "magent2": ["magent2>=0.3.4", "pettingzoo>=1.24", "gymnasium>=1.0"],
     "mamujoco": ["gymnasium-robotics>=1.4", "mujoco>=3.2"],
     "mpe2": ["mpe2>=1.1"],
     "pettingzoo": PETTINGZOO,
-    "rware": ["rware>=2.0"],
+    "rware": ["rware>=2.0", "gymnasium>=1.0"],
     "smax": ["jaxmarl>=0.2", "jax>=0.5"],
     "sumo": ["libsumo>=1.22", "eclipse-sumo>=1.22", "sumo-rl>=1.4.5", "pettingzoo>=1.25"],
     "vmas": ["vmas>=1.5"],

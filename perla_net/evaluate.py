@@ -20,6 +20,8 @@ from .processes import Processes, connect, cores_by_host, guarded, launched
 
 CHUNK = 32
 """Steps between looks at whether all episodes are over, for environments that do not tell their length."""
+ROOM = 2**28
+"""Bytes of observations that are kept at most between two looks."""
 LONGEST = 20_000
 """Steps after which an evaluation gives up on an episode that does not end."""
 SAMPLING = 4
@@ -59,9 +61,14 @@ def _team(
     processes: Processes, plan: Any, paths: Sequence[Path], episodes: int, seed: int, mode: str
 ) -> dict[str, list[float]] | None:
     from .loading import load_player
+    from .world.hosts import RowLayout
     from .world.world import EVALUATION, World, blocks_of
 
-    chunk = plan.world.horizon or CHUNK
+    layouts = [RowLayout.of(agent) for agent in plan.world.agents]
+    step = (
+        4 * episodes * sum(layout.width for layout in layouts)
+    )  # bytes of all agents: the same for any number of ranks
+    chunk = max(1, min(plan.world.horizon or CHUNK, ROOM // step))
     blocks = blocks_of(len(plan.world.agents), processes.size)
     world = World(
         processes, plan.world, plan.config.env, blocks, cores_by_host(processes), episodes, chunk, seed, EVALUATION

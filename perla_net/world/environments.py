@@ -46,11 +46,84 @@ class Suite:
 
 
 SUITES = {
-    "traffic": Suite("networked.traffic", ("grid",), "traffic signals, a store-and-forward queue model"),
+    "traffic": Suite(
+        "networked.traffic", ("grid", "sioux_falls.graphml"), "traffic signals on road networks, store and forward"
+    ),
     "spread": Suite("networked.spread", ("",), "cooperative navigation, MPE's simple_spread for any number"),
+    "platoon": Suite("networked.platoon", ("catchup", "slowdown"), "cooperative adaptive cruise control"),
+    "wireless": Suite("networked.wireless", ("grid",), "multi-access wireless, packets with deadlines"),
+    "voltage": Suite("networked.voltage", ("ieee33",), "voltage control by solar inverters on a feeder"),
+    "games": Suite(
+        "networked.games",
+        ("climbing", "penalty", "qtran", "two_step", "ipd", "matching_pennies", "tandem", "hamiltonian"),
+        "small games whose solutions are known",
+    ),
+    "sumo": Suite(
+        "suites.sumo",
+        ("grid4x4", "arterial4x4", "cologne8", "ingolstadt21"),
+        "traffic signals in SUMO, RESCO's networks and any other",
+        "EPL-2.0 (SUMO), MIT (networks)",
+        "sumo",
+        ("libsumo", "sumo", "sumo_rl"),
+    ),
+    "mpe2": Suite(
+        "suites.mpe2",
+        (
+            *("simple", "simple_adversary", "simple_crypto", "simple_formation", "simple_line", "simple_push"),
+            *("simple_reference", "simple_speaker_listener", "simple_spread", "simple_tag", "simple_world_comm"),
+            "collect_treasure",
+        ),
+        "particles",
+        "MIT",
+        "mpe2",
+        ("mpe2", "pettingzoo", "gymnasium"),
+    ),
+    "lbf": Suite(
+        "suites.lbf",
+        ("8x8-2p-2f", "8x8-3p-1f-coop", "2s-8x8-2p-2f-coop"),
+        "level-based foraging",
+        "MIT",
+        "lbf",
+        ("lbforaging", "gymnasium"),
+    ),
+    "rware": Suite(
+        "suites.rware",
+        ("tiny-2ag", "tiny-4ag", "small-4ag-hard"),
+        "robots in a warehouse",
+        "MIT",
+        "rware",
+        ("rware", "gymnasium"),
+    ),
+    "mamujoco": Suite(
+        "suites.mamujoco",
+        ("HalfCheetah-6x1", "Ant-4x2"),
+        "bodies whose joints are agents",
+        "MIT",
+        "mamujoco",
+        ("gymnasium_robotics", "mujoco"),
+    ),
+    "magent2": Suite(
+        "suites.magent2",
+        ("battle", "battlefield", "combined_arms", "gather", "adversarial_pursuit", "tiger_deer"),
+        "crowds that fight",
+        "MIT",
+        "magent2",
+        ("magent2", "pettingzoo", "gymnasium"),
+    ),
+    "smax": Suite(
+        "suites.smax", ("3m", "2s3z"), "battles like StarCraft's, in JAX", "Apache-2.0", "smax", ("jaxmarl", "jax")
+    ),
+    "vmas": Suite(
+        "suites.vmas", ("balance", "navigation"), "robots in a plane, in torch", "GPL-3.0", "vmas", ("vmas",)
+    ),
     "batch": Suite("suites.batch", (), "anybody's batch environment, as MODULE.CLASS", "each its own"),
     "pettingzoo": Suite(
-        "suites.pettingzoo", (), "any parallel_env by import path", "each its own", "pettingzoo", ("pettingzoo",)
+        "suites.pettingzoo",
+        ("pursuit", "multiwalker", "pistonball", "cooperative_pong", "knights_archers_zombies", "rps"),
+        "PettingZoo's own by name, any parallel_env by import path",
+        "MIT; others their own",
+        "pettingzoo",
+        ("pettingzoo", "gymnasium"),
     ),
 }
 

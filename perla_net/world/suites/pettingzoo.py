@@ -1,21 +1,158 @@
-"""``pettingzoo:NAME`` and ``pettingzoo:MODULE``: any environment with PettingZoo's parallel API, by import path."""
+"""``pettingzoo:pursuit``, ``pettingzoo:MODULE``: environments with PettingZoo's parallel API, by short name or import path.
+
+Short names are those of PettingZoo's own modules, with the version or without (``pursuit``, ``pursuit_v5``: that which is
+installed); anything else is a module with a ``parallel_env``, to which the arguments go: ``pettingzoo:my.module:size=5``. One
+argument is ours: ``shrink=4`` keeps every fourth row and column of images. What modules of PettingZoo report wrongly is put
+right, see the classes here.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
+import math
+import os
 import pkgutil
+import re
 import warnings
 from typing import Any
 
+import numpy as np
+from gymnasium import spaces
+
 from ...errors import InputError
 from ..copies import Copies
+from ..networked.base import bounded
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures are asked for as arrays, never as windows
+
+FAMILIES = ("sisl", "butterfly", "classic", "atari")
+NAMES = ("pursuit", "multiwalker", "pistonball", "cooperative_pong", "knights_archers_zombies", "rps")
 
 
-def make(module: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Copies:
+class Played:
+    """A module's environment as it is, with its usual length, and smaller images if asked for."""
+
+    draws_to_see = False
+    """Observations are only there when the environment is told to draw."""
+
+    def __init__(self, env: Any, shrink: int) -> None:
+        self.env, self.shrink = env, shrink
+        inner = getattr(env.unwrapped, "env", None)
+        limits = [getattr(env, "horizon", None), *(getattr(one, "max_cycles", None) for one in (env.unwrapped, inner))]
+        self.horizon = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def observation_space(self, agent: str) -> Any:
+        """The environment's own; of fewer rows and columns where images are shrunk."""
+        space = self.env.observation_space(agent)
+        if self.shrink == 1:
+            return space
+        step = self.shrink
+        return spaces.Box(space.low[::step, ::step], space.high[::step, ::step], dtype=space.dtype)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Begin an episode."""
+        seen, infos = self.env.reset(seed=seed, options=options)
+        return self._shrunk(seen), infos
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        """Advance by one step."""
+        seen, *rest = self.env.step(actions)
+        return self._shrunk(seen), *rest
+
+    def _shrunk(self, seen: dict[str, Any]) -> dict[str, Any]:
+        step = self.shrink
+        return seen if step == 1 else {name: image[::step, ::step] for name, image in seen.items()}
+
+
+class Pursuit(Played):
+    """Everybody is terminated when the last evader is caught, also if that happens in the last step."""
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        """Advance by one step."""
+        seen, rewards, terminated, truncated, infos = super().step(actions)
+        if self.env.unwrapped.env.is_terminal:
+            terminated, truncated = dict.fromkeys(terminated, True), dict.fromkeys(truncated, False)
+        return seen, rewards, terminated, truncated, infos
+
+    def positions(self) -> dict[str, np.ndarray]:
+        """Cells."""
+        layer = self.env.unwrapped.env.pursuer_layer
+        return {name: layer.get_position(index) for index, name in enumerate(self.env.possible_agents)}
+
+
+class Multiwalker(Played):
+    """Who still walks when time is up is truncated; the environment calls it terminated."""
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        """Advance by one step."""
+        seen, rewards, terminated, truncated, infos = super().step(actions)
+        inner = self.env.unwrapped.env
+        if inner.frames >= inner.max_cycles:
+            over = dict(zip(self.env.possible_agents, inner.last_dones))
+            terminated = {name: bool(over[name]) for name in terminated}
+            truncated = {name: not over[name] for name in terminated}
+        return seen, rewards, terminated, truncated, infos
+
+
+class KnightsArchersZombies(Played):
+    """Zombies come at the same times in every episode (the environment goes on counting from the last one), and who hits one
+    is paid in that step (the environment pays all but the first agent a step later, and not at all at the end)."""
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Begin an episode."""
+        self.env.unwrapped.zombie_spawn_interval.reset()
+        return super().reset(seed, options)
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
+        """Advance by one step."""
+        seen, _, terminated, truncated, infos = super().step(actions)
+        players = self.env.unwrapped.agent_map
+        return seen, {name: float(players[name].score) for name in terminated}, terminated, truncated, infos
+
+
+class CooperativePong(Played):
+    """Observations are black unless the environment draws."""
+
+    draws_to_see = True
+
+
+CORRECTED = {
+    "pursuit": Pursuit,
+    "multiwalker": Multiwalker,
+    "knights_archers_zombies": KnightsArchersZombies,
+    "cooperative_pong": CooperativePong,
+}
+
+
+def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Copies:
     """``copies`` objects made by ``MODULE.parallel_env(**arguments)``."""
-    return parallel_copies(f"pettingzoo:{module}", module, arguments, copies, agents, render)
+    module = name
+    if "." not in name:
+        found = [versioned(f"pettingzoo.{family}", name) for family in FAMILIES]
+        module = next(filter(None, found), name)
+    return parallel_copies(f"pettingzoo:{name}", module, arguments, copies, agents, render)
+
+
+def versioned(package: str, name: str) -> str | None:
+    """The module of a package for ``pursuit_v5`` or, whichever version there is, ``pursuit``; None if there is none."""
+    known = modules_of(package)
+    if name in known and re.search(r"_v\d+$", name):
+        return f"{package}.{name}"
+    versions = [int(last[len(name) + 2 :]) for last in known if re.fullmatch(rf"{re.escape(name)}_v\d+", last)]
+    return f"{package}.{name}_v{max(versions)}" if versions else None
+
+
+def modules_of(package: str) -> list[str]:
+    """Names of the modules in a package; none if it is not there."""
+    try:
+        return [entry.name for entry in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+    except (ImportError, AttributeError):
+        return []
 
 
 def parallel_copies(
@@ -23,18 +160,26 @@ def parallel_copies(
 ) -> Copies:
     """The same for a suite whose environments are such modules; ``name`` as in ``--env``. Raises InputError."""
     construct = _constructor(name, module)
-    if render:
+    shrink = bounded(name, "shrink", arguments.get("shrink", 1), 1, math.inf, whole=True)
+    arguments = {key: value for key, value in arguments.items() if key != "shrink"}
+    top, _, last = module.rpartition(".")
+    played = CORRECTED.get(re.sub(r"_v\d+$", "", last), Played) if top.startswith("pettingzoo.") else Played
+    if render or played.draws_to_see:
         arguments = {"render_mode": "rgb_array", **arguments}
     try:
-        envs = [construct(**arguments) for _ in range(copies)]
+        envs = [played(construct(**arguments), shrink) for _ in range(copies)]
     except Exception as error:  # an environment's own constructor may raise anything
         raise InputError(f"--env {name}: cannot be made with {arguments}: {' '.join(str(error).split())}") from None
+    for agent in envs[0].possible_agents if shrink > 1 else ():
+        shape = envs[0].env.observation_space(agent).shape or ()
+        if len(shape) != 3:
+            raise InputError(f"--env {name}: shrink is for images, and {agent} does not see any")
     return Copies(name, envs, agents)
 
 
 def _constructor(name: str, module: str) -> Any:
     """``parallel_env`` of a module, or of the module of the same name inside it (``pettingzoo.sisl.pursuit``)."""
-    package, _, last = module.rpartition(".")
+    _, _, last = module.rpartition(".")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -45,24 +190,31 @@ def _constructor(name: str, module: str) -> Any:
                 except ModuleNotFoundError:
                     pass  # the message below says that there is no parallel_env
     except ImportError as error:
-        raise InputError(f"--env {name}: cannot be imported ({error}){_import_hint(module, package)}") from None
+        raise InputError(f"--env {name}: cannot be imported ({error}){_import_hint(module, error)}") from None
     construct = getattr(loaded, "parallel_env", None)
     if construct is None:
         raise InputError(f"--env {name}: is not parallel: the module has no parallel_env")
     return construct
 
 
-def _import_hint(module: str, package: str) -> str:
+def _import_hint(module: str, error: ImportError) -> str:
     """What to do about a module that cannot be imported: install its package, or a similar name."""
-    top = module.partition(".")[0]
-    if importlib.util.find_spec(top) is None:
-        extra = {"mpe2": "mpe2", "pettingzoo": "pettingzoo"}.get(top)
-        return f'; install it with: pip install -c constraints.txt ".[{extra}]"' if extra else ""
+    top, missing = module.partition(".")[0], (error.name or "").partition(".")[0]
+    package, _, last = module.rpartition(".")
+    extra = {"mpe2": "mpe2", "pettingzoo": "pettingzoo"}.get(top)
+    if module in NAMES:
+        extra, missing = "pettingzoo", "pettingzoo"
+    if extra and missing and _absent(missing):
+        if missing == "multi_agent_ale_py":
+            return "; install it, and its ROMs, by hand"
+        return f'; install it with: pip install -c constraints.txt ".[{extra}]"'
+    close = difflib.get_close_matches(last, modules_of(package) if package else NAMES, 1)
+    return f"; did you mean {package + '.' * bool(package)}{close[0]}?" if close and close != [last] else ""
+
+
+def _absent(package: str) -> bool:
     try:
-        known = (
-            [entry.name for entry in pkgutil.iter_modules(importlib.import_module(package).__path__)] if package else []
-        )
-    except (ImportError, AttributeError):
-        return ""
-    close = difflib.get_close_matches(module.rpartition(".")[2], known, 1)
-    return f"; did you mean {package}.{close[0]}?" if close else ""
+        importlib.import_module(package)
+    except ImportError:
+        return True
+    return False
