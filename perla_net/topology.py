@@ -21,6 +21,7 @@ import numpy as np
 
 from .config import parse_spec
 from .errors import InputError
+from .graph_files import find_file, topologies_folder
 from .network.families import generate, generated, is_random, tidy
 from .network.schedule import LINK_ATTRIBUTES, Edges, Schedule, complete_window, parse_away
 from .processes import UNIT
@@ -36,12 +37,6 @@ READERS: dict[str, Callable[[Path], nx.Graph]] = {
     ".s6": nx.read_sparse6,
     ".json": lambda file: nx.node_link_graph(json.loads(file.read_text()), edges="edges"),
 }
-
-
-def topologies_folder() -> Path:
-    """Where the graph files that come with the program are: inside an installed package, beside it in a checkout."""
-    inside = Path(__file__).parent / "topologies"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "topologies"
 
 
 def build(spec: str, names: Sequence[str], interaction: Sequence[tuple[int, int]] | None, seed: int) -> nx.DiGraph:
@@ -87,7 +82,7 @@ def schedule_of(
     """
     number = len(names)
     whole = Path(parse_spec(spec)[0])
-    parts = [spec] if "+" not in spec or _existing(whole) else spec.split("+")
+    parts = [spec] if "+" not in spec or find_file(whole) else spec.split("+")
     away: tuple[tuple[int, int, int], ...] = ()
     graphs: list[Edges] = []
     links: dict[tuple[int, int], dict[str, float]] = {}
@@ -163,10 +158,6 @@ def _process(
     return Schedule(number, "redrawn", every=every, seed=chosen, spec=text, directed=directed, away=away)
 
 
-def _existing(file: Path) -> bool:
-    return file.exists() or (topologies_folder() / file.name).exists()
-
-
 def _graphs(
     spec: str,
     name: str,
@@ -213,10 +204,10 @@ def _link_attributes(spec: str, graph: nx.DiGraph) -> dict[tuple[int, int], dict
 
 
 def _from_file(spec: str, file: Path, names: Sequence[str], seed: int, rounds: int) -> list[nx.Graph]:
-    if not file.exists() and (topologies_folder() / file.name).exists():
-        file = topologies_folder() / file.name
-    if not file.exists():
+    found = find_file(file)
+    if found is None:
         raise InputError(f"--topology {spec}: there is no such file, here or in {topologies_folder()}")
+    file = found
     if file.suffix.lower() != ".py":
         try:
             graph = READERS[file.suffix.lower()](file)

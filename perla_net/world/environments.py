@@ -47,7 +47,9 @@ class Suite:
 
 SUITES = {
     "traffic": Suite(
-        "networked.traffic", ("grid", "sioux_falls.graphml"), "traffic signals on road networks, store and forward"
+        "networked.traffic",
+        ("grid", "sioux_falls.graphml"),
+        "traffic signals on a grid or any road graph, store and forward",
     ),
     "spread": Suite("networked.spread", ("",), "cooperative navigation, MPE's simple_spread for any number"),
     "platoon": Suite("networked.platoon", ("catchup", "slowdown"), "cooperative adaptive cruise control"),

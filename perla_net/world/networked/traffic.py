@@ -92,29 +92,65 @@ def shape_of(agents: int | None, rows: int | None, columns: int | None) -> tuple
     return shape
 
 
+class SignalTraffic(Batch):
+    """What every model of signals has in common: arguments, when a phase may change, rewards' kinds, figures of an episode."""
+
+    STATE = ("phase", "held", "time", "entered", "left", "demanded", "waited", "blocked")
+
+    def __init__(self, env: str, copies: int, signals: int, reward: str, demand: float, horizon: int) -> None:
+        """``env``: as after ``--env``, for messages. Raises InputError for arguments that are not possible."""
+        if reward not in ("queue", "pressure"):
+            raise InputError(f"--env {env}: reward '{reward}' is neither queue nor pressure")
+        if not isinstance(horizon, int) or horizon < 1:
+            raise InputError(f"--env {env}: horizon {horizon!r} is not a positive integer")
+        if not isinstance(demand, (int, float)) or not 0 <= demand < 100:
+            raise InputError(f"--env {env}: demand {demand!r} is not a factor from 0 to 100")
+        self.reward_kind, self.demand = reward, float(demand)
+        super().__init__(copies, signals, horizon)
+        self.phase = np.zeros((copies, signals), np.int32)
+        self.held = np.zeros((copies, signals), np.int32)
+        self.entered = np.zeros(copies, np.int64)
+        self.left = np.zeros(copies, np.int64)
+        self.demanded = np.zeros(copies, np.int64)
+        self.waited = np.zeros(copies, np.int64)
+        self.blocked = np.zeros(copies, np.int64)
+
+    def begin(self, copies: np.ndarray) -> None:
+        """An empty network, whose phases may change at once."""
+        self.held[copies] = YELLOW + MINIMUM_GREEN
+
+    def change_phases(self, actions: list[np.ndarray]) -> None:
+        """Show the wanted phases where the present ones have lasted long enough; count the step that begins."""
+        wanted = np.stack([action.reshape(self.copies) for action in actions], axis=1)
+        change = (wanted != self.phase) & (self.held >= YELLOW + MINIMUM_GREEN)
+        self.phase[change] = wanted[change]
+        self.held[change] = 0
+        self.held += STEP
+
+    def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
+        """What a traffic engineer asks of the episodes so far, each [len(copies)] float64.
+
+        delay: mean seconds that a vehicle waited; waiting outside counts, travel at free flow does not.
+        vehicles: demanded; served: share of them that left; blocked: passages that a full link refused.
+        """
+        demanded = np.maximum(self.demanded[copies], 1)
+        return {
+            "delay": self.waited[copies] * STEP / demanded,
+            "vehicles": self.demanded[copies].astype(float),
+            "served": self.left[copies] / demanded,
+            "blocked": self.blocked[copies].astype(float),
+        }
+
+
 def _over_turns(lanes: np.ndarray) -> np.ndarray:
     """Sum over the last axis; numpy's own sum is slow along three numbers."""
     return lanes[..., LEFT] + lanes[..., THROUGH] + lanes[..., RIGHT]
 
 
-class TrafficGrid(Batch):
+class TrafficGrid(SignalTraffic):
     """``copies`` road grids side by side."""
 
-    STATE = (
-        "queue",
-        "transit",
-        "credit",
-        "outside",
-        "assigned",
-        "phase",
-        "held",
-        "time",
-        "entered",
-        "left",
-        "demanded",
-        "waited",
-        "blocked",
-    )
+    STATE = ("queue", "transit", "credit", "outside", "assigned", *SignalTraffic.STATE)
 
     def __init__(
         self,
@@ -126,17 +162,12 @@ class TrafficGrid(Batch):
         demand: float = 1.0,
         horizon: int = HORIZON,
     ) -> None:
-        if reward not in ("queue", "pressure"):
-            raise InputError(f"--env traffic:grid: reward '{reward}' is neither queue nor pressure")
-        for name, value in (("rows", rows), ("columns", columns), ("horizon", horizon)):
+        for name, value in (("rows", rows), ("columns", columns)):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"--env traffic:grid: {name} {value!r} is not a positive integer")
-        if not isinstance(demand, (int, float)) or not 0 <= demand < 100:
-            raise InputError(f"--env traffic:grid: demand {demand!r} is not a factor from 0 to 100")
         self.rows, self.columns = shape_of(agents, rows, columns)
-        self.reward_kind, self.demand = reward, float(demand)
         self.signals = self.rows * self.columns
-        super().__init__(copies, self.signals, horizon)
+        super().__init__("traffic:grid", copies, self.signals, reward, demand, horizon)
         self._lay_out()
         shape = (copies, self.signals, 4)
         self.queue = np.zeros((*shape, 3), np.int32)
@@ -144,13 +175,6 @@ class TrafficGrid(Batch):
         self.credit = np.zeros((*shape, 3), np.int32)
         self.outside = np.zeros(shape, np.int32)
         self.assigned = np.zeros(shape, np.int32)
-        self.phase = np.zeros((copies, self.signals), np.int32)
-        self.held = np.zeros((copies, self.signals), np.int32)
-        self.entered = np.zeros(copies, np.int64)
-        self.left = np.zeros(copies, np.int64)
-        self.demanded = np.zeros(copies, np.int64)
-        self.waited = np.zeros(copies, np.int64)
-        self.blocked = np.zeros(copies, np.int64)
         self.arrivals = np.zeros((copies, horizon, self.signals, 4), np.int16)
         self.turn_counts = np.zeros((copies, self.signals * 4, TURN_TABLE + 1, 2), np.int16)
 
@@ -188,10 +212,6 @@ class TrafficGrid(Batch):
             tuple((float(signal % self.columns), float(signal // self.columns)) for signal in range(self.signals)),
         )
 
-    def begin(self, copies: np.ndarray) -> None:
-        """An empty network, whose phases may change at once."""
-        self.held[copies] = YELLOW + MINIMUM_GREEN
-
     def draw(self, copy: int, rng: np.random.Generator) -> None:
         """Poisson arrivals per arm and step, and the turn of each vehicle."""
         profile = demand_profile(self.horizon)[:, None, None]
@@ -207,12 +227,8 @@ class TrafficGrid(Batch):
 
         Fills ``reward`` [copies, signals], ``truncated`` and the counters behind :meth:`metrics`.
         """
-        wanted = np.stack([action.reshape(self.copies) for action in actions], axis=1)
         old_green = PHASES[self.phase]
-        change = (wanted != self.phase) & (self.held >= YELLOW + MINIMUM_GREEN)
-        self.phase[change] = wanted[change]
-        self.held[change] = 0
-        self.held += STEP
+        self.change_phases(actions)
         green = PHASES[self.phase]
 
         slot = self.time % TRAVEL_STEPS
@@ -319,20 +335,6 @@ class TrafficGrid(Batch):
         for signal, out in enumerate(observations):
             out[:] = block[:, signal]
 
-    def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
-        """What a traffic engineer asks of the episodes so far, each [len(copies)] float64.
-
-        delay: mean seconds that a vehicle waited; waiting outside counts, travel at free flow does not.
-        vehicles: demanded; served: share of them that left; blocked: passages that a full link refused.
-        """
-        demanded = np.maximum(self.demanded[copies], 1)
-        return {
-            "delay": self.waited[copies] * STEP / demanded,
-            "vehicles": self.demanded[copies].astype(float),
-            "served": self.left[copies] / demanded,
-            "blocked": self.blocked[copies].astype(float),
-        }
-
     def picture(self, copy: int) -> np.ndarray:
         """Vehicles that wait on every link towards a signal (colour of the road), and those outside; uint8 image."""
         row, column = np.divmod(np.arange(self.signals), self.columns)
@@ -400,9 +402,13 @@ class LongestQueue:
         """Weight of every lane, [copies, signals, arm, turn]."""
         return grid.queue
 
-    def act(self, grid: TrafficGrid) -> np.ndarray:
+    def scores(self, grid: TrafficGrid) -> np.ndarray:
+        """What each phase would serve, [copies, signals, phases]."""
+        return np.einsum("bsat,pat->bsp", self.weights(grid), PHASES.astype(np.int32))
+
+    def act(self, grid: SignalTraffic) -> np.ndarray:
         """Phases, int [signals, copies]."""
-        score = np.einsum("bsat,pat->bsp", self.weights(grid), PHASES.astype(np.int32))
+        score = self.scores(grid)
         best = score.argmax(2)
         present = np.take_along_axis(score, grid.phase[..., None].astype(np.int64), 2)[..., 0]
         stay = (grid.held < self.hold) | (present >= score.max(2))
@@ -426,12 +432,14 @@ TrafficGrid.controllers = CONTROLLERS
 
 
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Any:
-    """``traffic:grid``; see :class:`TrafficGrid` for the arguments."""
+    """``traffic:grid``, see :class:`TrafficGrid` for the arguments; any other name is the file of a road graph."""
     if name != "grid":
-        raise InputError(f"--env traffic:{name}: there is traffic:grid")
+        from .roads import make_roads
+
+        return make_roads(name, arguments, copies, agents)
     return build(TrafficGrid, "traffic:grid", arguments, copies, agents)
 
 
 def any_number(name: str, arguments: dict[str, Any]) -> bool:
-    """Where no shape of the grid is given."""
-    return not {"rows", "columns"} & set(arguments)
+    """Where no shape of the grid is given, nor a file."""
+    return name == "grid" and not {"rows", "columns"} & set(arguments)
