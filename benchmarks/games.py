@@ -1,10 +1,11 @@
 """Where independent PPO and PPO with policy messages end up in the small games, over seeds.
 
-    python benchmarks/games.py [--games climbing ipd …] [--algorithms ippo perla_ippo] [--seeds 5] [--rounds 40] [--table FILE.md]
+    python benchmarks/games.py [--games climbing ipd …] [--algorithms ippo perla_ippo] [--seeds 5]
+        [--rounds 40] [--table FILE.md]
 
-Every run is in this process and takes a few seconds. Shown is what the greedy team does after training: in how many runs all
-play a joint action of the greatest joint payoff in every step, and payoff (mean reward of an agent and step; greatest
-possible beside it) and the game's own figure, means over seeds with 95 % intervals (Student's t).
+Every run is in this process and takes a few seconds. Shown is what the greedy team does after training: in how many
+runs all play a joint action of the greatest joint payoff in every step, and payoff (mean reward of an agent and step;
+greatest possible beside it) and the game's own figure, means over seeds with 95 % intervals (Student's t).
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def trained(config: Config, seed: int) -> dict[str, Any]:
     """What the greedy team does after a run."""
     with tempfile.TemporaryDirectory() as folder:
         result = perla_net.train(replace(config, seed=seed, out=str(Path(folder) / "run")))
-    assert result.evaluation is not None
+    if result.evaluation is None:
+        raise SystemExit("stopped")
     return {name: found["mean"] for name, found in result.evaluation["team, greedy"].items()}
 
 

@@ -1,12 +1,14 @@
-"""Bus-voltage violations on the IEEE 33-bus feeder: teams with and without policy messages, no control, droop, central control.
+"""Bus-voltage violations on the IEEE 33-bus feeder: learned teams beside no control, droop and central control.
 
-    python benchmarks/voltage.py [--methods ippo perla_ippo …] [--seeds 0 1 2] [--ranks 2] [--rounds 60] [--out FOLDER] [--table FILE.md]
+    python benchmarks/voltage.py [--methods ippo perla_ippo …] [--seeds 0 1 2] [--ranks 2]
+        [--rounds 60] [--out FOLDER] [--table FILE.md]
 
-Each run is a job of its own of a minute or two, one after the other; runs that are in the folder already are not repeated. Evaluated
-are 50 held-out days (the same for everybody with one seed): on LinDistFlow, which the teams trained on, and on the branch
-equations with losses, which give the full AC power flow's voltages. Every line is a mean over these days with its 95 % interval
-(Student's t). ``team`` methods learn from the whole team's reward (``reward=team``). A day's reward depends on the actions of the
-moment only, so that agents do not look ahead (gamma 0).
+Each run is a job of its own of a minute or two, one after the other; runs that are in the folder already are not
+repeated. Evaluated are 50 held-out days (the same for everybody with one seed): on LinDistFlow, which the teams
+trained on, and on the branch equations with losses, which give the full AC power flow's voltages. Every line is a
+mean over these days with its 95 % interval (Student's t). ``team`` methods learn from the whole team's reward
+(``reward=team``). A day's reward depends on the actions of the moment only, so that agents do not look ahead (gamma
+0).
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def evaluations(folder: Path, method: str, seed: int, ranks: int, rounds: int) -
 def line(figures: dict) -> list[str]:
     """Figures as mean and interval."""
     return [
-        f"{scale * figures[name]['mean']:.3g} ({scale * figures[name]['low']:.3g} to {scale * figures[name]['high']:.3g})"
+        "{:.3g} ({:.3g} to {:.3g})".format(*(scale * figures[name][part] for part in ("mean", "low", "high")))
         for name, (scale, _) in FIGURES.items()
     ]
 

@@ -54,11 +54,11 @@ SUITES = {
     "spread": Suite("networked.spread", ("",), "cooperative navigation, MPE's simple_spread for any number"),
     "platoon": Suite("networked.platoon", ("catchup", "slowdown"), "cooperative adaptive cruise control"),
     "wireless": Suite("networked.wireless", ("grid",), "multi-access wireless, packets with deadlines"),
-    "voltage": Suite("networked.voltage", ("ieee33",), "voltage control by solar inverters on a feeder"),
+    "voltage": Suite("networked.voltage", ("ieee33",), "reactive power of solar inverters on the IEEE 33-bus feeder"),
     "games": Suite(
         "networked.games",
         ("climbing", "penalty", "qtran", "two_step", "ipd", "matching_pennies", "tandem", "hamiltonian"),
-        "small games whose solutions are known",
+        "small games, for two or on any graph",
     ),
     "sumo": Suite(
         "suites.sumo",
