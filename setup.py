@@ -18,7 +18,7 @@ SUITES = {
     "pettingzoo": PETTINGZOO,
     "rware": ["rware>=2.0", "gymnasium>=1.0"],
     "smax": ["jaxmarl>=0.2", "jax>=0.5"],
-    "sumo": ["libsumo>=1.22", "eclipse-sumo>=1.22", "sumo-rl>=1.4.5", "pettingzoo>=1.25"],
+    "sumo": ["libsumo>=1.28", "sumo-rl>=1.4.5", "pettingzoo>=1.25", "gymnasium>=1.0"],
     "vmas": ["vmas>=1.5"],
 }
 TEST = ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "pandapower>=3.0", *MPI, *FILM, *sum(SUITES.values(), [])]

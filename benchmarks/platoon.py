@@ -21,7 +21,7 @@ from perla_net.display import columns, interval
 
 OPTIONS = [
     *("--agents", "8", "--topology", "interaction", "--reward.mixing", "neighbourhood"),
-    *("--copies", "16", "--horizon", "60", "--rounds", "400", "--checkpoint-every", "0", "--display", "none"),
+    *("--copies", "16", "--horizon", "60", "--rounds", "300", "--checkpoint-every", "0", "--display", "none"),
     *("--returns.gamma", "0.97", "--returns.entropy", "0", "--ppo.minibatch", "480"),
     *("--optimiser.learning-rate", "4e-3", "--optimiser.critic-learning-rate", "4e-3"),
 ]
@@ -48,7 +48,7 @@ def trained(folder: Path, ranks: int, timeout: float, episodes: int, options: li
     """Train a team into ``folder`` and let it and the reference controllers act, unless that has been done already."""
     file = folder / f"episodes-{episodes}.json"
     if not file.exists():
-        if not (folder / "timings.jsonl").exists():
+        if not (folder / "trained").exists():
             job = start(ranks, "-m", "perla_net.run", "--evaluate-episodes", "0", "--out", str(folder), *options)
             try:
                 output, _ = job.communicate(timeout=timeout)
@@ -57,6 +57,7 @@ def trained(folder: Path, ranks: int, timeout: float, episodes: int, options: li
                 raise SystemExit(f"{folder}: not trained after {timeout:g} s")
             if job.returncode:
                 raise SystemExit(f"{folder}: exit status {job.returncode}\n{output}")
+            (folder / "trained").touch()
         file.write_text(json.dumps(evaluated(folder, episodes)))
     return json.loads(file.read_text())
 
@@ -66,14 +67,14 @@ def evaluated(run: Path, episodes: int) -> Figures:
     from perla_net import evaluate
     from perla_net.processes import Processes
 
-    plan, checkpoint, *_ = evaluate._read([str(run)], 1)
-    one = Processes()
+    task, one = evaluate._read([str(run)], 1), Processes()
+    players = [Path(player) for player in task.players]
     found = {
-        f"team, {mode}": evaluate._team(one, plan, checkpoint, episodes, HELD_OUT, mode)
+        f"team, {mode}": evaluate._team(one, task.plan, players, episodes, HELD_OUT, mode)
         for mode in ("greedy", "sampled")
     }
-    for name in plan.world.references:
-        found[name] = evaluate._reference(one, plan, name, episodes, HELD_OUT)
+    for name in task.plan.world.references:
+        found[name] = evaluate._reference(one, task.plan, name, episodes, HELD_OUT)
     return found
 
 
@@ -119,7 +120,7 @@ def main() -> None:
                     gained.setdefault(f"{method}, {mode}", []).append(sum(difference) / len(difference))
         print(f"\nplatoon:{scenario}")
         print(columns(rows))
-        for name, differences in gained.items():
+        for name, differences in gained.items() if len(given.seeds) > 1 else ():
             print(f"  {name}: minus constant, over seeds {around(differences, '+.2f')}")
 
 

@@ -20,8 +20,9 @@ from perla_net.world.networked.wireless import Aloha, Wireless
 OPTIONS = [
     *("--env", "wireless:grid", "--topology", "interaction", "--samples", "16", "--checkpoint-every", "0"),
     *("--reward.mixing", "neighbourhood", "--reward.spatial-discount", "1", "--display", "none"),
-    *("--copies", "64", "--horizon", "20", "--rounds", "300", "--ppo.minibatch", "640", "--ppo.epochs", "4"),
-    *("--returns.gamma", "0.8", "--optimiser.learning-rate", "4e-3", "--optimiser.critic-learning-rate", "4e-3"),
+    *("--copies", "64", "--horizon", "20", "--rounds", "100", "--ppo.minibatch", "640", "--ppo.epochs", "4"),
+    *("--returns.gamma", "0.8", "--returns.entropy", "0.02"),
+    *("--optimiser.learning-rate", "4e-3", "--optimiser.critic-learning-rate", "4e-3"),
 ]
 
 
@@ -63,7 +64,7 @@ def main() -> None:
                 difference = minus(figures["throughput"], base)
                 gained.setdefault(f"{method}, {mode}", []).append(sum(difference) / len(difference))
     print(columns(rows))
-    for name, differences in gained.items():
+    for name, differences in gained.items() if len(given.seeds) > 1 else ():
         print(f"  {name}: minus ALOHA, over seeds {around(differences, '+.4f')}")
 
 

@@ -270,7 +270,9 @@ def _check_fit(env: str, agent: Any, path: Path) -> None:
         trained = agent_from_data(data["spec"])
     except (KeyError, TypeError) as error:
         raise InputError(f"checkpoint {path}: is not an agent's ({error})") from None
-    if not trained.reads_like(agent) or (trained.action, trained.masked) != (agent.action, agent.masked):
+    # What the first action is called in a space does not matter to a policy.
+    mine, needed = (replace(one.action, start=(), parts=()) for one in (trained, agent))
+    if not trained.reads_like(agent) or (mine, trained.masked) != (needed, agent.masked):
         raise InputError(
             f"--env {env}: {agent.name} observes {agent.observation_kind}{agent.observation_shape} and acts in "
             f"{agent.action.kind}{agent.action.sizes or (len(agent.action.low),)}, but {path.name} was trained for "

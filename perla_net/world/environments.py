@@ -64,9 +64,9 @@ SUITES = {
         "suites.sumo",
         ("grid4x4", "arterial4x4", "cologne8", "ingolstadt21"),
         "traffic signals in SUMO, RESCO's networks and any other",
-        "EPL-2.0 (SUMO), MIT (networks)",
+        "EPL-2.0 or GPL-2.0+ (SUMO), MIT (networks)",
         "sumo",
-        ("libsumo", "sumo", "sumo_rl"),
+        ("libsumo", "sumo_rl", "gymnasium", "pettingzoo"),
     ),
     "mpe2": Suite(
         "suites.mpe2",

@@ -13,9 +13,10 @@ A green lane discharges one vehicle per 2 s (1800 vehicles/h). A lane that turns
 the conflicting lanes and 1 s of starting up). A vehicle leaves its lane only when the next link has room: full links
 spill back. Vehicles that find their first link full wait outside, and their waiting counts.
 
-Observation (33 numbers, the order of SUMO-RL's default for RESCO's grid4x4): green phase one-hot (8), whether the phase
-may change (1), lanes' density (12) and lanes' queue (12), both as a fraction of the lane's storage of 26 vehicles and
-at most 1. Action: the phase to show next (8); ignored until the present one has lasted 7 s (2 s yellow, 5 s green).
+Observation (33 numbers): green phase one-hot (8), whether the phase may change (1), lanes' density (12) and lanes' queue
+(12), both as a fraction of the lane's storage of 26 vehicles and at most 1: those of SUMO-RL for RESCO's grid4x4, which
+lists lanes and phases in another order. Action: the phase to show next (8); ignored until the present one has lasted
+7 s (2 s yellow, 5 s green).
 
 Reward, in vehicle-minutes per step, times -1: ``queue``: vehicles that wait at the signal (those outside included)
 times 5 s / 60; ``pressure``: the absolute difference of waiting vehicles upstream and downstream, same unit.
