@@ -53,8 +53,9 @@ def draw(scene: Scene) -> np.ndarray:
     figure = Figure(figsize=scene.size, dpi=100)
     canvas = FigureCanvasAgg(figure)
     right = 0.86 if scene.node_values is not None else 0.97
-    low = 0.16 if scene.edge_values is not None else 0.04
-    axes = figure.add_axes((0.03, low, right - 0.05, 0.92 - low))  # by hand: laying out takes longer than drawing
+    low = 1.05 / scene.size[1] if scene.edge_values is not None else 0.04
+    top = 1 - 0.5 / scene.size[1]
+    axes = figure.add_axes((0.03, low, right - 0.05, top - low))  # by hand: laying out takes longer than drawing
     if scene.equal:
         axes.set_aspect("equal")
     axes.axis("off")
@@ -69,7 +70,10 @@ def draw(scene: Scene) -> np.ndarray:
             shades = ScalarMappable(Normalize(*scene.edge_range), "YlOrRd")
             colours = shades.to_rgba(scene.edge_values)
             figure.colorbar(
-                shades, cax=figure.add_axes((0.2, 0.1, 0.5, 0.02)), orientation="horizontal", label=scene.edge_label
+                shades,
+                cax=figure.add_axes((0.2, 0.65 / scene.size[1], 0.5, 0.13 / scene.size[1])),
+                orientation="horizontal",
+                label=scene.edge_label,
             )
         axes.add_collection(LineCollection(list(lines), colors=colours, linewidths=3.0, zorder=1))
         if scene.edge_values is not None:  # where each is going

@@ -1,32 +1,35 @@
 """``platoon:catchup`` and ``platoon:slowdown``: cooperative adaptive cruise control, many copies stepped in one call.
 
-Chu, Chinchali and Katti 2020 ("Multi-agent reinforcement learning for networked system control", ICLR; arXiv 2004.01339), with the
-equations, constants and order of events of the authors' program (deeprl_network, ``envs/cacc_env.py``). N vehicles follow each
-other and a leader that nobody steers. Vehicle i keeps the headway h (m, from its front to the front of the one ahead) and the
-speed v (m/s); one step is 0.1 s (``control_interval_sec``: there is no finer simulation step beneath it).
+Chu, Chinchali and Katti 2020 ("Multi-agent reinforcement learning for networked system control", ICLR; arXiv
+2004.01339), with the equations, constants and order of events of the authors' program (deeprl_network,
+``envs/cacc_env.py``). N vehicles follow each other and a leader that nobody steers. Vehicle i keeps the headway h (m,
+from its front to the front of the one ahead) and the speed v (m/s); one step is 0.1 s (``control_interval_sec``: there
+is no finer simulation step beneath it).
 
 An action chooses the gains (α, β), in 1/s, of the optimal velocity model (Bando et al. 1995) for one step:
 
-    u = α (V(h) − v) + β (v_ahead − v),   V(h) = 15 (1 − cos(π (h − 5) / 30)) between h = 5 and 35 m, 0 below, 30 m/s above
+    u = α (V(h) − v) + β (v_ahead − v)
+    V(h) = 15 (1 − cos(π (h − 5) / 30)) between h = 5 and 35 m, 0 below, 30 m/s above
 
-0: (0, 0), 1: (0.5, 0), 2: (0, 0.5), 3: (0.5, 0.5). u is cut to ±2.5 m/s², the new speed to [0, 30] m/s; headways follow by
-the trapezoid rule, h += 0.05 (v_ahead + v_ahead' − v − v'). All start at the target, h = 20 m and v = 15 m/s (where V(20) = 15),
-but for, with U uniform in [0, 1):
+0: (0, 0), 1: (0.5, 0), 2: (0, 0.5), 3: (0.5, 0.5). u is cut to ±2.5 m/s², the new speed to [0, 30] m/s; headways follow
+by the trapezoid rule, h += 0.05 (v_ahead + v_ahead' − v − v'). All start at the target, h = 20 m and v = 15 m/s (where
+V(20) = 15), but for, with U uniform in [0, 1):
 
     catchup    the first headway is 20 (1.5 + U) m; the leader drives at 15 m/s
     slowdown   leader and vehicles drive at 15 (1.5 + U) m/s; the leader slows to 15 m/s linearly over 300 steps
 
 Speeds of a slow-down may start above the limit of 30 m/s; as in the authors' program the first step cuts them to it.
 
-Reward of vehicle i: −(h − 20)² − (v − 15)² − 0.1 u² of the state after the step, with u the acceleration that came of it;
-``reward=training`` (the authors' shaping, default) adds −5 min(h − 10, 0)², ``reward=plain`` does not. A headway below 1 m is a
-collision: from then on everything stands still and every vehicle gets −1000 a step, until the episode is over (termination) at
-the next multiple of 60 steps. Without one it is cut off after 600 steps (truncation).
+Reward of vehicle i: −(h − 20)² − (v − 15)² − 0.1 u² of the state after the step, with u the acceleration that came of
+it; ``reward=training`` (the authors' shaping, default) adds −5 min(h − 10, 0)², ``reward=plain`` does not. A headway
+below 1 m is a collision: from then on everything stands still and every vehicle gets −1000 a step, until the episode
+is over (termination) at the next multiple of 60 steps or with the time. (What follows a collision can thus cost less
+than driving on.) Without one it is cut off after 600 steps (truncation).
 
-Observation (5 numbers): (v − 15) / 15, clip((v_ahead − v) / 5, ±2), clip((V(h) − v) / 5, ±2), (h + 0.1 (v_ahead − v) − 20) / 20 and
-u / 2.5; ``observe=neighbours`` (the authors' IA2C agents) appends those of the vehicle ahead and of the one behind. A vehicle is
-influenced by the one ahead, and by the one behind only where it observes it. (The authors' agents talk both ways: ``--topology
-path``.)
+Observation (5 numbers): (v − 15) / 15, clip((v_ahead − v) / 5, ±2), clip((V(h) − v) / 5, ±2),
+(h + 0.1 (v_ahead − v) − 20) / 20 and u / 2.5; ``observe=neighbours`` (the authors' IA2C agents) appends those of the
+vehicle ahead and of the one behind. A vehicle is influenced by the one ahead, and by the one behind only where it
+observes it. (The authors' agents talk both ways: ``--topology path``.)
 """
 
 from __future__ import annotations
@@ -74,14 +77,9 @@ class Platoon(Batch):
         horizon: int = HORIZON,
         reward: str = "training",
         observe: str = "own",
-        interval: int = 1,
     ) -> None:
         self.vehicles, name = agents or 8, self.env
-        self.interval = bounded(name, "interval", interval, 1, TOUCH_BLOCK, whole=True)
-        self.last = bounded(name, "horizon", horizon, 1, math.inf, whole=True)
-        if TOUCH_BLOCK % interval or horizon % interval:
-            raise InputError(f"--env {name}: interval {interval} does not divide {TOUCH_BLOCK} and horizon {horizon}")
-        super().__init__(copies, self.vehicles, horizon // interval)
+        super().__init__(copies, self.vehicles, bounded(name, "horizon", horizon, 1, math.inf, whole=True))
         if reward not in ("training", "plain"):
             raise InputError(f"--env {name}: reward '{reward}' is neither training nor plain")
         if observe not in ("own", "neighbours"):
@@ -140,15 +138,8 @@ class Platoon(Batch):
         return np.concatenate([self.leader(time)[:, None], speed[:, :-1]], axis=1)
 
     def step(self, actions: list[np.ndarray]) -> None:
-        """Advance every copy by ``interval`` steps; ``actions[i]``: int [copies, 1] or [copies], the gains of vehicle i."""
+        """Advance every copy by 0.1 s; ``actions[i]``: int [copies, 1] or [copies], the gains of vehicle i."""
         gains = GAINS[np.stack([action.reshape(self.copies) for action in actions], axis=1)]
-        self.reward[:] = 0
-        for _ in range(self.interval):
-            self._drive(gains)
-            self._account()
-
-    def _drive(self, gains: np.ndarray) -> None:
-        """0.1 s with the gains [copies, vehicles, 2]."""
         speed, ahead = self.speed, self._ahead(self.time, self.speed)
         wanted = gains[..., 0] * (optimal_speed(self.headway) - speed) + gains[..., 1] * (ahead - speed)
         new = np.clip(speed + np.clip(wanted, -ACCELERATION_LIMIT, ACCELERATION_LIMIT) * STEP, 0, SPEED_LIMIT)
@@ -158,6 +149,7 @@ class Platoon(Batch):
         self.speed = np.where(moving, new, speed)
         self.headway = np.where(moving, self.headway + gained, self.headway)
         self.time += 1
+        self._account()
 
     def _account(self) -> None:
         """Rewards, ends and figures of the state that a step led to."""
@@ -170,16 +162,16 @@ class Platoon(Batch):
         )
         cost = np.where(self.collided[:, None], TOUCH_COST, cost)
         near = NEAR_WEIGHT * np.square(np.minimum(self.headway - NEAR, 0)) * (self.shaped & ~self.collided)[:, None]
-        self.reward -= cost + near
+        self.reward[:] = -cost - near
         self.cost += cost.sum(1)
         self.missed += np.abs(self.headway - HEADWAY).sum(1)
         self.closest = np.minimum(self.closest, least)
-        late = self.time >= self.last
+        late = self.time >= self.horizon
         self.terminated[:] = (self.collided & (late | (self.time % TOUCH_BLOCK == 0)))[:, None]
         self.truncated[:] = (late & ~self.collided)[:, None]
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
-        """Write the present observations of the given copies (index array or slice) into [copies, 5, 10 or 15] arrays."""
+        """Write the present observations of the given copies (index array or slice), [copies, 5, 10 or 15]."""
         headway, speed = self.headway[copies], self.speed[copies]
         closing = self._ahead(self.time, self.speed)[copies] - speed
         seen = np.stack(
@@ -212,7 +204,7 @@ class Platoon(Batch):
         }
 
     def picture(self, copy: int) -> np.ndarray:
-        """The road from the last vehicle to the leader: headways as colours of the road, speeds as those of vehicles."""
+        """The road up to the leader: headways as colours of the road, speeds as those of vehicles."""
         leader = self.leader(self.time)[copy]
         places = np.concatenate([[0.0], -np.cumsum(self.headway[copy])])
         state = ", collision" if self.collided[copy] else ""
@@ -221,7 +213,7 @@ class Platoon(Batch):
                 f"{self.env}, {self.time[copy] * STEP:.1f} s, leader at {leader:.1f} m/s{state}",
                 np.stack([places, np.zeros_like(places)], 1),
                 np.concatenate([[leader], self.speed[copy]]),
-                "m/s",
+                "speed, m/s",
                 (0, SPEED_LIMIT),
                 ["leader", *(f"{vehicle + 1}" for vehicle in range(self.vehicles))],
                 [(vehicle, vehicle + 1) for vehicle in range(self.vehicles)],

@@ -1,26 +1,31 @@
 """``wireless:grid``: users who share access points, packets with deadlines, many copies stepped in one call.
 
-The multi-access example of Qu, Wierman and Li 2020 ("Scalable reinforcement learning of localized policies for multi-agent
-networked systems", L4DC) and Qu, Lin, Wierman and Li 2020 ("Scalable multi-agent reinforcement learning for networked systems
-with average reward", NeurIPS; arXiv 2006.06626), with the order of events of the authors' program (``env_access.py``).
+The multi-access example of Qu, Wierman and Li 2020 ("Scalable reinforcement learning of localized policies for
+multi-agent networked systems", L4DC; arXiv 1912.02906) and Qu, Lin, Wierman and Li 2020 ("Scalable multi-agent
+reinforcement learning for networked systems with average reward", NeurIPS; arXiv 2006.06626), with the order of events
+of the authors' program (``env_access.py``).
 
-``per_cell`` users live in every cell of a grid of ``rows`` × ``columns``, an access point stands at every inner corner and serves
-the users of the four cells around it: a user reaches one (corner cell), two (edge) or four. A user holds at most one packet per
-slot k = 1 … d; the packet in slot k is lost unless it is delivered within k steps (d: ``deadline``). In a step
+``per_cell`` users live in every cell of a grid of ``rows`` × ``columns``, an access point stands at every inner corner
+and serves the users of the four cells around it: a user reaches one (corner cell), two (edge) or four. A user holds at
+most one packet per slot k = 1 … d; the packet in slot k is lost unless it is delivered within k steps
+(d: ``deadline``). In a step
 
-  1. every user does nothing (action 0) or sends the packet of slot k to its access point a: action 1 + (k − 1) A + a, with A
-     the number of its access points, in the order of rows and columns;
-  2. at an access point that exactly one user sends to, the packet arrives with the point's probability q. Two senders collide and
-     nothing arrives, also when the slot of one of them is empty: who sends from an empty slot still occupies the point;
-  3. what is left in slot 1 expires, slot k becomes slot k − 1, and with the user's probability p a packet arrives in slot d.
+  1. every user does nothing (action 0) or sends the packet of slot k to its access point a: action 1 + (k − 1) A + a,
+     with A the number of its access points and a = 0 … A − 1, in the order of rows and columns;
+  2. at an access point that exactly one user sends to, the packet arrives with the point's probability q. Two senders
+     collide and nothing arrives, also when the slot of one of them is empty: who sends from an empty slot still
+     occupies the point;
+  3. what is left in slot 1 expires, slot k becomes slot k − 1, and with the user's probability p a packet arrives in
+     slot d.
 
-Reward of a user: 1 when its packet arrived, else 0. Observation: which of its slots 1 … d are full (d flags). ``mask=true`` forbids
-actions that send from an empty slot. An episode begins with arrivals in slot d; the task goes on for ever, so it is cut off
-(truncation) after ``horizon`` steps. A user is influenced by those with whom it shares an access point.
+Reward of a user: 1 when its packet arrived, else 0. Observation: which of its slots 1 … d are full (d flags).
+``mask=true`` forbids actions that send from an empty slot. An episode begins with arrivals in slot d; the task goes on
+for ever, so it is cut off (truncation) after ``horizon`` steps. A user is influenced by those with whom it shares an
+access point.
 
-``success`` and ``arrival`` are probabilities, the same everywhere, or ``random``: uniform in [0, 1) per access point and per user,
-drawn once for all copies and episodes by numpy's RandomState(``layout``), first success, then arrival. The defaults (random
-success with layout 0, arrival 0.5, d = 2) are those of the authors' program.
+``success`` and ``arrival`` are probabilities, the same everywhere, or ``random``: uniform in [0, 1) per access point
+and per user, drawn once for all copies and episodes by numpy's RandomState(``layout``), first success, then arrival.
+The defaults (random success with layout 0, arrival 0.5, d = 2) are those of the authors' program.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ HORIZON = 100
 
 
 def shape_of(agents: int | None, rows: int | None, columns: int | None, per_cell: int) -> tuple[int, int]:
-    """Rows × columns of cells: given, or as square as the number of agents (default: 16 cells) allows. Raises InputError."""
+    """Rows × columns of cells: given, or as square as ``agents`` (default: 16 cells) allows. Raises InputError."""
     cells = None if agents is None else agents // per_cell
     if rows is None and columns is None:
         cells = 16 if cells is None else cells
@@ -188,14 +193,14 @@ class Wireless(Batch):
         self.truncated[:] = (self.time >= self.horizon)[:, None]
 
     def allowed(self) -> np.ndarray:
-        """What the mask lets through, bool [copies, users, actions of the user with most]; without ``mask`` every action."""
+        """What the mask lets through, bool [copies, users, greatest number of actions]; without ``mask`` everything."""
         action = np.arange(self.sizes.max())
         slot = np.maximum(action - 1, 0) // self.reach[:, None]
         full = np.take_along_axis(self.queue, np.minimum(slot, self.deadline - 1)[None], 2) | (action == 0)
         return (full | (not self.masked)) & (action < self.sizes[:, None])
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
-        """Write which slots are full (copies: index array or slice) into [copies, d] arrays, and masks where there are."""
+        """Write which slots are full (copies: index array or slice), [copies, d], and the masks where there are any."""
         queue = self.queue[copies]
         for user, out in enumerate(observations):
             out[:] = queue[:, user]
@@ -207,8 +212,8 @@ class Wireless(Batch):
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
         """Of the episodes so far, [len(copies)] float64.
 
-        throughput: packets delivered per user and step; delivered, expired: shares of the packets that came (the rest waits);
-        collisions: per access point and step; fairness: Jain's index of the users' deliveries, from 1/users to 1.
+        throughput: packets delivered per user and step; delivered, expired: shares of the packets that came (the rest
+        waits); collisions: per access point and step; fairness: Jain's index of users' deliveries, 1/users to 1.
         """
         steps, offered = np.maximum(self.time[copies], 1), np.maximum(self.offered[copies].sum(1), 1)
         delivered = self.delivered[copies]
@@ -244,9 +249,9 @@ class Wireless(Batch):
 
 
 class Aloha:
-    """Slotted ALOHA, localised as in the papers: a user that has packets sends the one that expires first with a probability
-    that is the same for all, to one of its access points in proportion to q (in the papers: over the number of users that the
-    point serves, which is the same for all points here).
+    """Slotted ALOHA, localised as in the papers: a user that has packets sends the one that expires first with a
+    probability that is the same for all, to one of its access points in proportion to q (in the papers: over the number
+    of users that the point serves, which is the same for all points here).
 
     ``probability``: default the best of 0.05, 0.1, …, 1 by the deliveries in 32 episodes of its own.
     """
@@ -292,8 +297,9 @@ class Uniform:
 
 
 class Scheduler:
-    """What nobody in the network could know to do: a scheduler that sees all queues gives every access point at most one user,
-    so that the expected deliveries of the step are most (between equal ones, so that fewest packets expire)."""
+    """What nobody in the network could know to do: a scheduler that sees all queues gives every access point at most
+    one user, so that the expected deliveries of the step are most (between equal ones, so that fewest packets
+    expire)."""
 
     def __init__(self, network: Wireless) -> None:
         self.weight = np.zeros((network.users, network.number_of_points))
