@@ -314,12 +314,12 @@ def main() -> None:
         return batched(given.seconds)
     if given.one:
         return one(given.envs[0], given.seconds, given.pairs)
-    from perla_net.environments import _names
+    from perla_net.environments import names_of
     from perla_net.world.environments import SUITES
 
     print(head(f"{given.pairs} pairs of {given.seconds:g} s each, {COPIES} copies, medians and ranges"))
     print("\t".join(HEADING), flush=True)
-    for env in given.envs or [env for name, suite in SUITES.items() for env in _names(name, suite.names)]:
+    for env in given.envs or [env for name, suite in SUITES.items() for env in names_of(name, suite.names)]:
         arguments = [__file__, env, "--one", "--seconds", str(given.seconds), "--pairs", str(given.pairs)]
         subprocess.run([sys.executable, "-W", "ignore", *arguments], timeout=1800)
 

@@ -1,11 +1,12 @@
 """The platoon: teams trained on the interaction graph against the constant action (0.5, 0.5), both scenarios.
 
-    python benchmarks/platoon.py [--out FOLDER] [--scenarios catchup slowdown] [--methods perla_ippo ippo] [--seeds 0 1 2]
-        [--ranks 2] [--episodes 50] [--timeout 3600] [-- OPTIONS OF perla_net.run]
+    python benchmarks/platoon.py [--out FOLDER] [--scenarios catchup slowdown] [--methods perla_ippo ippo]
+        [--seeds 0 1 2] [--ranks 2] [--episodes 50] [--timeout 3600] [-- OPTIONS OF perla_net.run]
 
-Every team is trained by a job of its own with ``OPTIONS``; what is in the folder already is not repeated. All then drive the same
-held-out episodes. Printed is the plain cost per vehicle and step, mean ± 95 % interval over episodes, and its difference to the
-constant action's, episode by episode (the cost depends much more on where an episode starts than on who drives).
+Every team is trained by a job of its own with ``OPTIONS``; what is in the folder already is not repeated. All then
+drive the same held-out episodes. Printed is the plain cost per vehicle and step, mean ± 95 % interval over episodes,
+and its difference to the constant action's, episode by episode (the cost depends much more on where an episode starts
+than on who drives).
 """
 
 from __future__ import annotations
@@ -67,14 +68,9 @@ def evaluated(run: Path, episodes: int) -> Figures:
     from perla_net import evaluate
     from perla_net.processes import Processes
 
-    task, one = evaluate._read([str(run)], 1), Processes()
-    players = [Path(player) for player in task.players]
-    found = {
-        f"team, {mode}": evaluate._team(one, task.plan, players, episodes, HELD_OUT, mode)
-        for mode in ("greedy", "sampled")
-    }
-    for name in task.plan.world.references:
-        found[name] = evaluate._reference(one, task.plan, name, episodes, HELD_OUT)
+    task = evaluate.task_of([str(run)], 1)
+    found = evaluate.by_episode(Processes(), task.plan, list(map(Path, task.players)), episodes, HELD_OUT)
+    assert found is not None
     return found
 
 

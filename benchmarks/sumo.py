@@ -98,12 +98,9 @@ def trained(folder: Path, env: str, given: argparse.Namespace, options: list[str
             if job.returncode:
                 raise SystemExit(f"{folder}: exit status {job.returncode}\n{output}")
             (folder / "trained").touch()
-        task = evaluate._read([str(folder), "--env", env], 1)
+        task = evaluate.task_of([str(folder), "--env", env], 1)
         players = [Path(player) for player in task.players]
-        found = {
-            mode: evaluate._team(Processes(), task.plan, players, given.episodes, HELD_OUT, mode)
-            for mode in ("greedy", "sampled")
-        }
+        found = evaluate.by_episode(Processes(), task.plan, players, given.episodes, HELD_OUT, ())
         file.write_text(json.dumps(found))
     return json.loads(file.read_text())
 
@@ -175,11 +172,13 @@ def main() -> None:
             teams = trained(folder, env, given, ["--algorithm", method, "--seed", str(seed), *options, *more])
             for mode, figures in teams.items():
                 cells = [around(figures[figure], ".1f") for figure in SHOWN]
-                rows.append([f"{name}, seed {seed}, {mode}", *cells, f"{seconds(folder):.0f}"])
+                rows.append([f"{name}, seed {seed}, {mode[6:]}", *cells, f"{seconds(folder):.0f}"])
                 for figure in SHOWN:
                     found.setdefault((mode, figure), []).append(float(np.mean(figures[figure])))
-        for mode in ("greedy", "sampled"):
-            rows.append([f"{name}, over seeds, {mode}", *(around(found[mode, figure], ".1f") for figure in SHOWN), ""])
+        for mode in ("team, greedy", "team, sampled"):
+            rows.append(
+                [f"{name}, over seeds, {mode[6:]}", *(around(found[mode, figure], ".1f") for figure in SHOWN), ""]
+            )
     print(columns(rows))
 
 

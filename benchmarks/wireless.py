@@ -3,9 +3,9 @@
     python benchmarks/wireless.py [--out FOLDER] [--methods perla_ippo ippo] [--seeds 0 1 2] [--ranks 2] [--episodes 50]
         [--timeout 3600] [--scan] [-- OPTIONS OF perla_net.run]
 
-As ``platoon.py``: one training job per method and seed, all on the same held-out episodes; printed are packets delivered per user
-and step, mean ± 95 % interval over episodes, and the difference to ALOHA's, episode by episode. ``--scan`` prints what ALOHA
-delivers by its probability (the reference controller takes the best).
+As ``platoon.py``: one training job per method and seed, all on the same held-out episodes; printed are packets
+delivered per user and step, mean ± 95 % interval over episodes, and the difference to ALOHA's, episode by episode.
+``--scan`` prints what ALOHA delivers by its probability (the reference controller takes the best).
 """
 
 from __future__ import annotations

@@ -69,13 +69,14 @@ def table(chosen: Sequence[str]) -> str:
             continue
         extra = f'; pip install -c constraints.txt ".[{suite.extra}]"' if suite.extra else ""
         lines.append(f"\n{name}: {suite.about}{extra}")
-        envs = [env for entry in wanted for env in ([entry] if entry != name else _names(name, suite.names))]
+        envs = [env for entry in wanted for env in ([entry] if entry != name else names_of(name, suite.names))]
         if envs:
             lines.append(columns([HEAD, *(row(env, suite.licence) for env in envs)]))
     return "\n".join(lines).lstrip("\n")
 
 
-def _names(suite: str, names: Sequence[str]) -> list[str]:
+def names_of(suite: str, names: Sequence[str]) -> list[str]:
+    """What ``--env`` takes for the listed names of a suite."""
     return [f"{suite}:{name}" if name else suite for name in names]
 
 

@@ -35,6 +35,26 @@ def evaluate(
 
     players: every agent's checkpoint, in order; the same seed gives the same episodes to every controller, whatever the ranks.
     """
+    table = by_episode(processes, plan, players, episodes, seed)
+    if table is None:
+        return None
+    from .display import interval
+
+    return {name: {figure: interval(values) for figure, values in figures.items()} for name, figures in table.items()}
+
+
+def by_episode(
+    processes: Processes,
+    plan: Any,
+    players: Sequence[Path],
+    episodes: int,
+    seed: int,
+    references: Sequence[str] | None = None,
+) -> dict[str, dict[str, list[float]]] | None:
+    """The same, episode by episode: controller → figure → values, in an order that is the same for all controllers.
+
+    references: which reference controllers; by default all that the environment has.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -43,18 +63,10 @@ def evaluate(
     for mode in ("greedy", "sampled"):
         processes.where = f"evaluation of the {mode} team"
         table[f"team, {mode}"] = _team(processes, plan, players, episodes, seed, mode)
-    for name in plan.world.references or ("random",):
+    for name in (plan.world.references or ("random",)) if references is None else references:
         processes.where = f"evaluation of {name}"
         table[name] = _reference(processes, plan, name, episodes, seed)
-    if processes.rank:
-        return None
-    from .display import interval
-
-    return {
-        name: {figure: interval(values) for figure, values in figures.items()}
-        for name, figures in table.items()
-        if figures
-    }
+    return None if processes.rank else {name: figures for name, figures in table.items() if figures}
 
 
 def _team(
@@ -164,13 +176,15 @@ def players_of(folder: Path, agents: Sequence[Any]) -> list[Path]:
 def main(arguments: Sequence[str]) -> int:
     """``python -m perla_net.evaluate RUN``, alone or under mpirun."""
     if {"-h", "--help"} & set(arguments):
-        return _read(arguments, 1)[0] if launched()[0] == 0 else 0
+        if launched()[0] == 0:
+            task_of(arguments, 1)
+        return 0
     processes = connect()
     return guarded(processes, lambda: _main(processes, arguments))
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """What rank 0 read from the command line."""
 
     plan: Any
@@ -183,7 +197,8 @@ class _Task:
     out: str | None
 
 
-def _read(arguments: Sequence[str], ranks: int) -> Any:
+def task_of(arguments: Sequence[str], ranks: int) -> Task:
+    """The command line, checked; on rank 0. Raises InputError."""
     from .checkpoint import newest
     from .options import parser, read_yaml, validated
     from .plan import prepare
@@ -233,7 +248,7 @@ def _read(arguments: Sequence[str], ranks: int) -> Any:
 
         check_ending(Path(given.record))
     title = f"{folder}, seed {seed}" + (f", in {given.env}" if given.env else "")
-    return _Task(plan, title, list(map(str, players)), episodes, seed, given.record or "", given.watch, given.out)
+    return Task(plan, title, list(map(str, players)), episodes, seed, given.record or "", given.watch, given.out)
 
 
 def _elsewhere(plan: Any, env: str) -> Any:
@@ -285,10 +300,10 @@ def _main(processes: Processes, arguments: Sequence[str]) -> int:
     from .display import evaluation_table
     from .run import agree_on_plan
 
-    found: list[_Task] = []
+    found: list[Task] = []
 
     def plan() -> Any:
-        found.append(_read(arguments, processes.size))
+        found.append(task_of(arguments, processes.size))
         return found[0].plan
 
     def rest() -> str:
@@ -311,7 +326,7 @@ def _main(processes: Processes, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _look(task: _Task) -> None:
+def _look(task: Task) -> None:
     from . import film
 
     players = list(map(Path, task.players))

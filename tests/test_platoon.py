@@ -113,7 +113,7 @@ def test_headways_and_the_last_position_add_up_to_the_leaders(kind):
 
 
 def test_nobody_is_influenced_from_behind_and_each_by_the_one_ahead():
-    """The first five of eight drive as a platoon of five; another choice of vehicle 3 reaches 4 at once, then 5, never 2."""
+    """The first five of eight drive as a platoon of five; another choice of vehicle 3 reaches 4, then 5, never 2."""
     whole, part, other = started(SlowDown), started(SlowDown, agents=5), started(SlowDown)
     rng = np.random.default_rng(5)
     for step in range(20):
@@ -163,7 +163,7 @@ def test_time_up_is_a_truncation():
 
 
 def test_metrics_are_plain_whatever_the_reward():
-    """Under ``plain`` the cost is minus the mean reward; the training reward is lower only where a headway is below 10 m."""
+    """Under ``plain`` the cost is minus the mean reward; shaping lowers rewards where a headway is below 10 m."""
     shaped, plain = (started(CatchUp, 6, reward=reward) for reward in ("training", "plain"))
     for platoon in (shaped, plain):
         platoon.headway[1:, 2] = 6

@@ -232,7 +232,7 @@ def test_foraging_images_have_layers_last_and_positions_are_columns_and_rows():
         ("mpe2:simple_spread_v2", {}, "did you mean mpe2:simple_spread_v3"),
         ("mpe2:simple_spread", {"n": 3}, "cannot be made with"),
         ("pettingzoo:pursiut", {}, "did you mean pursuit"),
-        ("pettingzoo:chess", {}, "is not parallel"),
+        ("pettingzoo:connect_four", {}, "is not parallel"),
         ("pettingzoo:rps", {"shrink": 2}, "shrink is for images"),
     ],
 )

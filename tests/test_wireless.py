@@ -1,4 +1,4 @@
-"""Wireless multi-access: packets are conserved, collisions, chances, layout, reference controllers, PettingZoo's own tests."""
+"""Wireless multi-access: conservation, collisions, chances, layout, reference controllers, PettingZoo's own tests."""
 
 from __future__ import annotations
 

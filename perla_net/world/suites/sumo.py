@@ -383,11 +383,6 @@ class Sumo(ParallelEnv):
 class SumoCopies(Copies):
     """Copies that step at the same time: all are asked before the first is heard."""
 
-    def __init__(self, name: str, envs: list[Sumo], agents: int | None) -> None:
-        super().__init__(name, envs, agents)
-        # Written as traffic:grid writes it (phases count from 0), so that its teams fit.
-        self.specs = [replace(spec, action=replace(spec.action, start=())) for spec in self.specs]
-
     @property
     def spec(self) -> WorldSpec:
         """With the places of the signals, m."""
