@@ -86,7 +86,7 @@ def test_signals_stand_where_those_of_the_traffic_grid_do():
     assert not batch.spec.moves
     assert batch.spec.interaction == grid.spec.interaction
     assert [spec.name for spec in batch.specs[:5]] == ["A3", "B3", "C3", "D3", "A2"]
-    assert [spec.action for spec in batch.specs] == [spec.action for spec in grid.spec.agents]
+    assert [spec.action.sizes for spec in batch.specs] == [spec.action.sizes for spec in grid.spec.agents]
     assert all(spec.reads_like(other) for spec, other in zip(batch.specs, grid.spec.agents))
 
 
