@@ -13,13 +13,13 @@ PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=1.0", "pygame-ce>=2.4", "pymunk>=6
 SUITES = {
     "lbf": ["lbforaging>=2.0", "gymnasium>=1.0"],
     "magent2": ["magent2>=0.3.4", "pettingzoo>=1.24", "gymnasium>=1.0"],
-    "mamujoco": ["gymnasium-robotics>=1.4", "mujoco>=3.2"],
+    "mamujoco": ["gymnasium-robotics>=1.4.2", "mujoco>=3.2", "pettingzoo>=1.24", "gymnasium>=1.0"],
     "mpe2": ["mpe2>=1.1"],
     "pettingzoo": PETTINGZOO,
     "rware": ["rware>=2.0", "gymnasium>=1.0"],
-    "smax": ["jaxmarl>=0.2", "jax>=0.5"],
+    "smax": ["jaxmarl>=0.2,<0.3", "jax>=0.5"],
     "sumo": ["libsumo>=1.28", "sumo-rl>=1.4.5", "pettingzoo>=1.25", "gymnasium>=1.0"],
-    "vmas": ["vmas>=1.5"],
+    "vmas": ["vmas>=1.5.2"],
 }
 TEST = ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "pandapower>=3.0", *MPI, *FILM, *sum(SUITES.values(), [])]
 

@@ -206,7 +206,8 @@ def test_everybody_sees_its_own_joints_and_with_one_hop_those_next_to_it(name):
 
 
 @pytest.mark.parametrize("name", ["Ant-2x4d", "HalfCheetah-6x1", "Hopper-3x1", "Reacher-2x1"])
-def test_what_the_suite_does_right_is_left_as_it_is(name):
+def test_what_the_suite_does_right_is_left_as_it_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # theirs leaves a log in it
     copies, theirs = make(f"mamujoco:{name}"), mamujoco_v1.parallel_env(*name.split("-"))
     seed = np.random.SeedSequence(5)
     copies.reset(np.arange(1), [seed])

@@ -98,11 +98,14 @@ SUITES = {
     ),
     "mamujoco": Suite(
         "suites.mamujoco",
-        ("HalfCheetah-6x1", "Ant-4x2"),
+        (
+            *("Ant-4x2", "HalfCheetah-6x1", "Walker2d-2x3", "Hopper-3x1", "ManySegmentSwimmer-10x2"),
+            "CoupledHalfCheetah-1p1",
+        ),
         "bodies whose joints are agents",
         "MIT",
         "mamujoco",
-        ("gymnasium_robotics", "mujoco"),
+        ("gymnasium_robotics", "mujoco", "gymnasium", "jinja2", "imageio", "pettingzoo"),
     ),
     "magent2": Suite(
         "suites.magent2",
@@ -113,10 +116,20 @@ SUITES = {
         ("magent2", "pettingzoo", "gymnasium"),
     ),
     "smax": Suite(
-        "suites.smax", ("3m", "2s3z"), "battles like StarCraft's, in JAX", "Apache-2.0", "smax", ("jaxmarl", "jax")
+        "suites.smax",
+        ("3m", "2s3z", "5m_vs_6m", "3s5z", "smacv2_5_units"),
+        "battles like StarCraft's, in JAX",
+        "Apache-2.0",
+        "smax",
+        ("jaxmarl", "jax", "flax", "jaxtyping"),
     ),
     "vmas": Suite(
-        "suites.vmas", ("balance", "navigation"), "robots in a plane, in torch", "GPL-3.0", "vmas", ("vmas",)
+        "suites.vmas",
+        ("balance", "navigation", "transport", "simple_tag", "discovery"),
+        "robots in a plane, in torch",
+        "GPL-3.0",
+        "vmas",
+        ("vmas", "gym"),
     ),
     "batch": Suite("suites.batch", (), "anybody's batch environment, as MODULE.CLASS", "each its own"),
     "pettingzoo": Suite(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,18 +63,22 @@ class ActionSpec:
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         """A policy's continuous action in the space's units: [-1, 1] onto a bounded component, clipping elsewhere."""
-        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
-        bounded = np.isfinite(low) & np.isfinite(high)
+        low, high, bounded = self._bounds
         with np.errstate(invalid="ignore"):
             inside = low + (np.clip(values, -1, 1) + 1) / 2 * (high - low)
         return np.where(bounded, inside, np.clip(values, low, high))
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Least and greatest values, and where both are finite."""
+        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
+        return low, high, np.isfinite(low) & np.isfinite(high)
 
     def internal(self, native: np.ndarray) -> np.ndarray:
         """The inverse of :meth:`native` for whole rows: bounded components back onto [−1, 1], actions counted from 0."""
         if self.kind != "continuous":
             return native - np.array(self.start or (0,) * len(self.sizes))
-        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
-        bounded = np.isfinite(low) & np.isfinite(high)
+        low, high, bounded = self._bounds
         with np.errstate(invalid="ignore"):
             return np.where(bounded, (native - low) / (high - low) * 2 - 1, native)
 
