@@ -40,10 +40,17 @@ def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], Non
     assert host is not None
     every = max(1, -(-(plan.world.horizon or 1) // frames))
     shown = 0
-    while host.episode[0] == 0 and shown < LONGEST:
-        if world.steps % every == 0:
-            see(host.environment)
+
+    def look(environment: Any) -> None:
+        nonlocal shown
+        over = (environment.terminated | environment.truncated | ~environment.alive).all()
+        if over or (host.steps + 1) % every == 0:
+            see(environment)
             shown += 1
+
+    see(host.environment)
+    host.look = look
+    while host.episode[0] == 0 and shown < LONGEST:
         world.collect(actors)
 
 

@@ -540,7 +540,7 @@ def test_an_episode_is_filmed_and_watched(tmp_path):
     from PIL import Image
 
     run(tmp_path / "run", 0, "--env", "traffic:grid:horizon=30", "--agents", "4", "--topology", "ring")
-    for name, frames in (("film.gif", 30), ("sheet.png", 1)):
+    for name, frames in (("film.gif", 31), ("sheet.png", 1)):
         done = job(0, "perla_net.evaluate", str(tmp_path / "run"), "--record", str(tmp_path / name))
         assert name in done.stdout and "evaluation over" not in done.stdout
         with Image.open(tmp_path / name) as image:
@@ -548,7 +548,7 @@ def test_an_episode_is_filmed_and_watched(tmp_path):
     job(0, "perla_net.evaluate", str(tmp_path / "run"), "--record", str(tmp_path / "film.mp4"))
     assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
     shown = job(0, "perla_net.evaluate", str(tmp_path / "run"), "--watch", "--episodes", "1").stdout
-    assert shown.count("minute") == 30 and "evaluation over 1" in shown
+    assert shown.count("minute") == 31 and "evaluation over 1" in shown
     run(tmp_path / "zoo", 0, "--env", "pettingzoo:toys")
     for option in ("--watch", "--record"):
         value = [str(tmp_path / "x.gif")] if option == "--record" else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -74,6 +74,8 @@ class Host:
         self.finals: list[np.ndarray] = []
         self.episodes: list[Episode] = []
         self.steps = 0
+        self.look: Callable[[Any], None] | None = None
+        """Shown the environment after every step, before episodes that ended begin anew: for films."""
         self.episode = np.zeros(self.copies, np.int64)
         self.length = np.zeros(self.copies, np.int64)
         self.returns = np.zeros((self.copies, number))
@@ -111,6 +113,8 @@ class Host:
         environment.step(
             [action.view(np.int32) if discrete else action for action, discrete in zip(self.actions, self.discrete)]
         )
+        if self.look:
+            self.look(environment)
         self.steps += 1
         self.length += 1
         self.returns += environment.reward
