@@ -161,16 +161,68 @@ def _mpe2(name: str) -> Callable[[], int]:
 
 
 def _pettingzoo(name: str) -> Callable[[], int]:
-    from perla_net.world.suites.pettingzoo import _constructor, versioned
+    from perla_net.world.suites.pettingzoo import FAMILIES
 
-    module = versioned("pettingzoo", name) or name
-    return bare_parallel(_constructor(f"pettingzoo:{name}", module)())
+    return _module_of([f"pettingzoo.{family}" for family in FAMILIES], name)
 
 
 def _magent2(name: str) -> Callable[[], int]:
-    from perla_net.world.environments import make
+    return _module_of(["magent2.environments"], name)
 
-    return bare_parallel(make(f"magent2:{name}", 1, None).worlds[0])
+
+def _module_of(packages: list[str], name: str) -> Callable[[], int]:
+    import importlib
+
+    from perla_net.world.suites.pettingzoo import versioned
+
+    module = next(filter(None, (versioned(package, name) for package in packages)))
+    return bare_parallel(importlib.import_module(module).parallel_env())
+
+
+def _smax(name: str) -> Callable[[], int]:
+    """JaxMARL's, as it is used there: copies side by side in one compiled function, which begins anew by itself."""
+    from perla_net.world.suites.smax import HEURISTIC, maps  # first: the platform of JAX
+    import jax  # isort: skip
+
+    env = HEURISTIC.HeuristicEnemySMAX(scenario=maps()[name])
+    keys = jax.random.split(jax.random.key(7), COPIES)
+    step = jax.jit(jax.vmap(env.step))
+    _, state = jax.jit(jax.vmap(env.reset))(keys)
+    samples = {agent: env.action_space(agent).n for agent in env.agents}
+    rng = np.random.default_rng(0)
+    table = [{agent: rng.integers(0, n, COPIES) for agent, n in samples.items()} for _ in range(64)]
+    turn = 0
+
+    def work() -> int:
+        nonlocal state, turn
+        for _ in range(10):
+            turn = (turn + 1) % 64
+            seen, state, *_ = step(keys, state, table[turn])
+        jax.block_until_ready(seen)
+        return 10 * COPIES
+
+    return work
+
+
+def _vmas(name: str) -> Callable[[], int]:
+    """VMAS's own loop: copies side by side."""
+    import vmas
+
+    env = vmas.make_env(name, num_envs=COPIES, continuous_actions=True, seed=7)
+    env.reset()
+    table = [env.get_random_actions() for _ in range(64)]
+    turn = 0
+
+    def work() -> int:
+        nonlocal turn
+        for _ in range(10):
+            turn = (turn + 1) % 64
+            _, _, done, _ = env.step(table[turn])
+            for copy in done.nonzero().flatten().tolist():
+                env.reset_at(copy)
+        return 10 * COPIES
+
+    return work
 
 
 def _mamujoco(name: str) -> Callable[[], int]:
@@ -187,6 +239,8 @@ BARE: dict[str, Callable[[str], Callable[[], int]]] = {
     "pettingzoo": _pettingzoo,
     "magent2": _magent2,
     "mamujoco": _mamujoco,
+    "smax": _smax,
+    "vmas": _vmas,
 }
 
 

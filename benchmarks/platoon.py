@@ -11,90 +11,22 @@ than on who drives).
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-from pathlib import Path
+from measure import head
+from teams import arguments_of, around, evaluated, minus, parsed, seconds, trained
 
-from measure import head, start
-
-from perla_net.display import columns, interval
+from perla_net.display import columns
 
 OPTIONS = [
     *("--agents", "8", "--topology", "interaction", "--reward.mixing", "neighbourhood"),
-    *("--copies", "16", "--horizon", "60", "--rounds", "300", "--checkpoint-every", "0", "--display", "none"),
-    *("--returns.gamma", "0.97", "--returns.entropy", "0", "--ppo.minibatch", "480"),
-    *("--optimiser.learning-rate", "4e-3", "--optimiser.critic-learning-rate", "4e-3"),
+    *("--copies", "32", "--horizon", "60", "--rounds", "300", "--checkpoint-every", "0", "--display", "none"),
+    *("--returns.gamma", "0.97", "--returns.entropy", "0", "--ppo.minibatch", "960"),
 ]
-HELD_OUT = 1000
-"""Seed of the episodes that teams are compared on."""
-
-Figures = dict[str, dict[str, list[float]]]
-"""Controller → figure → value per episode."""
-
-
-def arguments_of(doc: str, out: str) -> argparse.ArgumentParser:
-    """What this program and ``wireless.py`` take alike."""
-    reader = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("--out", type=Path, default=Path(out))
-    reader.add_argument("--methods", nargs="+", default=["perla_ippo", "ippo"])
-    reader.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    reader.add_argument("--ranks", type=int, default=2)
-    reader.add_argument("--episodes", type=int, default=50)
-    reader.add_argument("--timeout", type=float, default=3600, help="seconds for one training")
-    return reader
-
-
-def trained(folder: Path, ranks: int, timeout: float, episodes: int, options: list[str]) -> Figures:
-    """Train a team into ``folder`` and let it and the reference controllers act, unless that has been done already."""
-    file = folder / f"episodes-{episodes}.json"
-    if not file.exists():
-        if not (folder / "trained").exists():
-            job = start(ranks, "-m", "perla_net.run", "--evaluate-episodes", "0", "--out", str(folder), *options)
-            try:
-                output, _ = job.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                job.kill()
-                raise SystemExit(f"{folder}: not trained after {timeout:g} s")
-            if job.returncode:
-                raise SystemExit(f"{folder}: exit status {job.returncode}\n{output}")
-            (folder / "trained").touch()
-        file.write_text(json.dumps(evaluated(folder, episodes)))
-    return json.loads(file.read_text())
-
-
-def evaluated(run: Path, episodes: int) -> Figures:
-    """The team of a run, greedy and sampled, and the reference controllers, on the held-out episodes."""
-    from perla_net import evaluate
-    from perla_net.processes import Processes
-
-    task = evaluate.task_of([str(run)], 1)
-    found = evaluate.by_episode(Processes(), task.plan, list(map(Path, task.players)), episodes, HELD_OUT)
-    assert found is not None
-    return found
-
-
-def around(values: list[float], form: str) -> str:
-    """Mean ± half of the 95 % interval."""
-    found = interval(values)
-    return f"{found['mean']:{form}} ± {(found['high'] - found['low']) / 2:{form.lstrip('+')}}"
-
-
-def minus(values: list[float], others: list[float]) -> list[float]:
-    """Differences, episode by episode."""
-    return [value - other for value, other in zip(values, others)]
-
-
-def seconds(folder: Path) -> float:
-    """How long a training took."""
-    return sum(json.loads(line)["seconds"] for line in (folder / "timings.jsonl").read_text().splitlines())
 
 
 def main() -> None:
-    reader = arguments_of(__doc__, "runs/platoon")
+    reader = arguments_of(__doc__, "runs/platoon", 2, 50)
     reader.add_argument("--scenarios", nargs="+", default=["catchup", "slowdown"])
-    given, more = reader.parse_known_args()
-    more = [option for option in more if option != "--"]
+    given, more = parsed(reader)
     print(head(f"platoon, plain cost per vehicle and step, {given.episodes} held-out episodes"))
     for scenario in given.scenarios:
         rows = [["", "cost", "minus constant", "headway error m", "closest m", "collided", "trained in s"]]
@@ -104,7 +36,8 @@ def main() -> None:
             for seed in given.seeds:
                 folder = given.out / f"{scenario}-{method}-{seed}"
                 options = ["--env", env, "--algorithm", method, "--seed", str(seed), *OPTIONS, *more]
-                found = trained(folder, given.ranks, given.timeout, given.episodes, options)
+                trained(folder, given.ranks, given.timeout, options)
+                found = evaluated(folder, given.episodes)
                 base = found["constant"]["cost"]
                 if len(rows) == 1:
                     rows.append(["constant (0.5, 0.5)", *_cells(found["constant"]), ""])

@@ -13,22 +13,18 @@ eight phases and is easily beaten, so for that network the best of some fixed pl
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import head, spread, start
-from platoon import around, seconds
+from measure import head, spread
+from teams import HELD_OUT, arguments_of, around, evaluated, parsed, seconds, trained
 
-from perla_net import evaluate
 from perla_net.display import columns
-from perla_net.processes import Processes
 from perla_net.world.suites import sumo
 
 OPTIONS = [
@@ -41,7 +37,6 @@ ELSEWHERE = [
     *("--returns.gamma", "0.9", "--checkpoint-every", "0", "--display", "none"),
 ]
 """RESCO's grid4x4 has a fifth of ``traffic:grid``'s usual demand."""
-HELD_OUT = 1000
 SHOWN = ("waiting", "travel_time", "travel_time_all", "delay", "arrived")
 
 Figures = dict[str, list[float]]
@@ -84,27 +79,6 @@ def references(network: str, episodes: int, plans: bool) -> dict[str, Figures]:
     return found
 
 
-def trained(folder: Path, env: str, given: argparse.Namespace, options: list[str]) -> dict[str, Figures]:
-    """Train a team into ``folder`` and let it act in ``env``, greedily and sampled, unless that has been done already."""
-    file = folder / f"episodes-{given.episodes}.json"
-    if not file.exists():
-        if not (folder / "trained").exists():
-            job = start(given.ranks, "-m", "perla_net.run", "--evaluate-episodes", "0", "--out", str(folder), *options)
-            try:
-                output, _ = job.communicate(timeout=given.timeout)
-            except subprocess.TimeoutExpired:
-                job.terminate()  # mpirun ends its ranks; killed, it could not
-                raise SystemExit(f"{folder}: not trained after {given.timeout:g} s")
-            if job.returncode:
-                raise SystemExit(f"{folder}: exit status {job.returncode}\n{output}")
-            (folder / "trained").touch()
-        task = evaluate.task_of([str(folder), "--env", env], 1)
-        players = [Path(player) for player in task.players]
-        found = evaluate.by_episode(Processes(), task.plan, players, given.episodes, HELD_OUT, ())
-        file.write_text(json.dumps(found))
-    return json.loads(file.read_text())
-
-
 BARE = """
 import json, sys, time, libsumo
 command, steps, length = json.loads(sys.argv[1])
@@ -139,19 +113,12 @@ def speed(network: str, steps: int = 360) -> None:
 
 
 def main() -> None:
-    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader = arguments_of(__doc__, "runs/sumo", 16, 10)
     reader.add_argument("--network", default="grid4x4")
-    reader.add_argument("--out", type=Path, default=Path("runs/sumo"))
-    reader.add_argument("--methods", nargs="+", default=["perla_ippo", "ippo"])
-    reader.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    reader.add_argument("--ranks", type=int, default=16)
-    reader.add_argument("--episodes", type=int, default=10)
-    reader.add_argument("--timeout", type=float, default=3600, help="seconds for one training")
     reader.add_argument("--no-transfer", action="store_true")
     reader.add_argument("--no-plans", action="store_true")
     reader.add_argument("--speed", action="store_true")
-    given, more = reader.parse_known_args()
-    more = [option for option in more if option != "--"]
+    given, more = parsed(reader)
     env, grid = f"sumo:{given.network}", given.network == "grid4x4"
     if given.speed:
         print(head("steps per second of one simulation, 5 s each"))
@@ -169,8 +136,8 @@ def main() -> None:
         method, found = name.split()[-1], {}
         for seed in given.seeds:
             folder = given.out / f"{given.network}-{name.replace(', ', '-').replace(' ', '_').replace(':', '_')}-{seed}"
-            teams = trained(folder, env, given, ["--algorithm", method, "--seed", str(seed), *options, *more])
-            for mode, figures in teams.items():
+            trained(folder, given.ranks, given.timeout, ["--algorithm", method, "--seed", str(seed), *options, *more])
+            for mode, figures in evaluated(folder, given.episodes, env, ()).items():
                 cells = [around(figures[figure], ".1f") for figure in SHOWN]
                 rows.append([f"{name}, seed {seed}, {mode[6:]}", *cells, f"{seconds(folder):.0f}"])
                 for figure in SHOWN:

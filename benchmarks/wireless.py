@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from measure import head
-from platoon import arguments_of, around, minus, seconds, trained
+from teams import arguments_of, around, evaluated, minus, parsed, seconds, trained
 
 from perla_net.display import columns
 from perla_net.world.networked.wireless import Aloha, Wireless
@@ -40,10 +40,9 @@ def scan(episodes: int) -> None:
 
 
 def main() -> None:
-    reader = arguments_of(__doc__, "runs/wireless")
+    reader = arguments_of(__doc__, "runs/wireless", 2, 50)
     reader.add_argument("--scan", action="store_true")
-    given, more = reader.parse_known_args()
-    more = [option for option in more if option != "--"]
+    given, more = parsed(reader)
     print(head(f"wireless:grid, packets per user and step, {given.episodes} held-out episodes"))
     if given.scan:
         scan(given.episodes)
@@ -53,7 +52,8 @@ def main() -> None:
         for seed in given.seeds:
             folder = given.out / f"{method}-{seed}"
             options = ["--algorithm", method, "--seed", str(seed), *OPTIONS, *more]
-            found = trained(folder, given.ranks, given.timeout, given.episodes, options)
+            trained(folder, given.ranks, given.timeout, options)
+            found = evaluated(folder, given.episodes)
             base = found["aloha"]["throughput"]
             if len(rows) == 1:
                 references = [name for name in found if not name.startswith("team")]

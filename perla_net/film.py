@@ -130,8 +130,10 @@ def _sheet(frames: list[np.ndarray], file: Path) -> None:
     chosen = [frames[round(at)] for at in np.linspace(0, len(frames) - 1, min(SHEET, len(frames)))]
     columns = 3
     height, width, _ = chosen[0].shape
-    sheet = np.full((-(-len(chosen) // columns) * height, columns * width, 3), 255, np.uint8)
+    gap = max(4, width // 50)
+    rows = -(-len(chosen) // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     for number, frame in enumerate(chosen):
-        row, column = divmod(number, columns)
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = frame
+        top, left = (at * (side + gap) for at, side in zip(divmod(number, columns), (height, width)))
+        sheet[top : top + height, left : left + width] = frame
     _pillow("--record *.png").fromarray(sheet).save(file)

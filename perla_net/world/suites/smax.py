@@ -82,6 +82,11 @@ NUMBERS = {
 """Arguments: least, greatest, whole."""
 
 
+def maps() -> dict[str, Any]:
+    """Name → JaxMARL's scenario."""
+    return sys.modules[HEURISTIC.SMAX.__module__].MAP_NAME_TO_SCENARIO
+
+
 @functools.cache
 def battle(scenario: str, options: tuple[tuple[str, Any], ...]) -> Battle:
     """The compiled functions of a map; once per process, for all its environments."""
@@ -98,10 +103,9 @@ class Battle:
     """
 
     def __init__(self, scenario: str, options: dict[str, Any]) -> None:
-        maps = sys.modules[HEURISTIC.SMAX.__module__].MAP_NAME_TO_SCENARIO
-        if scenario not in maps:
-            raise InputError(f"--env smax:{scenario}: there is no such map; there are {', '.join(sorted(maps))}")
-        self.env = HEURISTIC.HeuristicEnemySMAX(scenario=maps[scenario], **options)
+        if scenario not in maps():
+            raise InputError(f"--env smax:{scenario}: there is no such map; there are {', '.join(sorted(maps()))}")
+        self.env = HEURISTIC.HeuristicEnemySMAX(scenario=maps()[scenario], **options)
         self.allies, self.enemies = self.env.num_allies, self.env.num_enemies
         policy = HEURISTIC.create_heuristic_policy(self.env._env, 0)
         start = jax.tree.map(jnp.asarray, HEURISTIC.get_heuristic_policy_initial_state())

@@ -351,25 +351,25 @@ class Sumo(ParallelEnv):
         return {name: float(told[name]) for name in FIGURES}
 
     def render(self) -> np.ndarray:
-        """Vehicles that stand at each signal, and on the roads between signals; uint8 [height, width, 3]."""
+        """Vehicles that stand at each signal (40 or more: brightest), and on the roads between signals (20 or more: darkest);
+        uint8 [height, width, 3]."""
         worker = self.started()
         worker.ask(b"Q")
         queues = json.loads(worker.answer())
         upstream = self.description["upstream"]
         seconds = self.time * self.settings["step"]
-        busiest = max(10.0, 2.0 * max((max(queue) for queue in queues), default=0))
         return draw(
             Scene(
                 f"{self.name}, minute {seconds / 60:.1f}",
                 np.array([signal["place"] for signal in self.signals]),
                 self.standing,
                 "vehicles that stand at the signal",
-                (0, max(20.0, float(self.standing.max()))),
+                (0, 40),
                 [str(number) for number in range(len(self.signals))],
                 [(source, target) for source, target, _ in upstream],
                 np.array([queues[target][road] for _, target, road in upstream]),
                 "vehicles that stand on the road",
-                (0, busiest),
+                (0, 20),
             )
         )
 
