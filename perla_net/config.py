@@ -267,7 +267,12 @@ class Config(AgentSettings):
     hosts: Optional[Positive] = option(None, "Ranks that step environment copies (default: one per available core).")
     checkpoint_every: Count = option(20, "Rounds between checkpoints (0: only at the end).")
     keep_checkpoints: Positive = option(2, "Newest checkpoints that are kept.")
-    evaluate_episodes: Count = option(20, "Episodes of the evaluation at the end (0: none).")
+    evaluate_episodes: Count = option(20, "Episodes of an evaluation (0: none).")
+    evaluate_points: Count = option(
+        0,
+        "Evaluations of the greedy team during the run, evenly spaced, beside one before it; the best team is evaluated on "
+        "ten times as many episodes (0: only the evaluation at the end).",
+    )
     stall_timeout: Rate = option(300.0, "Seconds after which a waiting collective names who is missing and aborts.")
     display: Literal["auto", "live", "plain", "none"] = option(
         "auto", "Progress: a live line on a terminal (also under mpirun), plain lines elsewhere."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ ROOM = 2**28
 """Bytes of observations that are kept at most between two looks."""
 LONGEST = 20_000
 """Steps after which an evaluation gives up on an episode that does not end."""
+TENFOLD = 10
+"""Times as many episodes as at a point, for the absolute metric."""
 SAMPLING = 4
 """First part of the spawn key of the noise with which a sampled team acts."""
 
@@ -62,15 +65,69 @@ def by_episode(
     table = {}
     for mode in ("greedy", "sampled"):
         processes.where = f"evaluation of the {mode} team"
-        table[f"team, {mode}"] = _team(processes, plan, players, episodes, seed, mode)
+        table[f"team, {mode}"] = _team(processes, plan, players, episodes, seed, mode == "sampled")
     for name in (plan.world.references or ("random",)) if references is None else references:
         processes.where = f"evaluation of {name}"
         table[name] = _reference(processes, plan, name, episodes, seed)
     return None if processes.rank else {name: figures for name, figures in table.items() if figures}
 
 
+def points_of(rounds: int, points: int) -> list[int]:
+    """After which rounds the team is evaluated: 0 and ``points`` more, evenly spaced; none for no points."""
+    return sorted({round(rounds * point / points) for point in range(points + 1)}) if points else []
+
+
+def at_point(
+    processes: Processes, plan: Any, players: Sequence[Path], facts: dict[str, Any]
+) -> dict[str, Any] | None:
+    """A row of ``evaluations.jsonl``, on rank 0: ``facts``, and the greedy team's figures episode by episode. Every point of
+    a run has the same episodes, which no other evaluation has."""
+    from .world.world import POINTS
+
+    processes.where = f"evaluation after round {facts['round']}"
+    figures = _team(processes, plan, players, plan.config.evaluate_episodes, plan.config.seed, False, POINTS)
+    return None if figures is None else facts | {"figures": figures}
+
+
+def absolute(processes: Processes, plan: Any, points: Path) -> dict[str, Any] | None:
+    """The absolute metric (Colas et al. 2018, arXiv 1806.08295; Gorsane et al. 2022, arXiv 2209.10485), on rank 0: the team
+    that was best at a point, by mean return, in ten times as many episodes, none of which it was chosen by.
+
+    points: the folder with the players of every point. Those of the others are removed.
+    """
+    from .world.world import ABSOLUTE
+
+    best = b""
+    if processes.rank == 0:
+        lines = (points.parent / "evaluations.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        best = str(max(rows, key=lambda row: math.fsum(row["figures"]["return"]))["round"]).encode()
+    chosen = int(processes.broadcast(best if processes.rank == 0 else None, "choice of the best point"))
+    players = players_of(points / str(chosen), plan.world.agents)
+    processes.where = f"absolute metric of the team after round {chosen}"
+    figures: dict[str, list[float]] = {}
+    for batch in range(TENFOLD):  # one after the other: ten times as many simulators at once would be too many
+        found = _team(
+            processes, plan, players, plan.config.evaluate_episodes, plan.config.seed, False, ABSOLUTE + batch
+        )
+        for name, values in (found or {}).items():
+            figures.setdefault(name, []).extend(values)
+    if processes.rank:
+        return None
+    for folder in points.iterdir():
+        if folder.name != str(chosen):
+            shutil.rmtree(folder)
+    return {"round": chosen, "episodes": TENFOLD * plan.config.evaluate_episodes, "figures": figures}
+
+
 def _team(
-    processes: Processes, plan: Any, paths: Sequence[Path], episodes: int, seed: int, mode: str
+    processes: Processes,
+    plan: Any,
+    paths: Sequence[Path],
+    episodes: int,
+    seed: int,
+    sampled: bool,
+    use: int | None = None,
 ) -> dict[str, list[float]] | None:
     from .loading import load_player
     from .world.hosts import RowLayout
@@ -82,8 +139,9 @@ def _team(
     )  # bytes of all agents: the same for any number of ranks
     chunk = max(1, min(plan.world.horizon or CHUNK, ROOM // step))
     blocks = blocks_of(len(plan.world.agents), processes.size)
+    hosts = cores_by_host(processes)
     world = World(
-        processes, plan.world, plan.config.env, blocks, cores_by_host(processes), episodes, chunk, seed, EVALUATION
+        processes, plan.world, plan.config.env, blocks, hosts, episodes, chunk, seed, EVALUATION if use is None else use
     )
     players, streams = [], []
     for index in world.local:
@@ -92,14 +150,16 @@ def _team(
     world.start()
     while True:
         for player, stream in zip(players, streams):
-            player.begin(*[stream] * (mode == "sampled"))
+            player.begin(*[stream] * sampled)
         world.collect(players)
         running = 0 if world.host is None or (world.host.episode > 0).all() else 1
         if not processes.agree(running, "end of an evaluation"):
             break
         if world.steps > LONGEST:
             raise RuntimeError(f"an evaluation episode of {plan.world.name} has not ended after {LONGEST} steps")
-    return _figures(world.take_episodes())
+    figures = _figures(world.take_episodes())
+    world.close()
+    return figures
 
 
 def _reference(processes: Processes, plan: Any, name: str, episodes: int, seed: int) -> dict[str, list[float]] | None:

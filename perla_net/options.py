@@ -89,6 +89,7 @@ RESUMABLE = (
     "checkpoint_every",
     "keep_checkpoints",
     "evaluate_episodes",
+    "evaluate_points",
 )
 """Options that may change when a run is continued."""
 

@@ -102,6 +102,10 @@ def _check_combinations(plan: Plan) -> None:
     for source, target in plan.schedule.potential(plan.config.links.hops):
         heard_by[target].append(source)
     _check_network(plan)
+    if plan.config.evaluate_points and not plan.config.evaluate_episodes:
+        raise InputError(
+            f"--evaluate-points {plan.config.evaluate_points}: needs episodes to evaluate on, but --evaluate-episodes is 0"
+        )
     if plan.config.device == "cuda":
         import torch
 

@@ -18,23 +18,26 @@ HEADS = {
     "ledger.csv": ("round", "source", "target", "purpose", "messages", "bytes"),
     "neighbours.csv": ("round", "agent", "neighbour", "age", "hops"),
 }
-FILES = ("metrics.jsonl", "timings.jsonl", "graphs.jsonl", *HEADS)
+LINES = ("metrics.jsonl", "timings.jsonl", "graphs.jsonl")
+POINTS = "evaluations.jsonl"
+"""Only there where the team is evaluated during the run."""
 
 
 class Recorder:
     """Appends to ``metrics.jsonl`` (only what is deterministic), ``timings.jsonl``, ``ledger.csv``, ``neighbours.csv`` (whom
     each agent embedded, how old that policy was, along how many edges it came; no age: absent) and ``graphs.jsonl`` (the
-    communication graph of each round in which it is not that of the round before)."""
+    communication graph of each round in which it is not that of the round before), ``evaluations.jsonl`` (the team at evenly
+    spaced points)."""
 
     def __init__(self, folder: Path, names: Sequence[str], after: int) -> None:
         """``after``: rounds that are kept of files from an earlier part of the run (0: start anew)."""
         self.folder, self.names = folder, names
-        for name in ("metrics.jsonl", "timings.jsonl", "graphs.jsonl"):
+        for name in (*LINES, POINTS):
             _keep(folder / name, lambda line: json.loads(line)["round"] <= after, 0)
-        for name in ("ledger.csv", "neighbours.csv"):
+        for name in HEADS:
             _keep(folder / name, lambda line: int(line.split(",", 1)[0]) <= after, 1)
         self.edges = _last_edges(folder / "graphs.jsonl")
-        self.files = {name: (folder / name).open("a", newline="") for name in FILES}
+        self.files = {name: (folder / name).open("a", newline="") for name in (*LINES, *HEADS)}
         self.rows = {name: csv.writer(self.files[name], lineterminator="\n") for name in HEADS}
         for name, head in HEADS.items():
             if self.files[name].tell() == 0:
@@ -63,6 +66,11 @@ class Recorder:
             self.files["graphs.jsonl"].write(json.dumps({"round": number, "edges": edges}) + "\n")
         for file in self.files.values():
             file.flush()
+
+    def write_evaluation(self, row: dict[str, Any]) -> None:
+        """A point at which the team was evaluated, see :func:`perla_net.evaluate.at_point`."""
+        with (self.folder / POINTS).open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
         """Close the files."""

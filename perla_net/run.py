@@ -15,6 +15,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from .config import Config  # noqa: E402
 from .errors import InputError  # noqa: E402
+from .evaluate import absolute, at_point, evaluate, players_of, points_of  # noqa: E402
 from .network.schedule import Schedule  # noqa: E402
 from .plan import Plan, prepare  # noqa: E402
 from .processes import Processes, connect, guarded, launched  # noqa: E402
@@ -168,6 +169,21 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
                 )
     saved = simulation.done if plan.resume_from else -1
     stopped = 0
+    points = points_of(config.rounds, config.evaluate_points)
+
+    def evaluate_point() -> None:
+        if simulation.done not in points:
+            return
+        place = folder / "points" / str(simulation.done)
+        simulation.save_players(place)
+        steps = simulation.done * config.copies * config.horizon
+        facts = {"round": simulation.done, "env_steps": steps, "bytes": int(simulation.totals["bytes"])}
+        found = at_point(processes, plan, players_of(place, plan.world.agents), facts)
+        if recorder is not None and found is not None:
+            recorder.write_evaluation(found)
+
+    if not plan.resume_from:
+        evaluate_point()
     with processes.catching_signals():
         while simulation.done < config.rounds and not stopped:
             row = simulation.round()
@@ -176,6 +192,7 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
                 recorder.write(**row)
                 metrics = row["metrics"]
                 progress.show(metrics, config.copies * config.horizon, metrics["bytes"] / len(plan.world.agents))
+            evaluate_point()
             stopped = processes.agree(processes.interrupted, "end of a round")
             due = config.checkpoint_every and simulation.done % config.checkpoint_every == 0
             if due or stopped or simulation.done == config.rounds:
@@ -190,14 +207,14 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
                 flush=True,
             )
         return Result(folder, simulation.done, None)
-    evaluation = None
+    evaluation = best = None
+    if points:
+        best = absolute(processes, plan, folder / "points")
     if config.evaluate_episodes:
-        from .evaluate import evaluate, players_of
-
         players = players_of(folder / "checkpoints" / str(saved), plan.world.agents)
         evaluation = evaluate(processes, plan, players, config.evaluate_episodes, config.seed)
     if chief:
-        _close_folder(plan, folder, evaluation, processes)
+        _close_folder(plan, folder, evaluation, best, processes)
     return Result(folder, simulation.done, evaluation)
 
 
@@ -230,17 +247,32 @@ def _edges_text(schedule: Schedule) -> str:
     return f" with {edges} directed edges" if schedule.fixed else f" that changes ({edges} directed edges at first)"
 
 
-def _close_folder(plan: Plan, folder: Path, evaluation: dict[str, Any] | None, processes: Processes) -> None:
+def _close_folder(
+    plan: Plan,
+    folder: Path,
+    evaluation: dict[str, Any] | None,
+    best: dict[str, Any] | None,
+    processes: Processes,
+) -> None:
     import json
 
-    from .display import evaluation_table, traffic_lines
+    from .display import evaluation_table, interval, traffic_lines
 
     if evaluation is not None:
         (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1))
+    if best is not None:
+        (folder / "absolute.json").write_text(json.dumps(best))
     if plan.config.display == "none":
         return
     if evaluation is not None:
         print(evaluation_table(evaluation, plan.config.evaluate_episodes))
+    if best is not None:
+        found = interval(best["figures"]["return"])
+        half = (found["high"] - found["low"]) / 2
+        print(
+            f"absolute metric: the team after round {best['round']}, return {found['mean']:,.4g} ± {half:,.2g} over "
+            f"{best['episodes']} episodes"
+        )
     print(traffic_lines(folder / "ledger.csv"))
     again = _again(processes, "perla_net.evaluate")
     print(f"run's folder: {folder}\nnext: {again} {folder} --episodes 100", flush=True)

@@ -20,6 +20,7 @@ from .plan import Plan
 from .processes import Processes, cores_by_host
 
 if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan stands
+    from .agent import Agent
     from .network.exchange import Inbox
 
 NETWORK = (
@@ -339,14 +340,7 @@ class Simulation:
             for name, part in self._parts():
                 more, numbers[name] = part.state(agent.index)
                 arrays |= {f"{name}.{key}": array for key, array in more.items()}
-            data = {
-                "format": checkpoint.FORMAT,
-                "round": self.done,
-                "index": agent.index,
-                "spec": to_data(agent.spec),
-                "policy": agent.policy.description,
-                "state": numbers,
-            }
+            data = self._description(agent) | {"state": numbers}
             checkpoint.write(folder, checkpoint.stem(agent.spec.name), arrays, data)
         if self.world.host:
             first, copies = self.world.host.first, self.world.host.copies
@@ -357,6 +351,27 @@ class Simulation:
             checkpoint.seal(folder, data)
             checkpoint.prune(folder.parent.parent, self.config.keep_checkpoints)
         self.processes.agree(0, "sealing of a checkpoint")
+
+    def save_players(self, folder: Path) -> None:
+        """Write what the agents need to act, and no more."""
+        from . import checkpoint
+
+        for agent in self.agents:
+            arrays, _ = agent.state()
+            acting = {name: arrays[name] for name in ("policy", "identity")}
+            checkpoint.write(folder, checkpoint.stem(agent.spec.name), acting, self._description(agent))
+        self.processes.agree(0, "saving of players")
+
+    def _description(self, agent: Agent) -> dict[str, Any]:
+        from . import checkpoint
+
+        return {
+            "format": checkpoint.FORMAT,
+            "round": self.done,
+            "index": agent.index,
+            "spec": to_data(agent.spec),
+            "policy": agent.policy.description,
+        }
 
     def _parts(self) -> list[tuple[str, Any]]:
         """What has state per agent beside the agents."""

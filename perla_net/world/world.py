@@ -12,8 +12,9 @@ from .environments import make
 from .hosts import ALIVE, FINAL, OVER, TERMINATED, TRUNCATED, Episode, Host, RowLayout, aligned, split
 from .spec import WorldSpec
 
-TRAINING, EVALUATION = 1, 2
-"""Uses of an environment copy, each with random streams of its own (first part of the spawn key)."""
+TRAINING, EVALUATION, POINTS, ABSOLUTE = 1, 2, 3, 4
+"""Uses of an environment copy, each with random streams of its own (first part of the spawn key); those from ABSOLUTE on are
+the batches of the absolute metric."""
 
 
 class Actor(Protocol):
@@ -90,7 +91,7 @@ class World:
         use: int = TRAINING,
         render: bool = False,
     ) -> None:
-        """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or EVALUATION; ``render``: pictures
+        """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or another; ``render``: pictures
         will be asked for."""
         self.processes, self.spec, self.horizon, self.copies = processes, spec, horizon, copies
         self.local = agents[processes.rank]
@@ -239,6 +240,11 @@ class World:
         by_host = np.concatenate([np.flatnonzero(np.isin(final_at[:, 1], shard)) for shard in self.shards])
         order = np.argsort(by_host, kind="stable")
         return [piece[order] for piece in split(incoming, [(len(final_at), widths[agent]) for agent in self.local])]
+
+    def close(self) -> None:
+        """Give back what the MPI library keeps for the exchanges. Collective."""
+        self._to_hosts.free()
+        self._to_agents.free()
 
     def positions(self) -> np.ndarray:
         """Where the agents are in copy 0 now, [agents, dimensions], on every rank. Collective; the first host tells."""
