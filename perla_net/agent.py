@@ -102,7 +102,7 @@ class Agent:
         self.embedded = team.embedded_by(index)
         self.identity = identity_of(team, index).to(device)
         views = team.specs if self.preset.critic_input == "global" else (self.spec,)
-        streams = np.random.SeedSequence(seed, spawn_key=(0, index)).spawn(4)
+        streams = np.random.SeedSequence(seed, spawn_key=(0, index)).spawn(5)
         if self.preset.shared or equal_start:  # one network for all
             streams[0] = np.random.SeedSequence(seed, spawn_key=(0, 0)).spawn(4)[0]
         neighbours = [team.specs[other] for other in self.embedded]

@@ -147,6 +147,10 @@ class AgentSettings(Section):
         "or up to K of them, else stratified.",
     )
     exact_limit: Positive = option(100, "Joint actions up to which auto enumerates them all.")
+    measure_variance: bool = option(
+        False,
+        "Measure in every round how much TD targets vary with the joint actions drawn, at K = 1, 4, 16, 64 and exact.",
+    )
     form: Literal["state", "action", "control"] = option(
         "control", "Embedded critic: V(o, a_N), Q(o, a, a_N), or Q as control variate around the sampled return."
     )

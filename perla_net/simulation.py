@@ -201,7 +201,9 @@ class Simulation:
     def _record(self, rollouts: Sequence[Any], losses: Sequence[np.ndarray], clock: Clock) -> dict[str, Any] | None:
         """Bookkeeping: bring this round's figures to rank 0 and put them together, sums in the order of agents."""
         from .algorithms.actor_critic import STATISTICS
+        from .algorithms.variance import COLUMNS
 
+        measured = COLUMNS if any(entry.measure_variance for entry in self.team.settings) else ()
         expected = self._expected()
         own, heard_of = [], []
         for agent, rollout, statistics, distortion in zip(self.agents, rollouts, losses, self.distortions):
@@ -214,7 +216,9 @@ class Simulation:
             apart = self.averaging.disagreement.get(agent.index) if self.averaging else None
             network = [sum(late), max(late, default=0), len(late), absent, len(heard), *counts.values()]
             found = [*_counted(distortion[:1]), *_counted(distortion[1:]), *_counted(models), *_counted([apart])]
+            variances = agent.learner.variances
             own.append([reward, *statistics, *network, *found])
+            own[-1] += [math.nan] * len(measured) if variances is None else variances.tolist()
             heard_of += [[agent.index, other, age, agent.hops[other]] for other, age in sorted(agent.ages.items())]
             heard_of += [
                 [agent.index, other, -1, expected[agent.index][other]] for other in heard if other not in agent.ages
@@ -229,7 +233,8 @@ class Simulation:
         episodes = self.world.take_episodes()
         if gathered is None or ledgers is None or timings is None or episodes is None or neighbours is None:
             return None
-        table = np.concatenate([part.reshape(-1, 1 + len(STATISTICS) + len(NETWORK)) for part in gathered])
+        width = 1 + len(STATISTICS) + len(NETWORK)
+        table = np.concatenate([part.reshape(-1, width + len(measured)) for part in gathered])
         returns = [_mean([float(episode.returns[agent]) for episode in episodes]) for agent in range(len(table))]
         figures = {
             name: _mean([episode.figures[name] for episode in episodes])
@@ -248,8 +253,12 @@ class Simulation:
             "team_reward": math.fsum(table[:, 0]),
             "agent_rewards": table[:, 0].tolist(),
             **{name: math.fsum(table[:, 1 + k]) / len(table) for k, name in enumerate(STATISTICS)},
-            **self._network_metrics(dict(zip(NETWORK, table[:, 1 + len(STATISTICS) :].T)), ledger),
+            **self._network_metrics(dict(zip(NETWORK, table[:, 1 + len(STATISTICS) : width].T)), ledger),
         }
+        if measured:
+            metrics["target_variance"] = {
+                name: _mean_of_known(column.tolist()) for name, column in zip(measured, table[:, width:].T)
+            }
         *columns, memories = np.array(timings).T
         seconds = np.array(columns[:-1]).T
         phases = {name: round(float(seconds[:, k].mean()), 6) for k, name in enumerate(Clock.PHASES)}
@@ -472,6 +481,11 @@ def _counted(values: Sequence[float | None]) -> tuple[float, int]:
     """Sum and number of those that are known."""
     known = [value for value in values if value is not None]
     return math.fsum(known), len(known)
+
+
+def _mean_of_known(values: Sequence[float]) -> float | None:
+    known = [value for value in values if not math.isnan(value)]
+    return _mean(known) if known else None
 
 
 def _mean(values: Sequence[float]) -> float:

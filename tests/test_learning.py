@@ -84,7 +84,7 @@ def test_advantages_are_their_definition(terminated, truncated, trace):
 def learner(form="control", neighbours=2, **settings) -> Learner:
     spec = AgentSpec("a", 3, "box", (3,), ActionSpec("discrete", (3,)))
     chosen = AgentSettings(form=form, **settings)
-    streams = np.random.SeedSequence(0).spawn(4)
+    streams = np.random.SeedSequence(0).spawn(5)
     return Learner(spec, chosen, [spec] * neighbours, [spec], torch.zeros(0), streams)
 
 
@@ -154,7 +154,7 @@ def test_gradient_of_the_policy_loss_is_that_of_autograd(action, base, masked):
     spec = AgentSpec("a", 3, "box", (3,), action, masked)
     settings = AgentSettings(algorithm=base)
     settings.returns.entropy = 0.1
-    one = Learner(spec, settings, [], [spec], torch.zeros(0), np.random.SeedSequence(0).spawn(4))
+    one = Learner(spec, settings, [], [spec], torch.zeros(0), np.random.SeedSequence(0).spawn(5))
     in_double(one)
     policy, distribution, rows = one.policy, one.distribution, 40
     x = torch.randn(rows, 3, dtype=torch.float64)
@@ -485,7 +485,7 @@ def test_naming_what_an_image_shows(algorithm):
 def test_gradients_through_convolutions_are_those_of_autograd():
     spec = AgentSpec("a", 8 * 6 * 2, "image", (8, 6, 2), ActionSpec("discrete", (3,)))
     one = Learner(
-        spec, AgentSettings(algorithm="mappo"), [], [spec, spec], torch.zeros(0), np.random.SeedSequence(0).spawn(4)
+        spec, AgentSettings(algorithm="mappo"), [], [spec, spec], torch.zeros(0), np.random.SeedSequence(0).spawn(5)
     )
     policy, critic = one.policy, one.critic
     assert policy.encoder and critic.encoder and len(critic.encoder.images) == 2

@@ -22,12 +22,17 @@ from ..world.spec import AgentSpec
 from ..world.world import Rollout
 from .returns import form_advantage, generalised_advantages
 from .trainer import MEASURED, Batch, Shared, Trainer
+from .variance import target_variances
 
 OWN_SAMPLES = 8
 """Own actions drawn per state for Σ_b π(b|o) Q̂(o, b) when they cannot be enumerated."""
 
 STATISTICS = (*MEASURED, "explained_variance")
 """What :meth:`Learner.learn` reports: what the trainer measures, and 1 − Var(G − V)/Var(G)."""
+
+
+How = tuple[int, str, np.random.Generator]
+"""How expectations over the neighbours' actions are taken: K, estimator, random stream."""
 
 
 @dataclass
@@ -57,8 +62,8 @@ class Learner:
     ) -> None:
         """``neighbours``: whose policies the critic embeds (none: the base algorithm); ``views``: whose
         observations the critic reads, in order; ``identity`` [n]: a fixed input that tells shared networks
-        whom they act for (n may be 0); ``streams``: seeds of start, action noise, minibatches, embedding; ``device``: where
-        networks live and learning happens (``cpu``, ``cuda``)."""
+        whom they act for (n may be 0); ``streams``: seeds of start, action noise, minibatches, embedding, measuring;
+        ``device``: where networks live and learning happens (``cpu``, ``cuda``)."""
         self.spec, self.settings, self.identity = spec, settings, identity
         self.preset = PRESETS[settings.algorithm]
         self.distribution = distribution_of(spec.action)
@@ -95,6 +100,9 @@ class Learner:
         self.scale, self.shift = 1.0, 0.0
         self.embedding_seconds = 0.0
         self.explained = 0.0
+        self.measuring = streams[4]
+        self.variances: np.ndarray | None = None
+        """:data:`~perla_net.algorithms.variance.COLUMNS` of the last rollout, under ``--measure-variance``."""
 
     # Values
 
@@ -110,26 +118,23 @@ class Learner:
                 return self._in_units(self.critic(critic_input)[:, 0]), None, None
             peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
             taken = len(action)
+            settings = self.settings
+            there = [peer.distribution for peer in peers if peer.outputs is not None]
+            estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, there)
+            how = settings.samples, estimator, self.embed_rng
             if self.form == "state":
-                return self._in_units(self._embedded(critic_input, peers)[:, 0]), None, None
+                return self.expected(critic_input, outputs, peers, how, None), None, None
             encodings = self.encode(neighbours, taken)
             if self.own_heads:
                 assert isinstance(self.distribution, Categorical)
-                embedded = self._embedded(critic_input, peers)
+                embedded = self._embedded(critic_input, peers, how)
                 share = self.distribution.joint_probabilities(outputs)
                 value = (share * embedded).sum(1)
                 own = self.distribution.joint_index(action).unsqueeze(1)
                 at_action = embedded[:taken].gather(1, own)[:, 0]
                 executed = self.critic(torch.cat([critic_input[:taken], encodings], 1)).gather(1, own)[:, 0]
             else:
-                noise = self.distribution.noise(self.embed_rng, OWN_SAMPLES, len(outputs)).to(outputs.device)
-                value = outputs.new_zeros(len(outputs))
-                for draw in noise:
-                    sampled = self.distribution.sample(outputs.mT, draw)
-                    value += (
-                        self._embedded(torch.cat([critic_input, self.distribution.own(sampled)], 1), peers)[:, 0]
-                        / OWN_SAMPLES
-                    )
+                value = self.expected(critic_input, outputs, peers, how, self.own_noise(outputs, self.embed_rng))
                 first = [
                     peer
                     if peer.outputs is None or peer.present is None
@@ -137,16 +142,42 @@ class Learner:
                     for peer in peers
                 ]
                 x = torch.cat([critic_input[:taken], self.distribution.own(action)], 1)
-                at_action = self._embedded(x, first)[:, 0]
-                executed = self.critic(torch.cat([x, encodings], 1))[:, 0]
+                at_action = self._in_units(self._embedded(x, first, how)[:, 0])
+                executed = self._in_units(self.critic(torch.cat([x, encodings], 1))[:, 0])
+                return value, at_action, executed
             return self._in_units(value), self._in_units(at_action), self._in_units(executed)
 
-    def _embedded(self, x: torch.Tensor, peers: list[Peer]) -> torch.Tensor:
-        settings = self.settings
-        x = self.critic.encode(x)
-        there = [peer.distribution for peer in peers if peer.outputs is not None]
-        estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, there)
-        return embed(self.critic, x, peers, settings.samples, estimator, self.embed_rng)
+    def _embedded(self, x: torch.Tensor, peers: list[Peer], how: How) -> torch.Tensor:
+        return embed(self.critic, self.critic.encode(x), peers, *how)
+
+    def own_noise(self, outputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor | None:
+        """What :meth:`expected` draws own actions with, where these cannot be enumerated."""
+        if not self.own_input:
+            return None
+        return self.distribution.noise(rng, OWN_SAMPLES, len(outputs)).to(outputs.device)
+
+    @torch.no_grad()
+    def expected(
+        self,
+        critic_input: torch.Tensor,
+        outputs: torch.Tensor,
+        peers: list[Peer],
+        how: How,
+        noise: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """V̂(o), or Σ_b π(b|o) Q̂(o, b): [R], in the units of the return. Arguments as in :meth:`values`; noise: of
+        :meth:`own_noise`."""
+        if self.own_heads:
+            assert isinstance(self.distribution, Categorical)
+            share = self.distribution.joint_probabilities(outputs)
+            return self._in_units((share * self._embedded(critic_input, peers, how)).sum(1))
+        if noise is None:
+            return self._in_units(self._embedded(critic_input, peers, how)[:, 0])
+        value = outputs.new_zeros(len(outputs))
+        for draw in noise:
+            sampled = self.distribution.own(self.distribution.sample(outputs.mT, draw))
+            value += self._embedded(torch.cat([critic_input, sampled], 1), peers, how)[:, 0] / OWN_SAMPLES
+        return self._in_units(value)
 
     def _in_units(self, normalised: torch.Tensor) -> torch.Tensor:
         return normalised * self.scale + self.shift
@@ -199,6 +230,8 @@ class Learner:
         began = time.perf_counter()
         value, at_action, executed = self.values(critic_input, outputs, neighbours, action)
         self.embedding_seconds = time.perf_counter() - began
+        if settings.measure_variance:
+            self._measure(rollout, reward, critic_input, outputs, neighbours)
         targets = generalised_advantages(rollout, reward, value, settings.returns.gamma, settings.returns.trace)
         returns = targets.target.view(taken)
         alive = torch.from_numpy(rollout.alive[:-1]).reshape(taken).to(device)
@@ -238,6 +271,21 @@ class Learner:
                 for name, column in batch.rows().items():
                     setattr(batch, name, column[alive])
         return batch
+
+    def _measure(
+        self,
+        rollout: Rollout,
+        reward: torch.Tensor,
+        critic_input: torch.Tensor,
+        outputs: torch.Tensor,
+        neighbours: list[Neighbour],
+    ) -> None:
+        """Note how much the TD targets of this rollout vary, with random numbers that nothing else uses."""
+        stream, steps = self.measuring, self.optimisers[0].steps
+        rng = np.random.default_rng(np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, steps)))
+        peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
+        ended = torch.from_numpy(rollout.terminated | rollout.truncated).to(reward.device)
+        self.variances = target_variances(self, critic_input, outputs, peers, reward, ended, rng)
 
     def _follow_moments(self, returns: torch.Tensor) -> Generator[np.ndarray, np.ndarray, None]:
         """PopArt (van Hasselt et al. 2016, arXiv 1602.07714): move the targets' scale, keep the critic's outputs in units.
