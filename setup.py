@@ -9,6 +9,9 @@ HERE = Path(__file__).parent
 MPI = ["mpi4py>=4.0", "mpich>=4.2"]
 PLOT = ["matplotlib>=3.8"]
 FILM = [*PLOT, "pillow>=10", "imageio-ffmpeg>=0.5"]
+REPORT = [*PLOT, "plotly>=7.0"]
+TENSORBOARD = ["tensorboard>=2.20"]
+WANDB = ["wandb>=0.31"]
 PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=1.0", "pygame-ce>=2.4", "pymunk>=6.2", "box2d>=2.3.10"]
 SUITES = {
     "lbf": ["lbforaging>=2.0", "gymnasium>=1.0"],
@@ -21,7 +24,10 @@ SUITES = {
     "sumo": ["libsumo>=1.28", "sumo-rl>=1.4.5", "pettingzoo>=1.25", "gymnasium>=1.0"],
     "vmas": ["vmas>=1.5.2"],
 }
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "pandapower>=3.0", *MPI, *FILM, *sum(SUITES.values(), [])]
+TEST = [
+    *("pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "pandapower>=3.0", "websocket-client>=1.8"),
+    *(*MPI, *FILM, *REPORT, *TENSORBOARD, *WANDB, *sum(SUITES.values(), [])),
+]
 
 setup(
     name="perla_net",
@@ -35,13 +41,15 @@ setup(
         "perla_net",
         "perla_net.algorithms",
         "perla_net.network",
+        "perla_net.report",
+        "perla_net.theory",
         "perla_net.topologies",
         "perla_net.world",
         "perla_net.world.networked",
         "perla_net.world.suites",
     ],
     package_dir={"perla_net.topologies": "topologies"},
-    package_data={"perla_net.topologies": ["*.graphml", "*.py", "*.md"]},
+    package_data={"perla_net.topologies": ["*.graphml", "*.py", "*.md"], "perla_net.report": ["*.css", "*.js"]},
     install_requires=[
         "annotated-types>=0.6",
         "networkx>=3.4",
@@ -53,5 +61,14 @@ setup(
         "torch>=2.4",
         "xxhash>=3.5",
     ],
-    extras_require={"film": FILM, "mpi": MPI, "plot": PLOT, **SUITES, "test": TEST},
+    extras_require={
+        "film": FILM,
+        "mpi": MPI,
+        "plot": PLOT,
+        "report": REPORT,
+        "tensorboard": TENSORBOARD,
+        "wandb": WANDB,
+        **SUITES,
+        "test": TEST,
+    },
 )

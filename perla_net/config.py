@@ -278,6 +278,10 @@ class Config(AgentSettings):
         "ten times as many episodes (0: only the evaluation at the end).",
     )
     stall_timeout: Rate = option(300.0, "Seconds after which a waiting collective names who is missing and aborts.")
+    tensorboard: bool = option(False, "Write TensorBoard events to the run's folder, too (extra tensorboard).")
+    wandb: Optional[str] = option(
+        None, "Log to this project of wandb, too; true: perla_net (extra wandb; WANDB_MODE=offline without a network)."
+    )
     display: Literal["auto", "live", "plain", "none"] = option(
         "auto", "Progress: a live line on a terminal (also under mpirun), plain lines elsewhere."
     )

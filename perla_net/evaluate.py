@@ -77,9 +77,7 @@ def points_of(rounds: int, points: int) -> list[int]:
     return sorted({round(rounds * point / points) for point in range(points + 1)}) if points else []
 
 
-def at_point(
-    processes: Processes, plan: Any, players: Sequence[Path], facts: dict[str, Any]
-) -> dict[str, Any] | None:
+def at_point(processes: Processes, plan: Any, players: Sequence[Path], facts: dict[str, Any]) -> dict[str, Any] | None:
     """A row of ``evaluations.jsonl``, on rank 0: ``facts``, and the greedy team's figures episode by episode. Every point of
     a run has the same episodes, which no other evaluation has."""
     from .world.world import POINTS

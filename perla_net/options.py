@@ -44,7 +44,7 @@ def command_line(arguments: Sequence[str]) -> Config:
         default=argparse.SUPPRESS,
         help=_help("integer", None, "Number of agents (default: the environment's, else one per rank)."),
     )
-    for name, hint, default, sentence in _flat(Config):
+    for name, hint, default, sentence in flat(Config):
         if not name.startswith("agents."):
             flag = "--" + name.replace("_", "-")
             reader.add_argument(
@@ -86,6 +86,8 @@ RESUMABLE = (
     "hosts",
     "stall_timeout",
     "display",
+    "tensorboard",
+    "wandb",
     "checkpoint_every",
     "keep_checkpoints",
     "evaluate_episodes",
@@ -107,7 +109,7 @@ def resumed(config: Config, given: set[str] | None = None) -> Config:
     stored = to_data(validated(read_yaml(file, "--resume"), str(file)))
     asked = to_data(config)
     if given is None:
-        given = {name for name, _, _, _ in _flat(Config) if _get(asked, name) != _get(to_data(Config()), name)}
+        given = {name for name, _, _, _ in flat(Config) if _get(asked, name) != _get(to_data(Config()), name)}
     for name in sorted(given - {"resume", "out"} | ({"out"} if asked["out"] not in (None, config.resume) else set())):
         if _get(asked, name) == _get(stored, name):
             continue
@@ -150,7 +152,7 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     agents = data.get("agents")
     if isinstance(agents, dict) and isinstance(agents.get("overrides"), dict):  # YAML reads the index 3 as a number
         data["agents"] = agents | {"overrides": {str(key): value for key, value in agents["overrides"].items()}}
-    config = _check(Config, data, source, options or {})
+    config = check(Config, data, source, options or {})
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:
         settings_with(config, [(selector, override)], source)
     return config
@@ -164,11 +166,11 @@ def settings_with(
     ``overrides`` holds (selector, nested settings) pairs; the selector only serves the sentence of an InputError.
     """
     tree = {name: to_data(getattr(config, name)) for name in PER_AGENT}
-    settings = _check(AgentSettings, tree, source, {})
+    settings = check(AgentSettings, tree, source, {})
     for selector, override in overrides:
         _lay(tree, override)
         where = "agents.default" if selector == "default" else f"agents.overrides.{selector}"
-        settings = _check(AgentSettings, tree, f"{source}, {where}", {})
+        settings = check(AgentSettings, tree, f"{source}, {where}", {})
     return settings
 
 
@@ -210,14 +212,15 @@ def _adapter(kind: type) -> TypeAdapter:
     return TypeAdapter(kind)
 
 
-def _check(kind: type, data: dict[str, Any], source: str, options: dict[str, str]) -> Any:
+def check(kind: type, data: dict[str, Any], source: str, options: dict[str, str]) -> Any:
+    """Data as an object of a dataclass. Raises InputError that names ``source``, or the option of a dotted name in ``options``."""
     try:
         return _adapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = [entry[0] for entry in _flat(kind)] + [entry.name for entry in dataclasses.fields(kind)]
+        known = [entry[0] for entry in flat(kind)] + [entry.name for entry in dataclasses.fields(kind)]
         close = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(name.split(".")[-1], known, 1)
         raise InputError(f"{source}: unknown key '{name}'" + (f"; did you mean '{close[0]}'?" if close else ""))
     where = options.get(name, f"{source}: {name}")
@@ -233,7 +236,7 @@ def _lay(tree: dict[str, Any], override: dict[str, Any]) -> None:
             tree[key] = value
 
 
-def _flat(kind: type, prefix: str = "") -> list[tuple[str, Any, Any, str]]:
+def flat(kind: type, prefix: str = "") -> list[tuple[str, Any, Any, str]]:
     """(dotted name, type, default, sentence) of every option below a dataclass."""
     rows = []
     hints = get_type_hints(kind, include_extras=True)
@@ -243,7 +246,7 @@ def _flat(kind: type, prefix: str = "") -> list[tuple[str, Any, Any, str]]:
     for entry in own + rest:
         hint = hints[entry.name]
         if isinstance(hint, type) and issubclass(hint, Section):
-            rows += _flat(hint, prefix + entry.name + ".")
+            rows += flat(hint, prefix + entry.name + ".")
         else:
             default = entry.default_factory() if entry.default is dataclasses.MISSING else entry.default
             rows.append((prefix + entry.name, hint, default, entry.metadata["help"]))
@@ -283,7 +286,7 @@ def _help(kind: str, default: Any, sentence: str) -> str:
 
 
 def _from_text(text: str, name: str) -> Any:
-    hint = next(hint for known, hint, _, _ in _flat(Config) if known == name)
+    hint = next(hint for known, hint, _, _ in flat(Config) if known == name)
     bare, optional = _bare(hint)
     if optional and text.lower() == "none":
         return None

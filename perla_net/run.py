@@ -20,6 +20,8 @@ from .network.schedule import Schedule  # noqa: E402
 from .plan import Plan, prepare  # noqa: E402
 from .processes import Processes, connect, guarded, launched  # noqa: E402
 from .simulation import Simulation  # noqa: E402
+from .trackers import Trackers  # noqa: E402
+from .trackers import check as check_trackers  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def plan_of(config: Config, ranks: int) -> Plan:
     present = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not present.is_dir() or not os.access(present, os.W_OK):
         raise InputError(f"--out {folder}: cannot be made, because {present} is not a folder that one may write to")
+    check_trackers(plan.config)
     return replace(plan, folder=str(folder), resume_from=resume_from)
 
 
@@ -143,7 +146,7 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
         _open_folder(plan, folder, command, processes)
     simulation = Simulation(plan, processes)
     same = simulation.start()
-    recorder = progress = None
+    recorder = progress = trackers = None
     if chief:
         from .display import Progress
         from .recorder import Recorder
@@ -151,6 +154,7 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
 
         names = [agent.name for agent in plan.world.agents]
         recorder = Recorder(folder, names, simulation.done)
+        trackers = Trackers(config, folder, names, simulation.done)
         progress = Progress(config.display, config.rounds, simulation.done)
         if config.display != "none":
             print(
@@ -180,7 +184,9 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
         facts = {"round": simulation.done, "env_steps": steps, "bytes": int(simulation.totals["bytes"])}
         found = at_point(processes, plan, players_of(place, plan.world.agents), facts)
         if recorder is not None and found is not None:
+            assert trackers is not None
             recorder.write_evaluation(found)
+            trackers.write_evaluation(found)
 
     if not plan.resume_from:
         evaluate_point()
@@ -188,8 +194,9 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
         while simulation.done < config.rounds and not stopped:
             row = simulation.round()
             if row is not None:
-                assert recorder is not None and progress is not None
+                assert recorder is not None and progress is not None and trackers is not None
                 recorder.write(**row)
+                trackers.write(row["metrics"], row["timings"])
                 metrics = row["metrics"]
                 progress.show(metrics, config.copies * config.horizon, metrics["bytes"] / len(plan.world.agents))
             evaluate_point()
@@ -198,8 +205,9 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
             if due or stopped or simulation.done == config.rounds:
                 saved = simulation.done
                 simulation.save(folder / "checkpoints" / str(saved))
-    if recorder is not None:
+    if recorder is not None and trackers is not None:
         recorder.close()
+        trackers.close()
     if stopped:
         if chief:
             print(

@@ -1,0 +1,360 @@
+"""What a report says: its headline, notes and sections, from runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from ..run_folder import Run
+from . import figures, tables
+from .figures import Chart, Graph
+from .groups import AVERAGES, POINTS, Average, Estimate, Group, different, group, number_text, part
+from .tables import Table
+
+CHOICES = 24
+"""Graphs, and figures of agents, of at most so many groups."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Figures of which one is shown at a time, by name."""
+
+    label: str
+    options: list[tuple[str, Chart | Graph]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    items: list[Chart | Graph | Table | Choice]
+
+
+@dataclass(frozen=True)
+class Report:
+    """headline: what was compared; lines: what stands below it; notes: what a reader must know before he trusts a figure."""
+
+    headline: str
+    lines: list[str]
+    notes: list[str]
+    sections: list[Section] = field(default_factory=list)
+
+    def figures(self) -> list[Chart | Graph]:
+        """Every figure, in order."""
+        found: list[Chart | Graph] = []
+        for section in self.sections:
+            for item in section.items:
+                if isinstance(item, Choice):
+                    found += [figure for _, figure in item.options]
+                elif not isinstance(item, Table):
+                    found.append(item)
+        return found
+
+    def tables(self) -> list[Table]:
+        """Every table, in order."""
+        return [item for section in self.sections for item in section.items if isinstance(item, Table)]
+
+
+def build(
+    title: str,
+    runs: Sequence[Run],
+    metric: str = "return",
+    higher: bool = True,
+    ranges: dict[str, Sequence[float]] | None = None,
+    average: str = "mean",
+    score: str = "final",
+) -> Report:
+    """A report on runs, at least one of which has begun.
+
+    metric: ``return`` of the team or a figure of the environments; higher: whether more of it is better; ranges: task →
+    (low, high) by which scores are scaled; average: a name in ``AVERAGES``; score: ``final`` or ``absolute``, what settings
+    are compared by.
+    """
+    groups = group(runs)
+    by_task = {task: [one for one in groups if one.task == task] for task in dict.fromkeys(one.task for one in groups)}
+    averaged, interval = AVERAGES[average]
+    finals, source = _finals(runs, metric, score)
+    name = "team return" if metric == "return" else metric
+    comparisons, missing = _comparisons(by_task, finals, ranges or {}, higher)
+    sections = [
+        Section("Results", [tables.settings(groups, finals, source, averaged, name, interval)]),
+        *_learning(by_task, finals, source, averaged, interval, name),
+        *comparisons,
+        _choices("Who heard whom", by_task, "graph", _graph_maker(groups)),
+        _choices(
+            "Agents",
+            by_task,
+            "agents",
+            lambda one, key: figures.agents(one, key, averaged),
+        ),
+        Section("Time", [item for item in [figures.timings(groups, _names(groups))] if item]),
+        Section(
+            "Configuration and runs",
+            [
+                item
+                for item in (
+                    tables.differences(groups),
+                    tables.controllers(groups, averaged),
+                    tables.runs(groups, finals, name),
+                    tables.common(groups),
+                )
+                if item
+            ],
+        ),
+    ]
+    return Report(
+        title,
+        _lines(groups, by_task, finals, averaged, name, higher),
+        [*_notes(groups, runs), *missing],
+        [_tidy(section) for section in sections if section.items],
+    )
+
+
+def _tidy(section: Section) -> Section:
+    return Section(
+        section.title, [item.without_single_task() if isinstance(item, Table) else item for item in section.items]
+    )
+
+
+def _finals(runs: Sequence[Run], metric: str, score: str) -> tuple[dict[int, float], str]:
+    """(id of a run → its final value, where that is from): the first source that all complete runs have."""
+    sources: list[tuple[str, Callable[[Run], float | None]]] = [
+        (
+            "mean of the greedy team over the held-out episodes of the last evaluation point",
+            lambda run: float(run.evaluation.values[-1]) if len(run.evaluation) else None,
+        ),
+        (
+            "mean of the greedy team over the held-out episodes at the end",
+            lambda run: run.finals.get("team, greedy", {}).get(metric, {}).get("mean"),
+        ),
+        ("mean over the training episodes of the last tenth of the rounds", _last_tenth),
+    ]
+    if score == "absolute":
+        sources = [
+            (
+                "absolute metric, the best evaluation point's team on ten times as many other episodes",
+                lambda r: r.absolute,
+            )
+        ]
+    done = [run for run in runs if run.done]
+    found, source = {}, sources[-1][0]
+    for text, value in sources:
+        found = {id(run): number for run in done if (number := value(run)) is not None and np.isfinite(number)}
+        if len(found) == len(done):
+            return found, text
+    return found, source
+
+
+def _last_tenth(run: Run) -> float | None:
+    last = run.training.values[-max(1, len(run.training) // 10) :]
+    known = last[np.isfinite(last)]
+    return float(known.mean()) if len(known) else None
+
+
+def _learning(
+    by_task: dict[str, list[Group]],
+    finals: dict[int, float],
+    source: str,
+    average: Average,
+    interval: str,
+    metric: str,
+) -> list[Section]:
+    found = []
+    evaluated = any(len(run.evaluation) for groups in by_task.values() for one in groups for run in one.runs)
+    held_out = f"{metric} of the greedy team on held-out episodes, at the evaluation points during training"
+    trained = f"{metric} of the training episodes that ended in each round (actions sampled)"
+    kinds = [("evaluation", held_out)] if evaluated else []
+    kinds += [("training", trained)]
+    for task, groups in by_task.items():
+        items: list[Chart | Graph | Table | Choice] = []
+        where = f" on {task}"
+        main, text = kinds[0]
+        entries = [
+            figures.learning(
+                figures.key_of("learning", kind, task if len(by_task) > 1 else ""),
+                ("Learning curves" if kind == main else "Training returns") + where,
+                f"{words[0].upper()}{words[1:]}; {interval}. Dashed: a run that is not done, by itself.",
+                groups,
+                kind,
+                "env_steps",
+                average,
+                metric,
+            )
+            for kind, words in kinds
+        ]
+        ending = task if len(by_task) > 1 else ""
+        entries.insert(
+            1,
+            figures.learning(
+                figures.key_of("traffic", ending),
+                f"{metric[0].upper()}{metric[1:]} against bytes" + where,
+                f"The curves of above over what the agents had sent one another until then (mean over seeds). A setting "
+                f"without agent traffic stands at 0. {text[0].upper()}{text[1:]}.",
+                groups,
+                main,
+                "bytes",
+                average,
+                metric,
+            ),
+        )
+        entries.insert(
+            2,
+            figures.cost(
+                figures.key_of("cost", ending),
+                "What the end cost" + where,
+                f"Final {metric} ({source}) against the bytes of the whole run; {interval}. Faint: single runs.",
+                groups,
+                finals,
+                average,
+                metric,
+            ),
+        )
+        items += [entry for entry in entries if entry]
+        found.append(Section("Learning" + (where if len(by_task) > 1 else ""), items))
+    return found
+
+
+def _comparisons(
+    by_task: dict[str, list[Group]], finals: dict[int, float], ranges: dict[str, Sequence[float]], higher: bool
+) -> tuple[list[Section], list[str]]:
+    """Statistics of the settings over all tasks where there are several, and on each task; and why some are missing."""
+    everything = [one for groups in by_task.values() for one in groups]
+    parts = [("all tasks", everything)] if len(by_task) > 1 else []
+    parts += list(by_task.items())
+    found, missing = [], []
+    for name, groups in parts:
+        if len({one.name for one in groups}) < 2:
+            continue
+        scores = tables.scores(groups, finals, ranges, higher)
+        if isinstance(scores, str):
+            missing.append(f"No comparison{f' over {name}' if name == 'all tasks' else f' on {name}'}: {scores}")
+            continue
+        ending = "" if len(by_task) == 1 else name
+        made, charts = tables.compare(scores, ending)
+        found.append(Section("Comparison" + (f": {ending}" if ending else ""), [*charts, *made]))
+    return found, missing
+
+
+def _names(groups: Sequence[Group]) -> list[str]:
+    several = len({one.task for one in groups}) > 1
+    return [f"{one.name} on {one.task}" if several else one.name for one in groups]
+
+
+def _choices(
+    title: str, by_task: dict[str, list[Group]], prefix: str, make: Callable[[Group, str], Chart | Graph | None]
+) -> Section:
+    """A figure for each of the first groups, one shown at a time."""
+    groups = [one for groups in by_task.values() for one in groups][:CHOICES]
+    names = _names([one for groups in by_task.values() for one in groups])[:CHOICES]
+    keys = figures.unique([figures.key_of(prefix, name) for name in names])
+    options = [(name, made) for one, name, key in zip(groups, names, keys) if (made := make(one, key)) is not None]
+    return Section(title, [Choice("setting", options)] if options else [])
+
+
+def _graph_maker(groups: Sequence[Group]) -> Callable[[Group, str], Graph | None]:
+    cells = figures.CELLS * 4 // max(4, min(CHOICES, len(groups)))
+
+    def make(one: Group, key: str) -> Graph | None:
+        run = next((run for run in [*one.complete, *one.runs] if len(run.training)), None)
+        return run and figures.graph(run, key, f"Communication of {one.name}", cells)
+
+    return make
+
+
+def _lines(
+    groups: Sequence[Group],
+    by_task: dict[str, list[Group]],
+    finals: dict[int, float],
+    average: Average,
+    metric: str,
+    higher: bool,
+) -> list[str]:
+    runs = [run for one in groups for run in one.runs]
+    seeds = sorted({run.seed for run in runs})
+    done = sum(run.done for run in runs)
+    tasks = ", ".join(by_task)
+    lines = [
+        f"{_count(len(runs), 'run')} ({done} done) of {_count(len({one.name for one in groups}), 'setting')} on {tasks}, "
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds[:12]))}{', …' if len(seeds) > 12 else ''}."
+    ]
+    apart = different([one.settings for one in groups])
+    if apart:
+        values = {
+            name: list(dict.fromkeys(part("", one.settings[name]).strip() or "none" for one in groups))
+            for name in apart
+        }
+        told = [f"{name} ({', '.join(v[:6])}{', …' if len(v) > 6 else ''})" for name, v in values.items() if len(v) > 1]
+        lines.append("Compared: " + "; ".join(told) + ".")
+    for task, members in by_task.items():
+        best = _best(members, finals, average, higher)
+        if best:
+            names, found, number = best
+            text = number_text(found.value)
+            text += "" if found.low is None else f" [{number_text(found.low)}, {number_text(found.high)}]"
+            runs_text = _count(number, "run")
+            if len(members) == 1:
+                lines.append(f"Final {metric} on {task}: {text} ({runs_text}).")
+            else:
+                who = names[0] + (f" and {_count(len(names) - 1, 'other setting')} alike" if len(names) > 1 else "")
+                lines.append(
+                    f"{'Highest' if higher else 'Lowest'} final {metric} on {task}: {text} by {who} ({runs_text})."
+                )
+    return lines
+
+
+def _best(
+    groups: Sequence[Group], finals: dict[int, float], average: Average, higher: bool
+) -> tuple[list[str], Estimate, int] | None:
+    """The settings with the best average (several if equal), the first one's estimate and number of runs."""
+    found = []
+    for one in groups:
+        values = np.array([finals[id(run)] for run in one.complete if id(run) in finals])
+        if len(values):
+            found.append((one.name, average(values), len(values)))
+    if not found:
+        return None
+    best = (max if higher else min)(float(estimate.value) for _, estimate, _ in found)
+    alike = [entry for entry in found if float(entry[1].value) == best]
+    return [name for name, _, _ in alike], *alike[0][1:]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _notes(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
+    notes = []
+    states: dict[str, list[str]] = {}
+    for one in groups:
+        for run in one.runs:
+            if not run.done:
+                states.setdefault(run.state, []).append(
+                    f"{one.name}, seed {run.seed}" + (f" ({run.reason})" if run.reason else "")
+                )
+    for state, names in states.items():
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        notes.append(
+            f"{state[0].upper()}{state[1:]}: {'; '.join(names[:8])}{more}. Not in any average; dashed where drawn."
+        )
+    if any(len(one.seeds) == 1 for one in groups):
+        notes.append("Settings with a single complete run have no interval: nothing can be said of other seeds.")
+    numbers = sorted({len(one.complete) for one in groups})
+    if len(numbers) > 1:
+        notes.append(f"Settings have different numbers of complete runs ({', '.join(map(str, numbers))}).")
+    if any(len(run.training) > POINTS for run in runs):
+        notes.append(f"Curves are drawn with {POINTS} evenly spaced points; the runs' folders hold every round.")
+    if len(groups) > CHOICES:
+        notes.append(f"Graphs and agents are shown for the first {CHOICES} of {len(groups)} settings.")
+    machines: dict[tuple[Any, Any], int] = {}
+    for run in runs:
+        if run.machine:
+            key = (run.machine.get("machine"), run.machine.get("versions", {}).get("torch"))
+            machines[key] = machines.get(key, 0) + 1
+    if len(machines) > 1:
+        notes.append(
+            "The runs come from different machines or versions of torch, so even equal seeds may differ in the last bits."
+        )
+    return notes

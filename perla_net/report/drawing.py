@@ -1,0 +1,378 @@
+"""Figures for people: the same numbers drawn by Plotly for the page and by matplotlib for papers, and as CSV files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from ..errors import InputError
+from .figures import Chart, Graph, Series
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#5f6b6d")
+"""Okabe and Ito (2008), told apart also by people who confuse red and green; without their yellow and black."""
+DASHES = ("solid", "dash", "dot", "dashdot")
+LINES = ("-", "--", ":", "-.")
+"""The same for matplotlib: the ninth curve has the first one's colour, dashed."""
+MISSING = 'install it with: pip install -c constraints.txt ".[report]"'
+
+
+def check_plotly() -> None:
+    """InputError where plotly is not installed."""
+    if find_spec("plotly") is None:
+        raise InputError(f"the report needs plotly; {MISSING}")
+
+
+def plotly_source() -> str:
+    """The text of plotly.js."""
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+def _faded(number: int, opacity: float) -> str:
+    text = _colour(number)
+    return f"rgba({int(text[1:3], 16)},{int(text[3:5], 16)},{int(text[5:7], 16)},{opacity})"
+
+
+def plotly_chart(chart: Chart) -> dict[str, Any]:
+    """``data`` and ``layout`` of a chart for plotly.js, as JSON data; its texts escaped, since plotly.js reads HTML in them."""
+    import plotly.graph_objects as go
+
+    chart = _escaped(chart)
+    makers = {"lines": _plotly_lines, "points": _plotly_points, "bars": _plotly_bars, "intervals": _plotly_intervals}
+    figure = go.Figure(makers[chart.kind](go, chart))
+    across = chart.kind in ("bars", "intervals")
+    names = list(dict.fromkeys(name for one in chart.series for name in one.y)) if across else []
+    height = 90 + 26 * len(names) if across else 430
+    legend_rows = 0 if chart.kind == "intervals" else -(-len([s for s in chart.series if s.style != "faint"]) // 3)
+    figure.update_layout(
+        template="none",
+        height=max(220, height) + 22 * legend_rows,
+        margin={"l": 12, "r": 16, "t": 12, "b": 12},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#1d2730"},
+        hoverlabel={"namelength": -1},
+        hovermode="closest",
+        barmode="stack",
+        showlegend=chart.kind != "intervals",
+        legend={
+            "orientation": "h",
+            "traceorder": "normal",
+            "y": -0.18 if not across else -0.3,
+            "yanchor": "top",
+            "x": 0,
+        },
+        xaxis=_axis(chart.x_label, chart.x_unit, _range(chart)),
+        yaxis=_axis(chart.y_label, chart.y_unit, None),
+    )
+    if across:
+        figure.update_yaxes(autorange="reversed", automargin=True, showgrid=chart.kind == "intervals")
+        figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"}, margin={"t": 30})
+    if chart.reference is not None:
+        figure.add_vline(chart.reference, line={"color": "#8a949c", "width": 1, "dash": "dot"})
+    return json.loads(figure.to_json())
+
+
+def _escaped(chart: Chart) -> Chart:
+    series = [
+        replace(one, name=escape(one.name), y=[escape(y) if isinstance(y, str) else y for y in one.y])
+        for one in chart.series
+    ]
+    return replace(chart, x_label=escape(chart.x_label), y_label=escape(chart.y_label), series=series)
+
+
+def _range(chart: Chart) -> list[float] | None:
+    """The range of the measured axis from 0 on, for steps and bytes; None: as the values lie."""
+    largest = max((float(np.max(one.x)) for one in chart.series if len(one.x)), default=0.0)
+    if chart.kind == "points":
+        return [-0.03 * (largest or 1.0), 1.05 * (largest or 1.0)]
+    least = (
+        min((float(np.min(one.x)) for one in chart.series if len(one.x)), default=0.0) if chart.kind == "lines" else -1
+    )
+    return [0.0, 1.01 * (largest or 1.0)] if 0 <= least < largest / 2 or largest == 0 else None
+
+
+def _axis(label: str, unit: str, span: list[float] | None) -> dict[str, Any]:
+    axis = {"title": {"text": label, "standoff": 8}, "automargin": True, "gridcolor": "#e6eaed", "zeroline": False}
+    axis |= {"linecolor": "#8a949c", "ticks": "outside", "tickcolor": "#8a949c"}
+    axis |= {"tickformat": "~s", "ticksuffix": unit} if unit == "B" else {}
+    axis |= {"ticksuffix": " s"} if unit == "s" else {}
+    axis |= {"range": span} if span else {}
+    return axis
+
+
+def _hover(chart: Chart) -> str:
+    x = "%{x:.4~s}" + chart.x_unit if chart.kind in ("lines", "points") else "%{x:.4~g} " + chart.x_unit
+    return f"<b>%{{fullData.name}}</b><br>{chart.x_label}: {x}<br>{chart.y_label}: %{{y:.5~g}}<extra></extra>"
+
+
+def _plotly_lines(go: Any, chart: Chart) -> list[Any]:
+    traces = []
+    shade = 0.14 if len(chart.series) <= len(COLOURS) else 0.05
+    for number, one in enumerate(chart.series):
+        group = f"{number}"
+        if one.low is not None and one.high is not None:
+            x = np.concatenate([one.x, np.asarray(one.x)[::-1]])
+            y = np.concatenate([one.high, np.asarray(one.low)[::-1]])
+            traces.append(
+                go.Scatter(
+                    x=x,
+                    y=y,
+                    fill="toself",
+                    fillcolor=_faded(one.colour, shade),
+                    line={"width": 0},
+                    mode="lines",
+                    hoverinfo="skip",
+                    showlegend=False,
+                    legendgroup=group,
+                )
+            )
+        dash = "dash" if one.style == "dashed" else DASHES[one.colour // len(COLOURS) % len(DASHES)]
+        line = {"color": _colour(one.colour), "width": 1.2 if one.style == "dashed" else 2, "dash": dash}
+        mode = "lines+markers" if len(one.x) < 30 else "lines"
+        traces.append(
+            go.Scatter(
+                x=np.asarray(one.x),
+                y=np.asarray(one.y),
+                name=one.name,
+                mode=mode,
+                line=line,
+                marker={"size": 4},
+                legendgroup=group,
+                hovertemplate=_hover(chart),
+            )
+        )
+    return traces
+
+
+def _plotly_points(go: Any, chart: Chart) -> list[Any]:
+    traces = []
+    for one in chart.series:
+        faint = one.style == "faint"
+        bars = None
+        if one.low is not None and one.high is not None:
+            bars = {"array": np.subtract(one.high, one.y), "arrayminus": np.subtract(one.y, one.low), "thickness": 1.5}
+        traces.append(
+            go.Scatter(
+                x=np.asarray(one.x),
+                y=np.asarray(one.y),
+                name=one.name,
+                mode="markers",
+                error_y=bars,
+                showlegend=not faint,
+                hovertemplate=_hover(chart),
+                marker={
+                    "size": 6 if faint else 11,
+                    "color": _faded(one.colour, 0.35) if faint else _colour(one.colour),
+                    "symbol": one.colour // len(COLOURS) % 4,
+                },
+            )
+        )
+    return traces
+
+
+def _plotly_bars(go: Any, chart: Chart) -> list[Any]:
+    hover = "<b>%{y}</b><br>%{fullData.name}: %{x:.3~g} " + chart.x_unit + "<extra></extra>"
+    return [
+        go.Bar(
+            x=np.asarray(one.x),
+            y=list(one.y),
+            name=one.name,
+            orientation="h",
+            marker={"color": _colour(one.colour)},
+            hovertemplate=hover,
+        )
+        for one in chart.series
+    ]
+
+
+def _plotly_intervals(go: Any, chart: Chart) -> list[Any]:
+    hover = f"<b>%{{y}}</b><br>{chart.x_label}: %{{x:.4~g}}<extra></extra>"
+    return [
+        go.Scatter(
+            x=np.asarray(one.x),
+            y=list(one.y),
+            mode="markers",
+            name=one.name,
+            hovertemplate=hover,
+            marker={"size": 10, "color": _colour(one.colour)},
+            error_x={"array": np.subtract(one.high, one.x), "arrayminus": np.subtract(one.x, one.low), "thickness": 2},
+        )
+        for one in chart.series
+    ]
+
+
+def graph_data(graph: Graph) -> dict[str, Any]:
+    """A graph for the page's own script, which draws each stop of the slider with plotly.js."""
+    return {
+        "agents": list(graph.agents),
+        "positions": np.round(graph.positions, 4).tolist(),
+        "edges": [list(edge) for edge in graph.edges],
+        "purposes": list(graph.purposes),
+        "unit": graph.unit,
+        "stops": [
+            {
+                "first": stop.first,
+                "last": stop.last,
+                "returns": [None if np.isnan(value) else float(f"{value:.6g}") for value in stop.returns],
+                "edges": [
+                    [pair, int(there), *(float(f"{size:.6g}") for size in sizes)] for pair, there, sizes in stop.edges
+                ],
+            }
+            for stop in graph.stops
+        ],
+    }
+
+
+def write_files(figures: Sequence[Chart | Graph], tables: Sequence[Any], folder: Path) -> list[Path]:
+    """PNG, PDF and CSV of every figure, and CSV of every table, into a folder. Needs matplotlib. Raises InputError."""
+    if find_spec("matplotlib") is None:
+        raise InputError(f"--figures {folder}: needs matplotlib; {MISSING}")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in figures:
+            drawn = _static_graph(pyplot, figure) if isinstance(figure, Graph) else _static_chart(pyplot, figure)
+            for ending, options in ((".png", {"dpi": 160}), (".pdf", {})):
+                written.append(folder / (figure.key + ending))
+                drawn.savefig(written[-1], **options)
+                drawn.set_layout_engine("none")  # it is laid out, also for the second file
+            pyplot.close(drawn)
+            written.append(_write_rows(folder / (figure.key + ".csv"), figure.rows()))
+        for table in tables:
+            written.append(_write_rows(folder / f"table-{table.key}.csv", [table.head, *table.body]))
+    except OSError as error:
+        raise InputError(f"--figures {folder}: cannot be written ({error})") from None
+    return written
+
+
+def _write_rows(file: Path, rows: Any) -> Path:
+    with file.open("w", newline="") as target:
+        csv.writer(target, lineterminator="\n").writerows(rows)
+    return file
+
+
+def _static_chart(pyplot: Any, chart: Chart) -> Any:
+    from matplotlib.ticker import EngFormatter
+
+    across = chart.kind in ("bars", "intervals")
+    names = list(dict.fromkeys(name for one in chart.series for name in one.y)) if across else []
+    figure, axes = pyplot.subplots(figsize=(7, max(2.2, 1 + 0.3 * len(names)) if across else 4.3), layout="constrained")
+    left = np.zeros(len(names))
+    for one in chart.series:
+        _static_series(axes, chart, one, names, left)
+    axes.set_xlabel(chart.x_label)
+    span = _range(chart)
+    if span:
+        axes.set_xlim(span)
+    axes.set_ylabel(chart.y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x" if across else "both", color="#e6eaed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    if chart.x_unit == "B":
+        axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
+    if across:
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+    if chart.reference is not None:
+        axes.axvline(chart.reference, color="#8a949c", linewidth=1, linestyle=":")
+    handles, labels = axes.get_legend_handles_labels()
+    if chart.kind != "intervals" and handles and len(labels) <= 30:
+        figure.legend(
+            handles, labels, loc="outside lower left", ncols=2 if len(labels) > 3 else 1, fontsize=8, frameon=False
+        )
+    return figure
+
+
+def _static_series(axes: Any, chart: Chart, one: Series, names: Sequence[str], left: np.ndarray) -> None:
+    colour = _colour(one.colour)
+    if chart.kind == "lines":
+        style = "--" if one.style == "dashed" else LINES[one.colour // len(COLOURS) % len(LINES)]
+        if one.low is not None:
+            shade = 0.14 if len(chart.series) <= len(COLOURS) else 0.05
+            axes.fill_between(one.x, one.low, one.high, color=colour, alpha=shade, linewidth=0)
+        axes.plot(
+            one.x, one.y, color=colour, linestyle=style, linewidth=1 if one.style == "dashed" else 1.6, label=one.name
+        )
+    elif chart.kind == "points":
+        if one.style == "faint":
+            axes.plot(one.x, one.y, "o", color=colour, alpha=0.35, markersize=4)
+            return
+        bars = None if one.low is None else [np.subtract(one.y, one.low), np.subtract(one.high, one.y)]
+        axes.errorbar(one.x, one.y, yerr=bars, fmt="o", color=colour, markersize=7, capsize=3, label=one.name)
+    elif chart.kind == "bars":
+        axes.barh(range(len(names)), one.x, left=left, color=colour, label=one.name)
+        left += np.asarray(one.x)
+    else:
+        at = [names.index(name) for name in one.y]
+        bars = [np.subtract(one.x, one.low), np.subtract(one.high, one.x)]
+        axes.errorbar(one.x, at, xerr=bars, fmt="o", color=colour, markersize=7, capsize=3)
+
+
+def _static_graph(pyplot: Any, graph: Graph) -> Any:
+    """The whole run: nodes by return, edges as wide as their bytes per round."""
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.patheffects import withStroke
+
+    stop = graph.stops[0]
+    figure, axes = pyplot.subplots(figsize=(6, 5.4), layout="constrained")
+    largest = max((sum(sizes) for _, _, sizes in stop.edges), default=0) or 1.0
+    radius = 260 if len(graph.agents) <= 24 else 90
+    for pair, there, sizes in stop.edges:
+        source, target = (graph.positions[node] for node in graph.edges[pair])
+        arrow = FancyArrowPatch(
+            source,
+            target,
+            connectionstyle="arc3,rad=0.1",
+            arrowstyle="-|>",
+            mutation_scale=9,
+            shrinkA=radius**0.5 / 1.8,
+            shrinkB=radius**0.5 / 1.8,
+            linewidth=0.5 + 2.5 * sum(sizes) / largest,
+            linestyle="-" if there else ":",
+            color="#5b6a75",
+            alpha=0.75,
+        )
+        axes.add_patch(arrow)
+    nodes = axes.scatter(*graph.positions.T, c=stop.returns, s=radius, cmap="viridis", edgecolors="white", zorder=3)
+    if len(graph.agents) <= 60:
+        for name, (x, y) in zip(graph.agents, graph.positions):
+            side = 11 if y >= 0.5 else -11
+            text = axes.annotate(
+                name,
+                (x, y),
+                xytext=(0, side),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=7,
+                zorder=4,
+            )
+            text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+    figure.colorbar(nodes, ax=axes, label=graph.unit, shrink=0.7)
+    axes.set_title(f"rounds {stop.first} to {stop.last}; widest edge {_bytes(largest)} per round", fontsize=9)
+    axes.set_aspect("equal")
+    axes.margins(0.12)
+    axes.axis("off")
+    return figure
+
+
+def _bytes(size: float) -> str:
+    from ..display import size_text
+
+    return size_text(size)

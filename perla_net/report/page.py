@@ -1,0 +1,148 @@
+"""The page: one HTML file that holds everything it needs, plotly.js included, and asks no network for anything."""
+
+from __future__ import annotations
+
+import json
+import os
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .content import Choice, Report, Section
+from .drawing import graph_data, plotly_chart, plotly_source
+from .figures import Chart, Graph
+from .groups import number_text
+from .tables import Table
+
+HERE = Path(__file__).parent
+
+
+def write_page(report: Report, file: Path) -> None:
+    """Write the page whole or not at all. Raises InputError where it cannot be written."""
+    draft = file.with_name(file.name + ".tmp")
+    try:
+        draft.write_text(page(report), encoding="utf-8")
+        os.replace(draft, file)
+    except OSError as error:
+        raise InputError(f"--out {file}: cannot be written ({error.strerror})") from None
+
+
+def page(report: Report) -> str:
+    """The page's text. All text that comes from files is escaped: as HTML here, as JSON without ``<`` in the data."""
+    data = {figure.key: _data(figure) for figure in report.figures()}
+    sections = [_section(number, section) for number, section in enumerate(report.sections)]
+    links = "".join(
+        f'<a href="#section-{number}">{escape(section.title)}</a>' for number, section in enumerate(report.sections)
+    )
+    lines = "".join(f"<p>{escape(line)}</p>" for line in report.lines)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{escape(report.headline)}</title>
+<style>
+{(HERE / "page.css").read_text()}
+</style>
+</head>
+<body>
+<header>
+<h1>{escape(report.headline)}</h1>
+{lines}
+{f'<ul class="notes">{notes}</ul>' if notes else ""}
+<nav>{links}</nav>
+</header>
+<main>
+{"".join(sections)}
+</main>
+<footer>Written by perla_net.report. Curves: drag to zoom, double-click to reset, click a name in the legend to hide a curve.
+Tables: click a head to sort.</footer>
+<script type="application/json" id="figures">{json.dumps(data, allow_nan=False).replace("<", chr(92) + "u003c")}</script>
+<script>{plotly_source().replace("</script", "<" + chr(92) + "/script")}</script>
+<script>
+{(HERE / "page.js").read_text()}
+</script>
+</body>
+</html>
+"""
+
+
+def _data(figure: Chart | Graph) -> dict[str, Any]:
+    if isinstance(figure, Graph):
+        return {"graph": graph_data(figure)}
+    return {"chart": plotly_chart(figure)}
+
+
+def _section(number: int, section: Section) -> str:
+    items = "".join(_item(item, number) for item in section.items)
+    return f'<section id="section-{number}"><h2>{escape(section.title)}</h2>{items}</section>\n'
+
+
+def _item(item: Chart | Graph | Table | Choice, number: int) -> str:
+    if isinstance(item, Table):
+        return _table(item)
+    if isinstance(item, Choice):
+        if len(item.options) == 1:
+            return _figure(item.options[0][1], "")
+        entries = "".join(
+            f'<option value="{escape(figure.key)}">{escape(name)}</option>' for name, figure in item.options
+        )
+        shown = "".join(_figure(figure, " hidden" if k else "") for k, (_, figure) in enumerate(item.options))
+        head = f'<label class="choice">{escape(item.label)} <select>{entries}</select></label>'
+        return f'<div class="choices">{head}{shown}</div>'
+    return _figure(item, "")
+
+
+def _figure(figure: Chart | Graph, hidden: str) -> str:
+    slider = ""
+    if isinstance(figure, Graph):
+        slider = (
+            f'<div class="slider"><label>rounds <input type="range" min="0" max="{len(figure.stops) - 1}" value="0" '
+            f'step="1"></label><output></output></div>'
+        )
+    return (
+        f'<figure id="figure-{escape(figure.key)}" data-key="{escape(figure.key)}"{hidden}><h3>{escape(figure.title)}</h3>'
+        f'<p class="sentence">{escape(figure.sentence)}</p>{slider}<div class="plot"></div></figure>'
+    )
+
+
+def _table(table: Table) -> str:
+    numeric = [all(row[k] is None or _is_number(row[k]) for row in table.body) for k in range(len(table.head))]
+    classes = [' class="number"' if flag else "" for flag in numeric]
+    head = "".join(
+        f'<th scope="col"{kind}><button type="button">{escape(name)}</button></th>'
+        for name, kind in zip(table.head, classes)
+    )
+    body = "".join(
+        "<tr>" + "".join(_cell(cell, kind) for cell, kind in zip(row, classes)) + "</tr>\n" for row in table.body
+    )
+    return (
+        f'<div class="table" id="table-{escape(table.key)}"><button type="button" class="copy">copy as TSV</button>'
+        f'<h3>{escape(table.title)}</h3><p class="sentence">{escape(table.sentence)}</p>'
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div></div>'
+    )
+
+
+def _cell(cell: Any, kind: str) -> str:
+    short = ' class="short"' if not kind and len(str(cell)) <= 44 else kind
+    return f"<td{short}{_raw(cell)}>{_shown(cell)}</td>"
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, (int, float)) and not isinstance(cell, bool)
+
+
+def _raw(cell: Any) -> str:
+    """The unrounded number, for sorting and copying."""
+    return f' data-value="{cell!r}"' if _is_number(cell) else ""
+
+
+def _shown(cell: Any) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, float):
+        return number_text(cell)
+    return f"{cell:,}" if _is_number(cell) else escape(str(cell))

@@ -1,0 +1,586 @@
+"""The report: its numbers against the runs' files, what is said of runs that failed, the files for papers, and the page in a
+headless Chromium: no errors, no network, slider, sorting, copying, printing."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import json
+import math
+import re
+import shutil
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import job
+
+from perla_net.config import Config
+from perla_net.display import interval
+from perla_net.errors import InputError
+from perla_net.report import content, drawing, figures, groups, page, tables
+from perla_net.report.command import main
+from perla_net.run import train
+from perla_net.run_folder import open_run, open_study, rows_of
+
+SMALL = dict(env="games:climbing:graph=ring", copies=2, horizon=25, rounds=6, display="none")
+
+
+def make(folder: Path, **options) -> Path:
+    """A run of four agents in this process."""
+    settings = SMALL | {"evaluate_episodes": 2, "evaluate_points": 3} | options
+    config = Config(**settings, out=str(folder))
+    config.agents.number = 4
+    config.ppo.epochs = 1
+    train(config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Path]:
+    """Three topologies, one of which changes, with two seeds each."""
+    place = tmp_path_factory.mktemp("runs")
+    return [
+        make(place / f"{topology}-{seed}", topology=topology, seed=seed)
+        for topology in ("ring", "ring+star", "matching")
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def study(runs, tmp_path_factory) -> Path:
+    """A study of these runs and of two that came to nothing; one label is an attempt to write into the page."""
+    place = tmp_path_factory.mktemp("study")
+    entries = []
+    for run in runs:
+        topology, _, seed = run.name.partition("-")
+        shutil.copytree(run, place / "runs" / run.name, ignore=shutil.ignore_patterns("checkpoints", "points"))
+        settings = {"topology": topology, "algorithm": "perla_ippo"}
+        entry = {"label": run.name, "folder": f"runs/{run.name}", "settings": settings, "seed": int(seed)}
+        entries.append(entry | {"task": SMALL["env"], "state": "done", "seconds": 1.0, "reason": None})
+    cut = place / "runs" / "ring-2"
+    shutil.copytree(place / "runs" / "ring-0", cut)
+    lines = (cut / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (cut / "metrics.jsonl").write_text("".join(lines[:2]) + lines[2][:40])  # the third line is only half there
+    base = {"task": SMALL["env"], "seconds": None}
+    settings = {"topology": "ring", "algorithm": "perla_ippo"}
+    entries.append(
+        base
+        | {
+            "label": "ring-2",
+            "folder": "runs/ring-2",
+            "settings": settings,
+            "seed": 2,
+            "state": "failed",
+            "reason": "time limit",
+        }
+    )
+    settings = {"topology": "<img src=x onerror=alert(1)>", "algorithm": "perla_ippo"}
+    entries.append(
+        base
+        | {"label": "bad", "folder": "runs/bad", "settings": settings, "seed": 0, "state": "waiting", "reason": None}
+    )
+    index = {
+        "name": "Rings & </script> stars",
+        "metric": "return",
+        "higher_is_better": True,
+        "axes": ["topology", "algorithm"],
+    }
+    (place / "index.json").write_text(json.dumps(index | {"normalise": {}, "runs": entries}))
+    return place
+
+
+def written(folder: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with (folder / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def files(study, tmp_path_factory) -> Path:
+    """Page and figures of the study."""
+    place = tmp_path_factory.mktemp("report")
+    assert main([str(study), "-o", str(place / "page.html"), "--figures", str(place / "figures")]) == 0
+    return place
+
+
+def test_runs_that_differ_only_in_their_seed_are_a_group(runs):
+    found = groups.group([open_run(run) for run in runs])
+    assert [one.name for one in found] == ["ring", "ring+star", "matching"]
+    assert [one.seeds for one in found] == [[0, 1]] * 3
+    twice = groups.group([open_run(run) for run in [runs[0], runs[0]]])
+    assert [len(one.runs) for one in twice] == [1, 1] and twice[0].name != twice[1].name
+
+
+def test_options_without_effect_do_not_split_groups_but_overrides_do(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs[1], other, ignore=shutil.ignore_patterns("checkpoints", "points"))
+    config = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(config.replace("checkpoint_every: 20", "checkpoint_every: 3"))
+    assert "checkpoint_every: 3" in (other / "config.yaml").read_text()
+    assert len(groups.group([open_run(runs[0]), open_run(other)])) == 1
+    (other / "config.yaml").write_text(config.replace("overrides: {}", "overrides: {'0-1': {samples: 0}}"))
+    names = [one.name for one in groups.group([open_run(runs[0]), open_run(other)])]
+    assert "overrides 0-1" in names and len(names) == 2
+
+
+def test_what_differs_between_tasks_only_is_not_in_a_name(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs[2], other, ignore=shutil.ignore_patterns("checkpoints", "points"))
+    text = (other / "config.yaml").read_text().replace(SMALL["env"], "games:penalty:graph=ring")
+    (other / "config.yaml").write_text(text.replace("horizon: 25", "horizon: 50"))
+    found = groups.group([open_run(run) for run in (runs[0], runs[2], other)])
+    assert [(one.task, one.name) for one in found][2] == ("games:penalty:graph=ring", "ring+star")
+
+
+def test_averages_are_those_of_the_rest_of_the_program():
+    values = np.random.default_rng(0).normal(size=(5, 3))
+    found = groups.mean(values)
+    for k in range(3):
+        told = interval(values[:, k].tolist())
+        assert (found.value[k], found.low[k], found.high[k]) == pytest.approx((told["mean"], told["low"], told["high"]))
+    assert groups.mean(values[:1]).low is None and groups.interquartile(values[:1]).low is None
+    one = groups.interquartile(np.array([[0.0], [1.0], [2.0], [30.0]]))
+    assert one.value == pytest.approx([1.5]) and one.low[0] <= 1.5 <= one.high[0]
+
+
+def test_learning_curve_is_the_mean_of_the_evaluation_points(runs, files):
+    rows = [row for row in written(files / "figures", "learning-evaluation") if row["series"].startswith("ring (")]
+    both = [rows_of(run / "evaluations.jsonl") for run in runs[:2]]
+    assert len(rows) == len(both[0]) == 4
+    for row, *points in zip(rows, *both):
+        told = interval([math.fsum(point["figures"]["return"]) / 2 for point in points])
+        assert float(row["team return"]) == pytest.approx(told["mean"])
+        assert float(row["low"]) == pytest.approx(told["low"]) and float(row["high"]) == pytest.approx(told["high"])
+        assert float(row["environment steps (all copies)"]) == points[0]["env_steps"]
+    training = [
+        row for row in written(files / "figures", "learning-training") if row["series"].startswith("matching (")
+    ]
+    metrics = [rows_of(run / "metrics.jsonl") for run in runs[4:]]
+    told = [
+        math.fsum(row["team_return"] for row in pair) / 2
+        for pair in zip(*metrics)
+        if pair[0]["team_return"] is not None
+    ]
+    assert [float(row["team return"]) for row in training] == pytest.approx(told)
+
+
+def test_bytes_are_those_of_the_ledger(runs, files):
+    rows = written(files / "figures", "cost")
+    with (runs[4] / "ledger.csv").open(newline="") as file:
+        total = sum(int(row["bytes"]) for row in csv.DictReader(file))
+    single = [row for row in rows if row["series"] == "matching, runs"]
+    assert float(single[0]["agent traffic of the whole run"]) == total > 0
+    run = open_run(runs[4])
+    graph = figures.graph(run, "graph", "", 60_000)
+    whole = sum(sum(sizes) for _, _, sizes in graph.stops[0].edges) * len(run.training)
+    parts = sum(
+        sum(sum(sizes) for _, _, sizes in stop.edges) * (stop.last - stop.first + 1) for stop in graph.stops[1:]
+    )
+    assert whole == pytest.approx(total) and parts == pytest.approx(total)
+
+
+def test_each_stop_of_the_slider_has_that_rounds_graph_and_returns(runs):
+    run = open_run(runs[2])
+    graph = figures.graph(run, "graph", "", 60_000)
+    rows, metrics = rows_of(runs[2] / "graphs.jsonl"), rows_of(runs[2] / "metrics.jsonl")
+    assert len(graph.stops) == 7 == len(rows) + 1  # ring and star in turn: a stop a round
+    for stop, row in zip(graph.stops[1:], rows):
+        assert (stop.first, stop.last) == (row["round"], row["round"])
+        assert {graph.edges[pair] for pair, there, _ in stop.edges if there} == {tuple(edge) for edge in row["edges"]}
+        if metrics[stop.first - 1]["agent_returns"]:
+            assert stop.returns == metrics[stop.first - 1]["agent_returns"]
+    few = figures.graph(run, "graph", "", 200)
+    assert len(few.stops) < 7 and "The slider has" in few.sentence
+
+
+def test_of_very_many_edges_the_heaviest_are_drawn(runs):
+    run = open_run(runs[4])
+    names = tuple(map(str, range(15)))
+    (run.folder.parent / "large").mkdir()
+    rows = [f"1,{j},{i},policy,1,{j * 15 + i}" for j in range(15) for i in range(15) if i != j]
+    (run.folder.parent / "large" / "ledger.csv").write_text("\n".join(["head", *rows, ""]))
+    shutil.copy(run.folder / "graphs.jsonl", run.folder.parent / "large")
+    large = run.__class__(**{**vars(run), "folder": run.folder.parent / "large", "agents": names})
+    graph = figures.graph(large, "graph", "", 10)
+    assert "Of 210 edges the 100 with most bytes are drawn" in graph.sentence
+    sizes = {graph.edges[pair]: sum(sizes) for pair, _, sizes in graph.stops[0].edges}
+    assert len(sizes) == 100 and min(j * 15 + i for j, i in sizes) >= 7 * 15
+
+
+def test_agents_stand_where_the_environment_has_them(runs):
+    run = open_run(runs[0])
+    moved = run.__class__(
+        **{**vars(run), "options": run.options | {"env": "traffic:grid"}, "agents": ("a", "b", "c", "d")}
+    )
+    places, sentence = figures.place(moved, [])
+    assert "environment" in sentence
+    assert sorted(map(tuple, places.tolist())) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    places, sentence = figures.place(run, [(0, 1)])
+    assert "environment" not in sentence and places.shape == (4, 2)
+    assert places.min() >= -1e-9 and places.max() <= 1 + 1e-9
+
+
+def test_files_for_papers(files):
+    names = {file.name for file in (files / "figures").iterdir()}
+    keys = {name[:-4] for name in names if name.endswith(".png")}
+    assert {
+        "learning-evaluation",
+        "learning-training",
+        "traffic",
+        "cost",
+        "timings",
+        "graph-matching",
+        "agents-ring",
+    } <= keys
+    assert {"iqm", "improvement", "profiles"} <= keys and {"table-settings.csv", "table-runs.csv"} <= names
+    for key in keys:
+        assert (files / "figures" / f"{key}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert (files / "figures" / f"{key}.pdf").read_bytes()[:5] == b"%PDF-"
+        assert len(written(files / "figures", key)) > 0
+
+
+def test_every_run_is_told_of_and_only_complete_ones_are_averaged(study):
+    index, found = open_study(study)
+    report = content.build("x", found)
+    told = " ".join(report.notes)
+    assert "Failed: ring, seed 2" in told and "time limit" in told and "Waiting: <img" in told
+    aggregates = next(table for table in report.tables() if table.key == "aggregates")
+    assert "fewer than two seeds done: <img" in aggregates.sentence and len(aggregates.body) == 3
+    table = next(table for table in report.tables() if table.key == "runs")
+    state = table.head.index("state")
+    assert sorted(row[state] for row in table.body) == ["done"] * 6 + ["failed", "waiting"]
+    assert table.body[0][table.head.index("rounds")] == 6 and 2 in [
+        row[table.head.index("rounds")] for row in table.body
+    ]
+    curves = next(figure for figure in report.figures() if figure.key == "learning-training")
+    dashed = [series for series in curves.series if series.style == "dashed"]
+    assert len(dashed) == 1 and "failed, time limit" in dashed[0].name
+    two = [found[k].training.values for k in (0, 1)]
+    known = np.isfinite(two[0])
+    assert curves.series[0].y.tolist() == pytest.approx(np.mean(two, 0)[known].tolist()) and known.sum() > 2
+    assert [series.name for series in curves.series if series.style == "solid"] == [
+        f"{name} (n = 2)" for name in ("ring", "ring+star", "matching")
+    ]
+
+
+def test_comparison_is_that_of_the_statistics(runs):
+    from perla_net import statistics
+
+    every = [open_run(run) for run in runs]
+    report = content.build("x", every)
+    pairs = next(table for table in report.tables() if table.key == "pairs")
+    last = {run.folder.name: run.evaluation.values[-1] for run in every}
+    x, y = (np.array([[last[f"{name}-0"]], [last[f"{name}-1"]]]) for name in ("ring", "matching"))
+    row = next(row for row in pairs.body if row[:2] == ["ring", "matching"])
+    assert row[2] == statistics.probability_of_improvement(x, y)
+    assert row[5] == 2 and row[6] == pytest.approx(float((x - y).mean()))
+    assert len(pairs.body) == 3
+    curves = next(figure for figure in report.figures() if figure.key == "efficiency").series
+    both = np.array([run.evaluation.values for run in every[:2]])
+    assert curves[0].name == "ring" and curves[0].y.tolist() == pytest.approx(both.mean(0).tolist())
+    third = every[0].__class__(**{**vars(every[0]), "seed": 2})  # one setting has a seed more: used, but not in pairs
+    more = next(table for table in content.build("x", [*every, third]).tables() if table.key == "pairs")
+    row = next(row for row in more.body if row[:2] == ["ring", "matching"])
+    assert row[2] == statistics.probability_of_improvement(np.array([*x, [last["ring-0"]]]), y)
+    assert row[5] == 2 and row[6] == pytest.approx(float((x - y).mean()))
+
+
+def test_scores_of_several_tasks_are_on_one_scale(runs):
+    run = open_run(runs[0])
+    curve = run.evaluation.__class__
+
+    def entry(task: str, algorithm: str, seed: int, value: float):
+        line = curve(*np.array([[0, 3, 6], [0, 150, 300], [0, 1, 2], [0, value / 2, value]], float))
+        settings = {"task": task, "algorithm": algorithm}
+        return run.__class__(**{**vars(run), "task": task, "settings": settings, "seed": seed, "evaluation": line})
+
+    values = {("one", "a"): (10, 20), ("one", "b"): (20, 30), ("two", "a"): (-1, -4), ("two", "b"): (-2, -3)}
+    every = [entry(*key, seed, value) for key, pair in values.items() for seed, value in enumerate(pair)]
+    finals = {id(one): one.evaluation.values[-1] for one in every}
+    found = tables.scores(groups.group(every), finals, {"one": (0, 40)}, True)
+    assert np.allclose(found.methods["a"], [[0.25, 0.75], [0.5, 0]])
+    assert np.allclose(found.methods["b"], [[0.5, 0.5], [0.75, 0.25]])
+    assert found.curves["a"].shape == (2, 2, 3) and np.allclose(found.curves["a"][:, :, -1], found.methods["a"])
+    assert found.curves["b"][1, 0].tolist() == pytest.approx([0, 0.375, 0.75])
+    assert "one 0 → 0, 40 → 1; two -4 → 0, 0 → 1" in found.sentence
+    less = tables.scores(groups.group(every), finals, {"one": (0, 40)}, False)
+    assert np.allclose(less.methods["a"], 1 - found.methods["a"])
+    alone = tables.scores(groups.group(every[:4]), finals, {}, False)
+    assert np.allclose(alone.methods["b"], [[-20], [-30]]) and not alone.scaled
+
+
+def test_pairs_of_many_settings_differ_in_one(runs):
+    run = open_run(runs[0])
+    every = [
+        run.__class__(**{**vars(run), "settings": {"topology": a, "algorithm": b}, "seed": seed})
+        for a in "abc"
+        for b in "xyz"
+        for seed in (0, 1)
+    ]
+    pairs = next(table for table in content.build("x", every).tables() if table.key == "pairs")
+    assert len(pairs.body) == 18  # 3 × 3 settings: three pairs in each row and in each column
+    assert all(sum(p != q for p, q in zip(row[0].split(" · "), row[1].split(" · "))) == 1 for row in pairs.body)
+
+
+def test_one_run_and_two_hundred(runs, tmp_path):
+    single = page.page(content.build("one", [open_run(runs[0])]))
+    assert "no interval" in single
+    run = open_run(runs[2])
+    rounds = 3000
+    steps = np.arange(1, rounds + 1)
+    long = run.training.__class__(steps, steps * 50, steps * 1000, np.sin(steps / 100))
+    many = [
+        run.__class__(
+            **{
+                **vars(run),
+                "training": long,
+                "agent_returns": np.ones((rounds, 4)) * steps[:, None],
+                "settings": run.settings | {"samples": number // 5},
+                "seed": number % 5,
+                "label": str(number),
+            }
+        )
+        for number in range(200)
+    ]
+    report = content.build("many", many)
+    text = page.page(report)
+    assert len(text) < 12e6
+    assert any("500 evenly spaced points" in note for note in report.notes)
+    assert any("first 24 of 40" in note for note in report.notes)
+    assert (
+        max(len(one.x) for figure in report.figures() if isinstance(figure, figures.Chart) for one in figure.series)
+        == 500
+    )
+
+
+def test_page_asks_nobody_and_escapes_what_comes_from_files(files):
+    text = (files / "page.html").read_text().replace(drawing.plotly_source().replace("</script", "<\\/script"), "")
+    assert "<img" not in text and html.escape("<img src=x onerror=alert(1)>") in text
+    assert html.escape("Rings & </script> stars") in text
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text) and "http" not in re.sub(r"<svg.*?</svg>", "", text)
+    assert text.count("<script") == 3 == text.count("</script>")
+
+
+@pytest.mark.parametrize("kind", ["lines", "points", "bars", "intervals"])
+def test_texts_within_plots_are_escaped(kind):
+    """plotly.js reads some HTML in what it shows."""
+    y = ["<b>y</b>"] if kind in ("bars", "intervals") else [1.0]
+    series = [figures.Series("<b>x</b>", [1.0], y, [0.5], [2.0])]
+    text = json.dumps(drawing.plotly_chart(figures.Chart("k", "t", "s", kind, "<b>a</b>", "<b>b</b>", series)))
+    assert "&lt;b&gt;x" in text and not re.search("<b>[xyab]", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], ["nowhere", "no such folder"]),
+        (["."], ["config.yaml"]),
+        (["RUN", "--metric", "delay"], ["--metric delay", "payoff"]),
+        (["RUN", "-o", "nowhere/page.html"], ["--out", "nowhere/page.html"]),
+        (["STUDY", "RUN"], ["one study"]),
+        (["RUN", "--figures", "RUN/config.yaml"], ["--figures", "config.yaml"]),
+        (["RUN", "--average", "best"], ["--average"]),
+        (["BROKEN"], ["metrics.jsonl, line 2", "JSON"]),
+        (["EMPTY"], ["nothing to report"]),
+        (["OLD", "--score", "absolute"], ["--score absolute", "--evaluate-points"]),
+    ],
+)
+def test_bad_input_is_one_sentence(runs, study, tmp_path, arguments, words):
+    places = {"RUN": str(runs[0]), "STUDY": str(study)}
+    for name in ("BROKEN", "EMPTY", "OLD"):
+        places[name] = str(tmp_path / name)
+        shutil.copytree(runs[0], tmp_path / name, ignore=shutil.ignore_patterns("checkpoints", "points"))
+    lines = (runs[0] / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "BROKEN" / "metrics.jsonl").write_text(lines[0] + "{half\n" + lines[2])
+    (tmp_path / "EMPTY" / "metrics.jsonl").unlink()
+    (tmp_path / "OLD" / "absolute.json").unlink()
+    given = [re.sub(r"^[A-Z]+", lambda name: places[name[0]], text) for text in arguments]
+    with pytest.raises(InputError) as caught:
+        main(given if "-o" in given else [*given, "-o", str(tmp_path / "page.html")])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_missing_package_names_its_extra(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r'pip install -c constraints.txt "\.\[report\]"'):
+        main([str(runs[0]), "-o", str(tmp_path / "page.html")])
+    with pytest.raises(InputError, match=r"--figures .*matplotlib.*\[report\]"):
+        drawing.write_files([], [], tmp_path / "figures")
+
+
+def test_command_line(runs, tmp_path):
+    done = job(0, "perla_net.report", str(runs[0]), "-o", str(tmp_path / "page.html"), timeout=100)
+    assert "report on 1 run:" in done.stdout and (tmp_path / "page.html").stat().st_size > 3e6
+    done = job(0, "perla_net.report", str(tmp_path / "nowhere"), timeout=100, check=False)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
+
+
+def find_chromium() -> str | None:
+    """A Chromium on PATH, under any of its names."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+class Browser:
+    """A headless Chromium, spoken to over the DevTools protocol; notes errors, exceptions and requests."""
+
+    def __init__(self, profile: Path) -> None:
+        import websocket
+
+        self.process = subprocess.Popen(
+            [
+                *(find_chromium(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+                *("--remote-debugging-port=0", "--remote-allow-origins=*", "--no-first-run"),
+                *("--disable-background-networking", "--disable-component-update", "--window-size=1200,900"),
+                *(f"--user-data-dir={profile}", "about:blank"),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            end = time.monotonic() + 60
+            port_file = profile / "DevToolsActivePort"
+            while not port_file.exists() or len(port_file.read_text().splitlines()) < 2:
+                assert self.process.poll() is None and time.monotonic() < end, "Chromium has not started within 60 s"
+                time.sleep(0.1)
+            port = port_file.read_text().splitlines()[0]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
+                target = next(target for target in json.load(answer) if target["type"] == "page")
+            self.socket = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=60)
+        except BaseException:
+            self.close()
+            raise
+        self.number, self.complaints, self.requests = 0, [], []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters):
+        """The result of a command; what the page reports meanwhile is noted."""
+        self.number += 1
+        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self.socket.recv())
+            if message.get("id") == self.number:
+                assert "error" not in message, message
+                return message["result"]
+            self._note(message)
+
+    def _note(self, message: dict) -> None:
+        method, parameters = message["method"], message["params"]
+        if method == "Runtime.exceptionThrown":
+            self.complaints.append(parameters["exceptionDetails"])
+        elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
+            self.complaints.append(parameters["args"])
+        elif method == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
+            self.complaints.append(parameters["entry"])
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(parameters["request"]["url"])
+
+    def run(self, script: str):
+        """The value of an expression in the page, awaited."""
+        found = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
+        )
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def open(self, file: Path) -> None:
+        """Load a page and wait until every visible figure is drawn."""
+        self.call("Page.navigate", url=file.as_uri())
+        end = time.monotonic() + 60
+        drawn = "document.readyState === 'complete' && [...document.querySelectorAll('figure:not([hidden]) .plot')]"
+        while not self.run(
+            f"location.protocol === 'file:' && {drawn}.every((plot) => plot.querySelector('.main-svg'))"
+        ):
+            assert time.monotonic() < end, "the page has not drawn its figures within 60 s"
+            time.sleep(0.2)
+
+    def close(self) -> None:
+        """End the browser."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if find_chromium() is None:
+        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
+    pytest.importorskip("websocket", reason="websocket-client is not installed: pip install websocket-client")
+    one = Browser(tmp_path_factory.mktemp("chromium"))
+    yield one
+    one.close()
+
+
+def test_page_in_a_browser(browser, files):
+    browser.open(files / "page.html")
+    assert browser.complaints == []
+    assert {url.partition(":")[0] for url in browser.requests} <= {"file", "data", "blob"}
+    assert browser.run("document.title") == "Rings & </script> stars"
+    assert browser.run("document.querySelectorAll('figure:not([hidden]) .plot .main-svg').length") >= 8
+
+    # The slider of a graph that changes: star after ring, in the picture itself.
+    browser.run(
+        """(() => { const choice = document.querySelector('.choices select');
+        choice.value = 'graph-ring-star'; choice.dispatchEvent(new Event('change')); })()"""
+    )
+    move = """(async (stop) => { const figure = document.getElementById('figure-graph-ring-star');
+        const slider = figure.querySelector('input'); slider.value = stop; slider.dispatchEvent(new Event('input'));
+        await new Promise((done) => setTimeout(done, 200));
+        const plot = figure.querySelector('.plot');
+        return [figure.querySelector('output').textContent, plot.data.find((trace) => trace.name === 'edges').text,
+          plot.data.find((trace) => trace.name === 'agents').marker.color, plot.querySelectorAll('path.point').length]; })"""
+    whole, ring, star = (browser.run(f"{move}({stop})") for stop in (0, 1, 2))
+    assert (
+        whole[0].startswith("whole run")
+        and ring[0].startswith("round 1: 8 directed")
+        and star[0].startswith("round 2: 6 directed")
+    )
+    assert len(ring[1]) == 8 and len(star[1]) == 6 and all("player_0" in edge for edge in star[1])
+    assert "policy: " in star[1][0] and star[1][0].count("kB") + star[1][0].count(" B") >= 3
+    # Points: the hover point and both ends of each edge, and the four agents.
+    assert ring[3] - star[3] == 2 * 3 and whole[2] != ring[2]
+
+    # A click sorts by number, a second one the other way round, what is not known stays last; the copy is what is shown.
+    head = browser.run("[...document.querySelectorAll('#table-runs th')].map((cell) => cell.textContent)")
+    at = head.index("agent traffic, B")
+    cells = f"[...document.querySelectorAll('#table-runs tbody tr')].map((row) => row.cells[{at}])"
+    known = [900, 10000, -5, 2.5, 100, 20, 3]  # the eighth run has not begun
+    browser.run(f"{cells}.forEach((cell, k) => {{ if (k < 7) cell.dataset.value = {known}[k]; }})")
+    column = f"{cells}.map((cell) => cell.dataset.value === undefined ? null : Number(cell.dataset.value))"
+    assert browser.run(column) == [*known, None]
+    click = f"document.querySelectorAll('#table-runs th')[{at}].querySelector('button').click()"
+    browser.run(click)
+    assert browser.run(column) == [*sorted(known), None]
+    browser.run(click)
+    assert browser.run(column) == [*sorted(known, reverse=True), None]
+    assert browser.run(f"document.querySelectorAll('#table-runs th')[{at}].getAttribute('aria-sort')") == "descending"
+    copied = browser.run(
+        """(async () => { let text; Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (t) => { text = t; } } });
+        document.querySelector('#table-runs .copy').click(); await new Promise((done) => setTimeout(done, 50)); return text; })()"""
+    )
+    table = [line.split("\t") for line in copied.split("\n")]
+    assert table[0] == head and [row[at] for row in table[1:]] == ["10000", "900", "100", "20", "3", "2.5", "-5", ""]
+
+    # Paper: plots as wide as a page, and everything on some page.
+    pdf = base64.b64decode(browser.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
+    assert pdf[:5] == b"%PDF-" and len(re.findall(rb"/Type\s*/Page\b", pdf)) >= 4
+    assert browser.complaints == []
+
+
+def test_copying_works_where_the_clipboard_is_closed(browser, files):
+    browser.open(files / "page.html")
+    told = browser.run(
+        """(async () => { Object.defineProperty(navigator, 'clipboard', { value: undefined });
+        const button = document.querySelector('#table-settings .copy'); button.click();
+        await new Promise((done) => setTimeout(done, 100)); return button.textContent; })()"""
+    )
+    assert told == "copied"
