@@ -18,9 +18,14 @@ from perla_net.display import columns
 
 OPTIONS = [
     *("--agents", "8", "--topology", "interaction", "--reward.mixing", "neighbourhood"),
-    *("--copies", "32", "--horizon", "60", "--rounds", "300", "--checkpoint-every", "0", "--display", "none"),
-    *("--returns.gamma", "0.97", "--returns.entropy", "0", "--ppo.minibatch", "960"),
+    *("--horizon", "60", "--checkpoint-every", "0", "--display", "none"),
+    *("--returns.gamma", "0.97", "--returns.entropy", "0"),
 ]
+LENGTH = {
+    "catchup": ["--copies", "32", "--rounds", "300", "--ppo.minibatch", "960"],
+    "slowdown": ["--copies", "64", "--rounds", "400", "--ppo.minibatch", "1920"],
+}
+"""Shorter trainings of slowdown leave some teams that are good when sampled and collide when greedy."""
 
 
 def main() -> None:
@@ -35,7 +40,7 @@ def main() -> None:
         for method in given.methods:
             for seed in given.seeds:
                 folder = given.out / f"{scenario}-{method}-{seed}"
-                options = ["--env", env, "--algorithm", method, "--seed", str(seed), *OPTIONS, *more]
+                options = ["--env", env, "--algorithm", method, "--seed", str(seed), *OPTIONS, *LENGTH[scenario], *more]
                 trained(folder, given.ranks, given.timeout, options)
                 found = evaluated(folder, given.episodes)
                 base = found["constant"]["cost"]
