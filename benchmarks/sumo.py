@@ -142,7 +142,7 @@ def main() -> None:
                 rows.append([f"{name}, seed {seed}, {mode[6:]}", *cells, f"{seconds(folder):.0f}"])
                 for figure in SHOWN:
                     found.setdefault((mode, figure), []).append(float(np.mean(figures[figure])))
-        for mode in ("team, greedy", "team, sampled"):
+        for mode in ("team, greedy", "team, sampled") if len(given.seeds) > 1 else ():
             rows.append(
                 [f"{name}, over seeds, {mode[6:]}", *(around(found[mode, figure], ".1f") for figure in SHOWN), ""]
             )
