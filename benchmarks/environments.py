@@ -155,9 +155,7 @@ def _rware(name: str) -> Callable[[], int]:
 
 
 def _mpe2(name: str) -> Callable[[], int]:
-    import importlib
-
-    return bare_parallel(importlib.import_module(f"mpe2.{name}").parallel_env())
+    return _module_of(["mpe2"], name)
 
 
 def _pettingzoo(name: str) -> Callable[[], int]:
