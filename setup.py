@@ -12,6 +12,7 @@ FILM = [*PLOT, "pillow>=10", "imageio-ffmpeg>=0.5"]
 REPORT = [*PLOT, "plotly>=7.0"]
 TENSORBOARD = ["tensorboard>=2.20"]
 WANDB = ["wandb>=0.31"]
+DOCS = ["mkdocs-material>=9.5"]
 PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=1.0", "pygame-ce>=2.4", "pymunk>=6.2", "box2d>=2.3.10"]
 SUITES = {
     "lbf": ["lbforaging>=2.0", "gymnasium>=1.0"],
@@ -26,7 +27,7 @@ SUITES = {
 }
 TEST = [
     *("pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "pandapower>=3.0", "websocket-client>=1.8"),
-    *(*MPI, *FILM, *REPORT, *TENSORBOARD, *WANDB, *sum(SUITES.values(), [])),
+    *(*MPI, *FILM, *REPORT, *TENSORBOARD, *WANDB, *DOCS, *sum(SUITES.values(), [])),
 ]
 
 setup(
@@ -62,6 +63,7 @@ setup(
         "xxhash>=3.5",
     ],
     extras_require={
+        "docs": DOCS,
         "film": FILM,
         "mpi": MPI,
         "plot": PLOT,

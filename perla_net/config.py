@@ -130,6 +130,9 @@ class AgentSettings(Section):
             "perla_ippo", "What the agents learn with: a preset over base learner, critic input, embedding and sharing."
         )
     )
+    policy_loss: str = option(
+        "preset", "Loss of the policy: the preset's, or MODULE.FUNCTION of your own (docs/methods.md)."
+    )
     share: Literal["weights", "outputs", "own_view", "modelled"] = option(
         "weights",
         "What a policy message holds: weights and observations; action distributions only; weights to be evaluated on the "

@@ -134,6 +134,11 @@ def _check_combinations(plan: Plan) -> None:
                     f"--algorithm {entry.algorithm}: parameter sharing needs equal settings, but those of {other.name} "
                     f"and {first.name} differ"
                 )
+    for name, base in sorted({(entry.policy_loss, PRESETS[entry.algorithm].base) for entry in settings}):
+        if name != "preset":
+            from .algorithms.losses import policy_loss
+
+            policy_loss(name, base)
     for index, entry in enumerate(settings):
         if entry.model.memory == "gru" and not entry.model.policy_hidden:
             raise InputError(f"--model.memory gru: needs a hidden layer, but {agents[index].name} has policy_hidden ()")

@@ -16,7 +16,7 @@ import torch
 from ..config import PRESETS, AgentSettings
 from ..distributions import Categorical, Distribution
 from ..models import MLP, Adam, Pass, Policy
-from . import a2c, ppo
+from .losses import policy_loss
 
 MEASURED = (
     "policy_loss",
@@ -75,7 +75,7 @@ class Trainer:
         """``own_heads``: the critic has a head per own action, and the one of the action taken is trained."""
         self.policy, self.critic, self.optimisers, self.distribution = policy, critic, optimisers, distribution
         self.own_heads, self.settings, self.preset = own_heads, settings, PRESETS[settings.algorithm]
-        self.loss = ppo.policy_loss if self.preset.base == "ppo" else a2c.policy_loss
+        self.loss = policy_loss(settings.policy_loss, self.preset.base)
         self._passes: dict[int, tuple[Pass, Pass]] = {}
         self._gathered: dict[str, torch.Tensor] = {}
 

@@ -55,7 +55,11 @@ def main(arguments: Sequence[str]) -> int:
         given.score,
     )
     write_page(report, out)
-    print(f"report on {len(runs)} run{'s' * (len(runs) > 1)}: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    begun = sum(len(run.training) > 0 for run in runs)
+    number = f"{len(runs)} run{'s' * (len(runs) > 1)}"
+    print(
+        f"report on {number if begun == len(runs) else f'{begun} of {number}'}: {out} ({out.stat().st_size / 1e6:.1f} MB)"
+    )
     if given.figures:
         written = write_files(report.figures(), report.tables(), Path(given.figures))
         print(f"{len(written)} files of figures and tables in {given.figures}")

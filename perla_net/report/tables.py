@@ -164,7 +164,7 @@ def _seconds(run: Run) -> float | None:
 def _spread(run: Run) -> float | None:
     returns = run.agent_returns[np.isfinite(run.agent_returns).all(1)] if run.agent_returns.size else run.agent_returns
     last = returns[-max(1, len(run.training) // 10) :]
-    return float(last.mean(0).std()) if len(last) else None
+    return float(last.mean(0).std()) if last.size else None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""Losses of the policy: those of the presets, and anybody's own by import path (``--policy-loss MODULE.FUNCTION``)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Callable
+
+import torch
+
+from ..errors import InputError
+from . import a2c, ppo
+
+PolicyLoss = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, float], tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+]
+"""(log π, log π of the behaviour, advantage, clip), tensors alike in shape → per step the loss L, ∂L/∂ log π, and the ratio ρ."""
+
+BASES: dict[str, PolicyLoss] = {"ppo": ppo.policy_loss, "a2c": a2c.policy_loss}
+
+
+def policy_loss(name: str, base: str) -> PolicyLoss:
+    """The loss of a preset's base (``preset``), or one of the user's own: ``FUNCTION(log_probability, old, advantage, clip)``
+    in MODULE, which returns the loss of every step in torch operations; its derivative is then taken by autograd.
+
+    Raises InputError for what cannot be imported, or does not return a loss per step that depends on ``log_probability``.
+    """
+    if name == "preset":
+        return BASES[base]
+    module, _, function = name.rpartition(".")
+    try:
+        own = getattr(importlib.import_module(module), function) if module else None
+    except ImportError as error:
+        raise InputError(f"--policy-loss {name}: cannot be imported ({error})") from None
+    except AttributeError:
+        own = None
+    if not callable(own):
+        raise InputError(f"--policy-loss {name}: is neither preset nor MODULE.FUNCTION, such as own_loss.spo")
+
+    def differentiated(
+        log_probability: torch.Tensor, old: torch.Tensor, advantage: torch.Tensor, clip: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        log_probability = log_probability.detach().requires_grad_()
+        with torch.enable_grad():
+            loss = own(log_probability, old, advantage, clip)
+            if not isinstance(loss, torch.Tensor) or loss.shape != old.shape or not loss.requires_grad:
+                raise InputError(f"--policy-loss {name}: must return a loss per step that depends on log_probability")
+            (slope,) = torch.autograd.grad(loss.sum(), log_probability)
+        return loss.detach(), slope, torch.exp(log_probability.detach() - old)
+
+    differentiated(torch.tensor([-1.0, -0.5]), torch.tensor([-0.7, -0.7]), torch.tensor([1.0, -1.0]), 0.2)
+    return differentiated

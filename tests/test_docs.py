@@ -1,0 +1,202 @@
+"""Every command and program that README.md and docs/ show is run, smaller where it would take long; what they quote is what is there."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+PAGES = ["README.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
+SMALL = "--rounds 1 --copies 2 --horizon 5 --ppo.minibatch 8 --evaluate-episodes 1 --display none".split()
+ELSEWHERE = ("pip", "cd", "launch/", "sbatch", "qsub", "kubectl", "srun", "SLURM_HOSTFILE=")
+"""Begins of commands that other tests run (test_launch.py, .ci/run), or that need what is not here."""
+
+FILLED = {
+    "SPEC": "ring",
+    "ENV": "spread",
+    "FOLDER": "RUN",
+    "FILE.yaml": "docs/examples/study.yaml",
+    "studies/NAME": "STUDY",
+}
+"""Words in capitals in the pages' sentences → what stands for them here."""
+MAINS = {"perla_net.report": "perla_net.report.command", "perla_net.theory": "perla_net.theory.__main__"}
+"""Modules whose command line is elsewhere."""
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    """Contents of a page's fenced blocks of one language ('': none)."""
+    return [text for language, text in FENCED.findall((ROOT / page).read_text()) if language == kind]
+
+
+def commands(page: str) -> list[str]:
+    """Command lines in a page's blocks, without comments, and those in its sentences, their words in capitals filled in."""
+    lines = [line for block in blocks(page, "") for line in block.splitlines()]
+    starts = ("python ", "mpirun ", "PYTHONPATH=", "cmp ", *ELSEWHERE)
+    shown = [re.sub(r"\s+#.*", "", line) for line in lines if line.startswith(starts)]
+    for line in re.findall(r"`(python [^`…]*)`", FENCED.sub("", (ROOT / page).read_text())):
+        line = re.sub(r" \[.*\]", "", " ".join(line.split()))
+        shown.append(re.sub(r"\b(SPEC|ENV|FOLDER|FILE\.yaml|studies/NAME)\b", lambda word: FILLED[word[0]], line))
+    return shown
+
+
+SHOWN = {line: page for page in reversed(PAGES) for line in commands(page) if not line.startswith(ELSEWHERE)}
+"""Command → the first page that shows it."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder in which the commands find what they name: the examples, runs of two teams, a small study."""
+    place = tmp_path_factory.mktemp("docs")
+    shutil.copytree(ROOT / "docs" / "examples", place / "docs" / "examples")
+    file = place / "docs" / "examples" / "study.yaml"
+    study = yaml.safe_load(file.read_text())
+    study["options"] |= {"rounds": 1, "copies": 2, "horizon": 5, "ppo.minibatch": 8}
+    study |= {"seeds": [0], "evaluate": {"points": 1, "episodes": 1}}
+    file.write_text(yaml.safe_dump(study))
+    for name, options in (
+        ("traffic", ["--env", "traffic:grid:horizon=10", "--agents", "16"]),
+        ("spread", ["--env", "spread", "--agents", "4"]),
+    ):
+        out = ["--out", str(place / name)]
+        arguments = [sys.executable, "-W", "ignore", "-m", "perla_net.run", *options, *SMALL, *out]
+        subprocess.run(arguments, check=True, timeout=120, cwd=ROOT)
+    names = {
+        "spread": ("runs/a", "runs/b", "runs/c", "runs/first"),
+        "traffic": ("RUN", "OTHER", "runs/other", "runs/team"),
+    }
+    for source, copies in names.items():
+        for copy in copies:
+            shutil.copytree(place / source, place / copy)
+    for run, number in (("OTHER", "50"), ("runs/other", "30")):  # they ran for longer
+        (place / run / "checkpoints" / "1").rename(place / run / "checkpoints" / number)
+    arguments = [sys.executable, "-W", "ignore", "-m", "perla_net.study", str(file), "--out", "STUDY"]
+    subprocess.run(arguments, check=True, timeout=300, cwd=place, capture_output=True)
+    shutil.copytree(place / "STUDY", place / "studies" / "topologies")
+    return place
+
+
+def test_the_pages_show_commands():
+    assert len(SHOWN) > 40 and len(set(SHOWN.values())) > 8
+
+
+@pytest.mark.parametrize("line", SHOWN, ids=[f"{Path(page).stem}: {line}"[:80] for line, page in SHOWN.items()])
+def test_a_command_works(place, monkeypatch, capsys, line):
+    page = SHOWN[line]
+    monkeypatch.chdir(place)
+    words = shlex.split(line)
+    if "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        assert name == "PYTHONPATH"
+        monkeypatch.syspath_prepend(str(place / value))
+    if words[0] == "cmp":
+        assert Path(words[1]).read_bytes() == Path(words[2]).read_bytes()
+        return
+    agents = []
+    if words[0] == "mpirun":  # all in this process: the numbers are the same, see test_jobs.py
+        agents, words = ["--agents", "4" if words[2] == "4" else "16"], words[3:]
+    assert words[0] == "python"
+    if words[1] != "-m":
+        assert (ROOT / words[1]).is_file(), "a program of benchmarks/ that is not there"
+        return
+    module, arguments = words[2], words[3:]
+    if module == "pytest":
+        return  # what -k finds: see below
+    if module == "perla_net.run" and arguments != ["--help"]:
+        arguments = changed(page, arguments, agents)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    if page == "docs/environments.md":
+        monkeypatch.syspath_prepend(str(place / "docs" / "examples"))
+    if module == "perla_net.evaluate":
+        arguments = [
+            word.replace("sumo:grid4x4", "sumo:grid4x4:horizon=20") for word in (*arguments, "--episodes", "1")
+        ]
+    if module == "perla_net.theory":  # as it is in test_theory.py; theorem 6 alone takes twenty seconds
+        arguments = [*arguments, "--steps", "0", "--repetitions", "5000"]
+    main = importlib.import_module(MAINS.get(module, module)).main
+    if arguments == ["--help"]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        status = ended.value.code
+    else:
+        status = main(arguments)
+    unfinished = 1 if "--collect" in arguments else 0  # of a study that nobody has run
+    assert status in (0, None, unfinished), capsys.readouterr().err
+
+
+def test_tests_that_the_pages_name_are_there():
+    """`pytest -k EXPRESSION` and `pytest FILE` find something."""
+    arguments = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", "addopts=", "tests"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    names = [line.lower() for line in done.stdout.splitlines() if "::" in line]
+    assert len(names) > 1000
+    asked = [shlex.split(line)[3:] for line in SHOWN if line.startswith("python -m pytest")]
+    assert len(asked) > 4
+    for words in asked:
+        if words[:1] == ["-k"]:
+            parts = [part.split(" and ") for part in words[1].lower().split(" or ")]
+            for part in parts:
+                assert any(all(word in name for word in part) for name in names), part
+        else:
+            assert all((ROOT / word).is_file() for word in words), words
+
+
+def changed(page: str, arguments: list[str], agents: list[str]) -> list[str]:
+    """The arguments of a run that takes a second."""
+    if "--resume" in arguments:
+        return [*arguments, "--rounds", "2", "--display", "none"]
+    small = list(SMALL)
+    if "--evaluate-points" in arguments:
+        small += ["--evaluate-points", "1"]
+    out = [] if "--out" in arguments else ["--out", f"runs/{abs(hash((page, *arguments)))}"]
+    if "--out" in arguments:
+        shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
+    return [*arguments, *agents, *small, *out]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_a_program_works(place, monkeypatch, page):
+    monkeypatch.chdir(place)
+    checkpoints = place / "runs" / "team" / "checkpoints"
+    shutil.copytree(place / "traffic" / "checkpoints" / "1", checkpoints / "30", dirs_exist_ok=True)
+    for text in blocks(page, "python"):
+        if "perla_net.train" in text:  # the README's: a run of its own, and an observation that is not defined
+            text = text.replace("rounds=10", "rounds=1, horizon=5, evaluate_episodes=1").replace('/ "10"', '/ "1"')
+            text = text.replace("agent.act(observation)", "agent.act([0] * agent.spec.observation_size)")
+        exec(compile(text, page, "exec"), {})
+
+
+def test_what_is_quoted_is_what_is_there():
+    examples = ROOT / "docs" / "examples"
+    assert yaml.safe_load(blocks("docs/heterogeneous.md", "yaml")[0]) == yaml.safe_load(
+        (examples / "team.yaml").read_text()
+    )
+    whole = yaml.safe_load((examples / "study.yaml").read_text())
+    assert blocks("docs/studies.md", "yaml")[0] in (examples / "study.yaml").read_text()
+    assert yaml.safe_load(blocks("docs/tutorial.md", "yaml")[0]).items() <= whole.items()
+    assert blocks("docs/methods.md", "python")[0].strip() in (examples / "own_loss.py").read_text()
+
+
+def test_programs_that_reproduce_figures_are_there():
+    found = re.findall(r"(?:benchmarks/)?(\w+\.py)", (ROOT / "docs" / "reproducing.md").read_text())
+    assert len(found) > 15
+    for name in found:
+        assert (ROOT / "benchmarks" / name).is_file(), name
+
+
+def test_the_site_is_built_without_a_warning(tmp_path):
+    arguments = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in PAGES[1:]:
+        name = Path(page).stem
+        built = tmp_path / "site" / ("index.html" if name == "index" else f"{name}/index.html")
+        assert built.is_file(), built

@@ -1,0 +1,83 @@
+"""``--policy-loss``: a loss of one's own, differentiated by autograd."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import ROOT
+
+import perla_net
+from perla_net.algorithms.losses import BASES, policy_loss
+from perla_net.config import PPO, Agents, Config
+from perla_net.errors import InputError
+
+MINE = """
+import torch
+
+def ppo(log_probability, old, advantage, clip):
+    ratio = torch.exp(log_probability - old)
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+def constant(log_probability, old, advantage, clip):
+    return advantage * 2
+
+def total(log_probability, old, advantage, clip):
+    return (log_probability * advantage).sum()
+
+number = 3
+"""
+
+
+@pytest.fixture
+def importable(tmp_path, monkeypatch):
+    (tmp_path / "my_losses.py").write_text(MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
+    return tmp_path
+
+
+def run(folder, **options):
+    settings = dict(agents=Agents(number=4), rounds=2, copies=2, horizon=20, ppo=PPO(minibatch=20), evaluate_episodes=0)
+    perla_net.train(Config(**settings | options, display="none", out=str(folder)))
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_ppo_written_by_a_user_is_ppo(importable):
+    theirs, ours = (run(importable / name, policy_loss=name) for name in ("my_losses.ppo", "preset"))
+    for row, other in zip(theirs, ours):
+        for name in ("policy_loss", "entropy", "divergence", "policy_gradient"):
+            assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-7), name
+    other = run(importable / "spo", policy_loss="own_loss.spo")
+    assert other[0]["policy_gradient"] != pytest.approx(ours[0]["policy_gradient"], rel=1e-3)
+
+
+def test_the_derivative_is_the_losss(importable):
+    """SPO: ∂L/∂ log π = ρ (|A| (ρ − 1) / ε − A)."""
+    now, old, advantage = (torch.randn(200, generator=torch.Generator().manual_seed(k)) / 3 for k in range(3))
+    loss, slope, ratio = policy_loss("own_loss.spo", "ppo")(now, old, advantage, 0.2)
+    assert torch.allclose(ratio, (now - old).exp())
+    assert torch.allclose(slope, ratio * (advantage.abs() * (ratio - 1) / 0.2 - advantage), atol=1e-5)
+    assert not loss.requires_grad and loss.shape == now.shape
+
+
+def test_presets_have_their_own():
+    assert policy_loss("preset", "a2c") is BASES["a2c"] and policy_loss("preset", "ppo") is BASES["ppo"]
+
+
+@pytest.mark.parametrize(
+    "name,sentence",
+    [
+        ("spo", "is neither preset nor MODULE.FUNCTION"),
+        ("nowhere.loss", "cannot be imported"),
+        ("my_losses.other", "is neither preset nor MODULE.FUNCTION"),
+        ("my_losses.number", "is neither preset nor MODULE.FUNCTION"),
+        ("my_losses.constant", "must return a loss per step that depends on log_probability"),
+        ("my_losses.total", "must return a loss per step that depends on log_probability"),
+    ],
+)
+def test_what_is_no_loss_is_refused_before_anything_starts(importable, name, sentence):
+    with pytest.raises(InputError, match=f"--policy-loss {name}: {sentence}"):
+        run(importable / "run", policy_loss=name)
+    assert not (importable / "run").exists()
