@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -584,3 +585,41 @@ def test_copying_works_where_the_clipboard_is_closed(browser, files):
         await new Promise((done) => setTimeout(done, 100)); return button.textContent; })()"""
     )
     assert told == "copied"
+
+
+def test_bytes_of_different_sizes_stand_on_a_logarithmic_axis_with_a_place_for_none():
+    def chart(largest, kind="lines"):
+        silent = figures.Series("silent", [0.0, 0.0], [1.0, 2.0])
+        few = figures.Series("few", [0.0, 1e4], [1.0, 2.0], colour=1)
+        return figures.Chart("k", "t", "s", kind, "bytes", "return", [silent, few, replace(few, x=[0, largest])], "B")
+
+    for kind in ("lines", "points"):
+        axis = drawing.plotly_chart(chart(1e7, kind))
+        assert axis["layout"]["xaxis"]["type"] == "log"
+        assert axis["layout"]["xaxis"]["ticktext"] == ["0", "10 kB", "100 kB", "1 MB", "10 MB"]
+        silent, few, much = axis["data"]
+        at = axis["layout"]["xaxis"]["tickvals"][0]
+        assert 0 < at < 1e4 and read(silent["x"]) == [at, at] and read(much["x"]) == [at, 1e7]
+        assert read(silent["customdata"]) == [0, 0] and read(much["customdata"]) == [
+            0,
+            1e7,
+        ]  # what one sees in the hover
+        linear = drawing.plotly_chart(chart(1e5, kind))
+        assert linear["layout"]["xaxis"].get("type") != "log" and read(linear["data"][0]["x"]) == [0, 0]
+
+
+def test_intervals_that_reach_far_beyond_the_curves_are_cut_off():
+    def heights(half):
+        y = np.array([1.0, 2.0, 3.0])
+        line = figures.Series("a", [1, 2, 3], y, y - half, y + half)
+        return drawing.plotly_chart(figures.Chart("k", "t", "s", "lines", "steps", "return", [line]))["layout"]["yaxis"]
+
+    assert "range" not in heights(0.5)
+    assert heights(50.0)["range"] == pytest.approx([-1.06, 5.06])
+
+
+def read(values) -> list[float]:
+    """Numbers of a plotly trace, written as a list or as base64."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()
+    return list(values)

@@ -328,11 +328,14 @@ def _count(number: int, what: str) -> str:
 def _notes(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     notes = []
     states: dict[str, list[str]] = {}
+    several = len({one.task for one in groups}) > 1
     for one in groups:
         for run in one.runs:
             if not run.done:
                 states.setdefault(run.state, []).append(
-                    f"{one.name}, seed {run.seed}" + (f" ({run.reason})" if run.reason else "")
+                    (f"{one.name} on {one.task}" if several else one.name)
+                    + f", seed {run.seed}"
+                    + (f" ({run.reason})" if run.reason else "")
                 )
     for state, names in states.items():
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""

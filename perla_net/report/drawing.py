@@ -50,6 +50,7 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
     import plotly.graph_objects as go
 
     chart = _escaped(chart)
+    floor = _log_floor(chart)
     makers = {"lines": _plotly_lines, "points": _plotly_points, "bars": _plotly_bars, "intervals": _plotly_intervals}
     figure = go.Figure(makers[chart.kind](go, chart))
     across = chart.kind in ("bars", "intervals")
@@ -72,9 +73,14 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
             "yanchor": "top",
             "x": 0,
         },
-        xaxis=_axis(chart.x_label, chart.x_unit, _range(chart)),
-        yaxis=_axis(chart.y_label, chart.y_unit, None),
+        xaxis=_axis(chart.x_label, chart.x_unit, None if floor else _range(chart)),
+        yaxis=_axis(chart.y_label, chart.y_unit, _value_range(chart)),
     )
+    if floor:
+        decades = _decades(chart)
+        texts = ["0", *(_bytes(decade) for decade in decades)]
+        span = [np.log10(floor / 1.3), np.log10(_largest(chart) * 1.3)]
+        figure.update_xaxes(type="log", tickvals=[floor, *decades], ticktext=texts, ticksuffix="", range=span)
     if across:
         figure.update_yaxes(autorange="reversed", automargin=True, showgrid=chart.kind == "intervals")
         figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"}, margin={"t": 30})
@@ -93,13 +99,57 @@ def _escaped(chart: Chart) -> Chart:
 
 def _range(chart: Chart) -> list[float] | None:
     """The range of the measured axis from 0 on, for steps and bytes; None: as the values lie."""
-    largest = max((float(np.max(one.x)) for one in chart.series if len(one.x)), default=0.0)
+    largest = _largest(chart)
     if chart.kind == "points":
         return [-0.03 * (largest or 1.0), 1.05 * (largest or 1.0)]
     least = (
         min((float(np.min(one.x)) for one in chart.series if len(one.x)), default=0.0) if chart.kind == "lines" else -1
     )
     return [0.0, 1.01 * (largest or 1.0)] if 0 <= least < largest / 2 or largest == 0 else None
+
+
+def _largest(chart: Chart) -> float:
+    return max((float(np.max(one.x)) for one in chart.series if len(one.x)), default=0.0)
+
+
+def _log_floor(chart: Chart) -> float | None:
+    """Where no bytes at all are drawn on a logarithmic axis; None where the axis is linear: settings' bytes are of one size."""
+    if chart.x_unit != "B" or chart.kind not in ("lines", "points"):
+        return None
+    sent = [x[x > 0] for x in (np.asarray(one.x, float) for one in chart.series) if (x > 0).any()]
+    totals = [x.max() for x in sent]
+    if not totals or max(totals) < 20 * min(totals):
+        return None
+    return min(float(x.min()) for x in sent) / 3
+
+
+def _decades(chart: Chart) -> list[float]:
+    """Powers of ten between the least and the most bytes."""
+    floor, largest = _log_floor(chart), _largest(chart)
+    return [10.0**k for k in range(int(np.ceil(np.log10(2 * floor))), int(np.floor(np.log10(largest))) + 1)]
+
+
+def _placed(chart: Chart, one: Series) -> np.ndarray:
+    """The x of a series as they are drawn: 0 bytes at the left end of a logarithmic axis."""
+    x, floor = np.asarray(one.x), _log_floor(chart)
+    return x if floor is None else np.maximum(x, floor)
+
+
+def _value_range(chart: Chart) -> list[float] | None:
+    """The range of y, if intervals reach further out of the curves' range than this is wide: two seeds may give such."""
+    if chart.kind not in ("lines", "points"):
+        return None
+    values = np.concatenate([np.ravel(one.y).astype(float) for one in chart.series])
+    ends = [np.ravel(end).astype(float) for one in chart.series for end in (one.low, one.high) if end is not None]
+    reached = np.concatenate([values, *ends])
+    values, reached = values[np.isfinite(values)], reached[np.isfinite(reached)]
+    if not len(values) or values.max() == values.min():
+        return None
+    width = float(values.max() - values.min())
+    low, high = max(values.min() - width, reached.min()), min(values.max() + width, reached.max())
+    if (low, high) == (reached.min(), reached.max()):
+        return None
+    return [float(low) - 0.03 * width, float(high) + 0.03 * width]
 
 
 def _axis(label: str, unit: str, span: list[float] | None) -> dict[str, Any]:
@@ -112,7 +162,7 @@ def _axis(label: str, unit: str, span: list[float] | None) -> dict[str, Any]:
 
 
 def _hover(chart: Chart) -> str:
-    x = "%{x:.4~s}" + chart.x_unit if chart.kind in ("lines", "points") else "%{x:.4~g} " + chart.x_unit
+    x = "%{customdata:.4~s}" + chart.x_unit if chart.kind in ("lines", "points") else "%{x:.4~g} " + chart.x_unit
     return f"<b>%{{fullData.name}}</b><br>{chart.x_label}: {x}<br>{chart.y_label}: %{{y:.5~g}}<extra></extra>"
 
 
@@ -122,7 +172,7 @@ def _plotly_lines(go: Any, chart: Chart) -> list[Any]:
     for number, one in enumerate(chart.series):
         group = f"{number}"
         if one.low is not None and one.high is not None:
-            x = np.concatenate([one.x, np.asarray(one.x)[::-1]])
+            x = np.concatenate([_placed(chart, one), _placed(chart, one)[::-1]])
             y = np.concatenate([one.high, np.asarray(one.low)[::-1]])
             traces.append(
                 go.Scatter(
@@ -142,7 +192,8 @@ def _plotly_lines(go: Any, chart: Chart) -> list[Any]:
         mode = "lines+markers" if len(one.x) < 30 else "lines"
         traces.append(
             go.Scatter(
-                x=np.asarray(one.x),
+                x=_placed(chart, one),
+                customdata=np.asarray(one.x),
                 y=np.asarray(one.y),
                 name=one.name,
                 mode=mode,
@@ -164,7 +215,8 @@ def _plotly_points(go: Any, chart: Chart) -> list[Any]:
             bars = {"array": np.subtract(one.high, one.y), "arrayminus": np.subtract(one.y, one.low), "thickness": 1.5}
         traces.append(
             go.Scatter(
-                x=np.asarray(one.x),
+                x=_placed(chart, one),
+                customdata=np.asarray(one.x),
                 y=np.asarray(one.y),
                 name=one.name,
                 mode="markers",
@@ -277,14 +329,23 @@ def _static_chart(pyplot: Any, chart: Chart) -> Any:
     for one in chart.series:
         _static_series(axes, chart, one, names, left)
     axes.set_xlabel(chart.x_label)
-    span = _range(chart)
-    if span:
+    floor, span = _log_floor(chart), _range(chart)
+    if floor:
+        axes.set_xscale("log")
+        axes.set_xlim(floor / 1.3, _largest(chart) * 1.3)
+        decades = _decades(chart)
+        axes.set_xticks([floor, *decades], ["0", *(_bytes(decade) for decade in decades)])
+        axes.minorticks_off()
+    elif span:
         axes.set_xlim(span)
+    heights = _value_range(chart)
+    if heights:
+        axes.set_ylim(heights)
     axes.set_ylabel(chart.y_label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x" if across else "both", color="#e6eaed", linewidth=0.8)
     axes.set_axisbelow(True)
-    if chart.x_unit == "B":
+    if chart.x_unit == "B" and not floor:
         axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
     if across:
         axes.set_yticks(range(len(names)), names)
@@ -305,16 +366,18 @@ def _static_series(axes: Any, chart: Chart, one: Series, names: Sequence[str], l
         style = "--" if one.style == "dashed" else LINES[one.colour // len(COLOURS) % len(LINES)]
         if one.low is not None:
             shade = 0.14 if len(chart.series) <= len(COLOURS) else 0.05
-            axes.fill_between(one.x, one.low, one.high, color=colour, alpha=shade, linewidth=0)
-        axes.plot(
-            one.x, one.y, color=colour, linestyle=style, linewidth=1 if one.style == "dashed" else 1.6, label=one.name
-        )
+            axes.fill_between(_placed(chart, one), one.low, one.high, color=colour, alpha=shade, linewidth=0)
+        width = 1 if one.style == "dashed" else 1.6
+        axes.plot(_placed(chart, one), one.y, color=colour, linestyle=style, linewidth=width, label=one.name)
     elif chart.kind == "points":
         if one.style == "faint":
-            axes.plot(one.x, one.y, "o", color=colour, alpha=0.35, markersize=4)
+            axes.plot(_placed(chart, one), one.y, "o", color=colour, alpha=0.35, markersize=4)
             return
         bars = None if one.low is None else [np.subtract(one.y, one.low), np.subtract(one.high, one.y)]
-        axes.errorbar(one.x, one.y, yerr=bars, fmt="o", color=colour, markersize=7, capsize=3, label=one.name)
+        marker = "osD^"[one.colour // len(COLOURS) % 4]
+        axes.errorbar(
+            _placed(chart, one), one.y, yerr=bars, fmt=marker, color=colour, markersize=7, capsize=3, label=one.name
+        )
     elif chart.kind == "bars":
         axes.barh(range(len(names)), one.x, left=left, color=colour, label=one.name)
         left += np.asarray(one.x)
