@@ -24,11 +24,11 @@ SECONDS = 0.1
 """Of a frame."""
 
 
-def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], None], frames: int, render: bool) -> None:
+def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], None], sheet: bool, render: bool) -> None:
     """The first held-out episode, everybody greedy, in this process alone; ``see`` is shown the environment as it goes.
 
-    players: every agent's checkpoint, in order; frames: how often to look at most, where the length of an episode is known;
-    ``render``: the environment will be asked for pictures.
+    players: every agent's checkpoint, in order; sheet: a few looks, evenly spaced where the length of an episode is known,
+    else many; render: the environment will be asked for pictures.
     """
     number = len(plan.world.agents)
     world = World(Processes(), plan.world, plan.config.env, [range(number)], [0], 1, 1, seed, EVALUATION, render=render)
@@ -38,13 +38,15 @@ def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], Non
     world.start()
     host = world.host
     assert host is not None
-    every = max(1, -(-(plan.world.horizon or 1) // frames))
+    horizon = plan.world.horizon or 1
+    every = max(1, -(-horizon // FRAMES))
+    steps = {round(k * horizon / (SHEET - 1)) for k in range(SHEET)} if sheet and horizon > 1 else None
     shown = 0
 
     def look(environment: Any) -> None:
         nonlocal shown
         over = (environment.terminated | environment.truncated | ~environment.alive).all()
-        if over or (host.steps + 1) % every == 0:
+        if over or (host.steps + 1 in steps if steps else (host.steps + 1) % every == 0):
             see(environment)
             shown += 1
 
@@ -65,13 +67,15 @@ def record(plan: Any, players: Sequence[Path], seed: int, file: Path) -> str:
             raise InputError(f"--record {file}: {plan.config.env} cannot be drawn")
         frames.append(picture)
 
-    play(plan, players, seed, see, SHEET if file.suffix.lower() == ".png" else FRAMES, render=True)
+    sheet = file.suffix.lower() == ".png"
+    play(plan, players, seed, see, sheet, render=True)
     writers = {".gif": _gif, ".mp4": _mp4, ".png": _sheet}
     try:
         writers[file.suffix.lower()](frames, file)
     except OSError as error:
         raise InputError(f"--record {file}: cannot be written ({error.strerror or error})") from None
-    return f"{len(frames)} pictures of {frames[0].shape[1]}×{frames[0].shape[0]} in {file}"
+    number = min(SHEET, len(frames)) if sheet else len(frames)
+    return f"{number} pictures of {frames[0].shape[1]}×{frames[0].shape[0]} in {file}"
 
 
 def check_ending(file: Path) -> None:
@@ -93,7 +97,7 @@ def watch(plan: Any, players: Sequence[Path], seed: int) -> None:
         if live:
             time.sleep(SECONDS)
 
-    play(plan, players, seed, see, FRAMES, render=False)
+    play(plan, players, seed, see, sheet=False, render=False)
 
 
 def _pillow(what: str) -> Any:

@@ -92,6 +92,18 @@ def write_folder(study: Study) -> list[str]:
 
     Raises InputError, before anything is written, where a run was begun with other options.
     """
+    check_folder(study)
+    for name in ("configs", "runs", "logs", "locks"):
+        (study.folder / name).mkdir(parents=True, exist_ok=True)
+    for run in study.runs:
+        write(study.options(run), to_yaml(run.config))
+    write(study.folder / "study.yaml", yaml.safe_dump(to_data(study.file), sort_keys=False, default_flow_style=None))
+    known = {run.label for run in study.runs}
+    return sorted(place.name for place in (study.folder / "runs").iterdir() if place.name not in known)
+
+
+def check_folder(study: Study) -> None:
+    """Raises InputError where a run was begun with other options than the study has now."""
     for run in study.runs:
         if not (study.place(run).exists() and study.options(run).exists()):
             continue
@@ -101,15 +113,8 @@ def write_folder(study: Study) -> list[str]:
             if then.get(name) != now[name]:
                 raise InputError(
                     f"{study.folder}: {run.label} was begun with {name} {label_of(then.get(name))}, and is now to have "
-                    f"{label_of(now[name])}; choose another --out, or remove {study.place(run)}"
+                    f"{label_of(now[name])}; give the study another name (or --out), or remove what is in {study.folder}"
                 )
-    for name in ("configs", "runs", "logs", "locks"):
-        (study.folder / name).mkdir(parents=True, exist_ok=True)
-    for run in study.runs:
-        write(study.options(run), to_yaml(run.config))
-    write(study.folder / "study.yaml", yaml.safe_dump(to_data(study.file), sort_keys=False, default_flow_style=None))
-    known = {run.label for run in study.runs}
-    return sorted(place.name for place in (study.folder / "runs").iterdir() if place.name not in known)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -128,10 +133,15 @@ def collect(study: Study) -> None:
     for run in study.runs:
         run.state, run.reason = _state(study, run)
         run.seconds = known.get(run.label, {}).get("seconds")
-        if run.state == "done" and run.seconds is None:  # somebody else ran it
-            rows = (study.place(run) / "timings.jsonl").read_text().splitlines()
-            run.seconds = round(math.fsum(json.loads(row)["seconds"] for row in rows), 1)
+        _time(study, run)
     study.write_index()
+
+
+def _time(study: Study, run: Run) -> None:
+    """The seconds of a run that somebody else ran to its end: those of its rounds."""
+    if run.state == "done" and run.seconds is None:
+        rows = (study.place(run) / "timings.jsonl").read_text().splitlines()
+        run.seconds = round(math.fsum(json.loads(row)["seconds"] for row in rows), 1)
 
 
 def _state(study: Study, run: Run) -> tuple[str, str]:
@@ -350,6 +360,7 @@ class Runner:
                     )
                 time.sleep(NAP)
             run.state, run.reason = _state(self.study, run)
+            _time(self.study, run)
         self.study.write_index()
 
     def _say(self, text: str) -> None:
@@ -426,9 +437,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     study = read_study(given.study, given.out)
     if given.dry_run:
+        check_folder(study)
         for run in study.runs:
             run.state, run.reason = _state(study, run)
-            print(f"{run.state} {shlex.join(command(study, run))}")
+            print(f"{run.state} {run.label if run.state == 'done' else shlex.join(command(study, run))}")
         print(progress(study, cores)[0])
         return 0
     with lock(study.folder):

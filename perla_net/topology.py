@@ -389,7 +389,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        return ", ".join(map(_shown, value))
+        return " · ".join(map(_shown, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

@@ -29,6 +29,8 @@ FILLED = {
 """Words in capitals in the pages' sentences → what stands for them here."""
 MAINS = {"perla_net.report": "perla_net.report.command", "perla_net.theory": "perla_net.theory.__main__"}
 """Modules whose command line is elsewhere."""
+LONGER = {"OTHER": "50", "runs/team": "30"}
+"""Runs of which the pages name checkpoints that these small ones would not have."""
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -39,7 +41,7 @@ def blocks(page: str, kind: str) -> list[str]:
 
 def commands(page: str) -> list[str]:
     """Command lines in a page's blocks, without comments, and those in its sentences, their words in capitals filled in."""
-    lines = [line for block in blocks(page, "") for line in block.splitlines()]
+    lines = [line for block in blocks(page, "") for line in re.sub(r"\\\n\s*", "", block).splitlines()]
     starts = ("python ", "mpirun ", "PYTHONPATH=", "cmp ", *ELSEWHERE)
     shown = [re.sub(r"\s+#.*", "", line) for line in lines if line.startswith(starts)]
     for line in re.findall(r"`(python [^`…]*)`", FENCED.sub("", (ROOT / page).read_text())):
@@ -71,16 +73,17 @@ def place(tmp_path_factory):
         subprocess.run(arguments, check=True, timeout=120, cwd=ROOT)
     names = {
         "spread": ("runs/a", "runs/b", "runs/c", "runs/first"),
-        "traffic": ("RUN", "OTHER", "runs/other", "runs/team"),
+        "traffic": ("RUN", "OTHER", "runs/team"),
     }
     for source, copies in names.items():
         for copy in copies:
             shutil.copytree(place / source, place / copy)
-    for run, number in (("OTHER", "50"), ("runs/other", "30")):  # they ran for longer
-        (place / run / "checkpoints" / "1").rename(place / run / "checkpoints" / number)
+    for run, number in LONGER.items():
+        shutil.copytree(place / run / "checkpoints" / "1", place / run / "checkpoints" / number)
     arguments = [sys.executable, "-W", "ignore", "-m", "perla_net.study", str(file), "--out", "STUDY"]
     subprocess.run(arguments, check=True, timeout=300, cwd=place, capture_output=True)
-    shutil.copytree(place / "STUDY", place / "studies" / "topologies")
+    for name in ("spread", "topologies"):
+        shutil.copytree(place / "STUDY", place / "studies" / name)
     return place
 
 
@@ -128,6 +131,8 @@ def test_a_command_works(place, monkeypatch, capsys, line):
         status = ended.value.code
     else:
         status = main(arguments)
+    for run in LONGER.keys() & set(arguments) if module == "perla_net.run" else ():
+        shutil.copytree(place / run / "checkpoints" / "1", place / run / "checkpoints" / LONGER[run])
     unfinished = 1 if "--collect" in arguments else 0  # of a study that nobody has run
     assert status in (0, None, unfinished), capsys.readouterr().err
 
@@ -165,8 +170,6 @@ def changed(page: str, arguments: list[str], agents: list[str]) -> list[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
 def test_a_program_works(place, monkeypatch, page):
     monkeypatch.chdir(place)
-    checkpoints = place / "runs" / "team" / "checkpoints"
-    shutil.copytree(place / "traffic" / "checkpoints" / "1", checkpoints / "30", dirs_exist_ok=True)
     for text in blocks(page, "python"):
         if "perla_net.train" in text:  # the README's: a run of its own, and an observation that is not defined
             text = text.replace("rounds=10", "rounds=1, horizon=5, evaluate_episodes=1").replace('/ "10"', '/ "1"')

@@ -341,8 +341,8 @@ def test_one_run_and_two_hundred(runs, tmp_path):
                 **vars(run),
                 "training": long,
                 "agent_returns": np.ones((rounds, 4)) * steps[:, None],
-                "settings": run.settings | {"samples": number // 5},
-                "seed": number % 5,
+                "settings": run.settings | {"samples": number // 4},
+                "seed": number % 4,
                 "label": str(number),
             }
         )
@@ -352,7 +352,7 @@ def test_one_run_and_two_hundred(runs, tmp_path):
     text = page.page(report)
     assert len(text) < 12e6
     assert any("500 evenly spaced points" in note for note in report.notes)
-    assert any("first 24 of 40" in note for note in report.notes)
+    assert any("first 40 of 50" in note for note in report.notes)
     assert (
         max(len(one.x) for figure in report.figures() if isinstance(figure, figures.Chart) for one in figure.series)
         == 500
@@ -623,3 +623,27 @@ def read(values) -> list[float]:
     if isinstance(values, dict):
         return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()
     return list(values)
+
+
+def test_graphs_open_on_a_setting_that_talks(runs):
+    silent = [open_run(run) for run in runs[:1]]
+    silent = [replace(silent[0], settings={"topology": "a"}, label="silent")]
+    graphs = [
+        figures.Graph(
+            "a",
+            "",
+            "",
+            ("x", "y"),
+            np.zeros((2, 2)),
+            ((0, 1),),
+            ("policy",),
+            [figures.Stop(1, 2, [0.0, 0.0], [(0, True, [sent])])],
+        )
+        for sent in (0.0, 8.0)
+    ]
+    made = iter(graphs)
+    groups_of = groups.group([*silent, open_run(runs[2])])
+    section = content._choices("Who heard whom", {"task": groups_of}, "graph", lambda one, key: next(made))
+    assert section.items[0].first == 1
+    shown = page._item(section.items[0], 0)
+    assert shown.count(" hidden") == 1 and shown.count(" selected") == 1

@@ -282,7 +282,8 @@ class Learner:
     ) -> None:
         """Note how much the TD targets of this rollout vary, with random numbers that nothing else uses."""
         stream, steps = self.measuring, self.optimisers[0].steps
-        rng = np.random.default_rng(np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, steps)))
+        key = (*stream.spawn_key, steps, 0)  # longer than any other: (0, i, 4, steps) may be a model of agent 4
+        rng = np.random.default_rng(np.random.SeedSequence(stream.entropy, spawn_key=key))
         peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
         ended = torch.from_numpy(rollout.terminated | rollout.truncated).to(reward.device)
         self.variances = target_variances(self, critic_input, outputs, peers, reward, ended, rng)

@@ -13,16 +13,17 @@ from .figures import Chart, Graph
 from .groups import AVERAGES, POINTS, Average, Estimate, Group, different, group, number_text, part
 from .tables import Table
 
-CHOICES = 24
+CHOICES = 40
 """Graphs, and figures of agents, of at most so many groups."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Figures of which one is shown at a time, by name."""
+    """Figures of which one is shown at a time, by name; first: the number of the one shown at first."""
 
     label: str
     options: list[tuple[str, Chart | Graph]]
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,12 @@ def _choices(
     names = _names([one for groups in by_task.values() for one in groups])[:CHOICES]
     keys = figures.unique([figures.key_of(prefix, name) for name in names])
     options = [(name, made) for one, name, key in zip(groups, names, keys) if (made := make(one, key)) is not None]
-    return Section(title, [Choice("setting", options)] if options else [])
+    talking = (
+        k
+        for k, (_, made) in enumerate(options)
+        if isinstance(made, Graph) and any(sum(sent) for _, _, sent in made.stops[0].edges)
+    )
+    return Section(title, [Choice("setting", options, next(talking, 0))] if options else [])
 
 
 def _graph_maker(groups: Sequence[Group]) -> Callable[[Group, str], Graph | None]:

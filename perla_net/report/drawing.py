@@ -56,11 +56,13 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
     across = chart.kind in ("bars", "intervals")
     names = list(dict.fromkeys(name for one in chart.series for name in one.y)) if across else []
     height = 90 + 26 * len(names) if across else 430
-    legend_rows = 0 if chart.kind == "intervals" else -(-len([s for s in chart.series if s.style != "faint"]) // 3)
+    entries = [] if chart.kind == "intervals" else [len(one.name) for one in chart.series if one.style != "faint"]
+    columns = max(1, min(3, 84 // max(entries, default=1)))  # that also fit on paper
+    legend_rows = -(-len(entries) // columns)
     figure.update_layout(
         template="none",
         height=max(220, height) + 22 * legend_rows,
-        margin={"l": 12, "r": 16, "t": 12, "b": 12},
+        margin={"l": 12, "r": 16, "t": 12, "b": 12 if across else 62 + 20 * legend_rows},
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#1d2730"},
         hoverlabel={"namelength": -1},
         hovermode="closest",
@@ -69,8 +71,9 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
         legend={
             "orientation": "h",
             "traceorder": "normal",
-            "y": -0.18 if not across else -0.3,
-            "yanchor": "top",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
             "x": 0,
         },
         xaxis=_axis(chart.x_label, chart.x_unit, None if floor else _range(chart)),
@@ -83,7 +86,7 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
         figure.update_xaxes(type="log", tickvals=[floor, *decades], ticktext=texts, ticksuffix="", range=span)
     if across:
         figure.update_yaxes(autorange="reversed", automargin=True, showgrid=chart.kind == "intervals")
-        figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"}, margin={"t": 30})
+        figure.update_layout(legend={"yref": "paper", "y": 1.02, "yanchor": "bottom"}, margin={"t": 30})
     if chart.reference is not None:
         figure.add_vline(chart.reference, line={"color": "#8a949c", "width": 1, "dash": "dot"})
     return json.loads(figure.to_json())

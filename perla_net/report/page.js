@@ -3,7 +3,7 @@
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const settings = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"] };
-  const PRINTED = 690; // width in pixels of a plot on A4
+  const PRINTED = 690, TALL = 390; // width of a plot on A4 and its greatest height, in pixels
   const WIDTHS = 5; // Plotly's lines have one width each: edges are drawn in so many classes of bytes
   const escaped = (text) => String(text).replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
   const amount = (bytes) => {
@@ -116,10 +116,11 @@
     });
   }
 
-  // Plots keep the width that they were drawn with: on paper it is the paper's.
+  // Plots keep the size that they were drawn with: on paper they are as wide as it is, and low enough for two on a page.
   const plots = () => [...document.querySelectorAll("figure:not([hidden]) .plot")];
-  window.addEventListener("beforeprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: PRINTED })));
-  window.addEventListener("afterprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: null, autosize: true })));
+  const height = (plot) => { plot.dataset.height ||= plot.layout.height; return Number(plot.dataset.height); };
+  window.addEventListener("beforeprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: PRINTED, height: Math.min(height(plot), TALL) })));
+  window.addEventListener("afterprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: null, height: height(plot), autosize: true })));
 
   // Tables: numbers by value, texts by the alphabet, what is not known last.
   const value = (row, column) => {

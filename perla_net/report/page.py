@@ -87,10 +87,11 @@ def _item(item: Chart | Graph | Table | Choice, number: int) -> str:
     if isinstance(item, Choice):
         if len(item.options) == 1:
             return _figure(item.options[0][1], "")
-        entries = "".join(
-            f'<option value="{escape(figure.key)}">{escape(name)}</option>' for name, figure in item.options
-        )
-        shown = "".join(_figure(figure, " hidden" if k else "") for k, (_, figure) in enumerate(item.options))
+        entries, shown = "", ""
+        for k, (name, figure) in enumerate(item.options):
+            chosen = " selected" if k == item.first else ""
+            entries += f'<option value="{escape(figure.key)}"{chosen}>{escape(name)}</option>'
+            shown += _figure(figure, "" if k == item.first else " hidden")
         head = f'<label class="choice">{escape(item.label)} <select>{entries}</select></label>'
         return f'<div class="choices">{head}{shown}</div>'
     return _figure(item, "")

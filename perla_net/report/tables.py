@@ -116,7 +116,8 @@ def controllers(groups: Sequence[Group], average: Average) -> Table | None:
     if not body:
         return None
     head = ["setting", "task", "controller", "figure", "value", "low", "high", "runs"]
-    sentence = "The trained team (greedy and sampled) and the reference controllers on the same held-out episodes."
+    sentence = "The trained team (greedy and sampled) and the reference controllers on the same held-out episodes, "
+    sentence += "which are others than those of the evaluation points."
     return Table("controllers", "Evaluation at the end", sentence, head, body)
 
 
@@ -265,11 +266,13 @@ def _pairs(found: Scores) -> tuple[list[tuple[str, str]], str]:
 
 
 def compare(found: Scores, ending: str = "") -> tuple[list[Table], list[Chart]]:
-    """Interquartile mean, mean, median and optimality gap of every method; probability of improvement and paired differences
+    """Interquartile mean, mean, median over tasks and optimality gap of every method; probability of improvement and paired differences
     of pairs; performance profiles and sample efficiency (``statistics.py``, with 95 % stratified bootstrap intervals)."""
     from .. import statistics
 
-    kinds = [("IQM", statistics.interquartile_mean), ("mean", statistics.mean), ("median", statistics.median)]
+    kinds = [("IQM", statistics.interquartile_mean), ("mean", statistics.mean)]
+    if next(iter(found.methods.values())).shape[1] > 1:
+        kinds.append(("median over tasks", statistics.median))
     kinds += [("optimality gap", statistics.optimality_gap)] if found.scaled else []
     head, body, middle = ["setting"], [], []
     for name, _ in kinds:
@@ -326,7 +329,8 @@ def compare(found: Scores, ending: str = "") -> tuple[list[Table], list[Chart]]:
             )
         )
     everything = np.concatenate(list(found.methods.values()))
-    taus = np.linspace(everything.min(), everything.max(), 101)
+    beside = 0.02 * float(everything.max() - everything.min())
+    taus = np.linspace(everything.min() - beside, everything.max() + beside, 105)  # all runs are above the first
     profiles = []
     for k, (name, table) in enumerate(found.methods.items()):
         band = statistics.bootstrap_interval(

@@ -127,9 +127,10 @@ class Spread(Batch):
         return {"distance": self.missed[copies] / np.maximum(self.time[copies], 1), "touches": self.touches[copies]}
 
     def picture(self, copy: int) -> np.ndarray:
-        """Agents (blue), landmarks (×), uint8 [height, width, 3]."""
+        """Agents (blue), landmarks (×), uint8 [height, width, 3]; further out, if somebody has left."""
+        edge = max(1.5, 1.1 * float(np.abs(self.position[copy]).max()))
         marks = [(float(x), float(y), "×") for x, y in self.landmark[copy]]
-        return draw(Scene(f"spread, step {self.time[copy]}", self.position[copy], marks=marks, frame=(-1.5, 1.5)))
+        return draw(Scene(f"spread, step {self.time[copy]}", self.position[copy], marks=marks, frame=(-edge, edge)))
 
 
 class Assignment:
