@@ -371,11 +371,15 @@ def test_a_changed_file_adds_runs_but_changes_none(tmp_path, fake, capsys):
     out = ["--out", str(tmp_path / "out"), "--cores", "4"]
     assert main([str(written(tmp_path, seeds=1)), *out]) == 0
     changed = SMALL | {"rounds": 5}
-    with pytest.raises(InputError) as caught:
-        main([str(written(tmp_path, options=changed)), *out])
-    message = str(caught.value)
-    assert all(word in message for word in ("topology=ring,method=ippo,seed=0", "rounds 4", "5", "--out"))
+    for dry in ([], ["--dry-run"]):
+        with pytest.raises(InputError) as caught:
+            main([str(written(tmp_path, options=changed)), *out, *dry])
+        message = str(caught.value)
+        assert all(word in message for word in ("topology=ring,method=ippo,seed=0", "rounds 4", "5", "--out", "name"))
     assert read_yaml(tmp_path / "out" / "study.yaml")["seeds"] == [0], "nothing was written"
+    capsys.readouterr()
+    assert main([str(written(tmp_path, seeds=1)), *out, "--dry-run"]) == 0
+    assert "done topology=ring,method=ippo,seed=0\n" in capsys.readouterr().out, "no command for what is done"
     fake[1].clear()
     capsys.readouterr()
     assert main([str(written(tmp_path, seeds=[1], grid={"topology": ["ring", "star"]}, baseline=None)), *out]) == 0
