@@ -11,7 +11,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from .checkpoint import read_data
-from .display import columns
+from .display import columns, rounded
 from .errors import InputError
 from .statistics import (
     Interval,
@@ -153,12 +153,15 @@ def _lines(task: str, scores: Scores, against: Mapping[Setting, Setting], sign: 
         if seeds:
             found = paired_difference(np.array([runs[s] for s in seeds]), np.array([base[s] for s in seeds]))
             half = (found.student.high - found.student.low) / 2
-            certain = f" ± {half:,.2g}" if len(seeds) > 1 else ""
-            pairs = [f"{found.value:+,.3g}{certain}", f"[{found.bootstrap.low:,.3g}, {found.bootstrap.high:,.3g}]"]
+            certain = f" ± {rounded(half, 2)}" if len(seeds) > 1 else ""
+            pairs = [
+                f"{rounded(found.value, 3, '+')}{certain}",
+                f"[{rounded(found.bootstrap.low, 3)}, {rounded(found.bootstrap.high, 3)}]",
+            ]
         better = bootstrap_interval(probability_of_improvement, sign * own, sign * np.array(list(base.values())))
         lines.append([*line, str(len(seeds)), *pairs, _text(better)])
     return lines
 
 
 def _text(found: Interval) -> str:
-    return f"{found.value:,.4g} [{found.low:,.4g}, {found.high:,.4g}]"
+    return f"{rounded(found.value, 4)} [{rounded(found.low, 4)}, {rounded(found.high, 4)}]"

@@ -70,6 +70,11 @@ class Progress:
             print(line, flush=True)
 
 
+def rounded(value: float, digits: int, sign: str = "") -> str:
+    """A number to so many significant digits, without an exponent where people need none; sign ``+``: always with one."""
+    return f"{float(f'{value:.{digits}g}'):{sign},.15g}"
+
+
 def size_text(size: float) -> str:
     """Bytes for people."""
     for unit in ("B", "kB", "MB"):
@@ -89,7 +94,10 @@ def evaluation_table(evaluation: Mapping[str, Mapping[str, Mapping[str, float]]]
     figures = list(next(iter(evaluation.values())))
     rows = [["controller", *figures]]
     for name, values in evaluation.items():
-        cells = [f"{values[f]['mean']:,.4g} ± {(values[f]['high'] - values[f]['low']) / 2:,.2g}" for f in figures]
+        cells = [
+            f"{rounded(values[f]['mean'], 4)} ± {rounded((values[f]['high'] - values[f]['low']) / 2, 2)}"
+            for f in figures
+        ]
         rows.append([name, *cells])
     return f"evaluation over {episodes} held-out episodes (mean ± 95 % interval)\n" + columns(rows)
 
