@@ -25,7 +25,7 @@ from .study_file import baseline_of
 
 MEASURES = {
     "final": "At the end of training",
-    "absolute": "Absolute metric: the team that was best at a point of training, over ten times as many episodes",
+    "absolute": "Absolute metric: the team whose mean return was best at a point of training, over ten times as many episodes",
 }
 LEGEND = """\
 IQM: interquartile mean over runs. difference: to the baseline, mean over pairs of equal seeds, 95 % by Student's t; then by

@@ -99,7 +99,8 @@ def absolute(processes: Processes, plan: Any, points: Path) -> dict[str, Any] | 
     if processes.rank == 0:
         lines = (points.parent / "evaluations.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
-        best = str(max(rows, key=lambda row: math.fsum(row["figures"]["return"]))["round"]).encode()
+        returns = {row["round"]: row["figures"]["return"] for row in rows}
+        best = str(max(returns, key=lambda round: math.fsum(returns[round]) / len(returns[round]))).encode()
     chosen = int(processes.broadcast(best if processes.rank == 0 else None, "choice of the best point"))
     players = players_of(points / str(chosen), plan.world.agents)
     processes.where = f"absolute metric of the team after round {chosen}"

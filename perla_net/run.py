@@ -73,6 +73,12 @@ def plan_of(config: Config, ranks: int) -> Plan:
         if config.out != config.resume:  # from Python; the command line has done it already
             config = resumed(config)
         resume_from = str(newest(Path(config.resume), "--resume")[0])
+        points = Path(config.resume) / "evaluations.jsonl"
+        if config.evaluate_points and int(Path(resume_from).name) >= config.rounds and not points.exists():
+            raise InputError(
+                f"--evaluate-points {config.evaluate_points}: the run in {config.resume} has all its {config.rounds} rounds, "
+                "and evaluated none of them; give it more --rounds"
+            )
         schedule = read_schedule(Path(config.resume))
     plan = prepare(config, schedule, ranks)
     folder = Path(config.out or Path("runs") / _new_name(config))
@@ -237,6 +243,9 @@ def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Pr
         file.write(json.dumps(describe_machine(command, processes.library, processes.size)) + "\n")
     (folder / "config.yaml").write_text(to_yaml(plan.config))  # also when resumed: rounds and the like may have changed
     if plan.resume_from:
+        if int(Path(plan.resume_from).name) < plan.config.rounds:  # these are of a team that will not be the last one
+            for name in ("evaluation.json", "absolute.json"):
+                (folder / name).unlink(missing_ok=True)
         return
     import networkx as nx
 
@@ -267,9 +276,9 @@ def _close_folder(
     from .display import evaluation_table, interval, traffic_lines
 
     if evaluation is not None:
-        (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=1))
+        _write(folder / "evaluation.json", json.dumps(evaluation, indent=1))
     if best is not None:
-        (folder / "absolute.json").write_text(json.dumps(best))
+        _write(folder / "absolute.json", json.dumps(best))
     if plan.config.display == "none":
         return
     if evaluation is not None:
@@ -284,6 +293,13 @@ def _close_folder(
     print(traffic_lines(folder / "ledger.csv"))
     again = _again(processes, "perla_net.evaluate")
     print(f"run's folder: {folder}\nnext: {again} {folder} --episodes 100", flush=True)
+
+
+def _write(file: Path, text: str) -> None:
+    """In one step: whoever finds the file finds all of it."""
+    draft = file.with_name(file.name + ".tmp")
+    draft.write_text(text)
+    os.replace(draft, file)
 
 
 def _again(processes: Processes, module: str = "perla_net.run") -> str:

@@ -163,9 +163,9 @@ def open_run(folder: Path, metric: str = "return") -> Run:
         ]
         best = json_of(folder / "absolute.json")
         absolute = None if best is None else _mean(_figure(best, metric, folder))
+        known = {name for row in metrics for name in row["figures"]}
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder}: its files are not those of a run of this program ({error!r})") from None
-    known = {name for row in metrics for name in row["figures"]}
     if metric != "return" and known and metric not in known:
         raise InputError(f"--metric {metric}: {folder} has no such figure; it has return, {', '.join(sorted(known))}")
     width = len(next((row for row in returns if row is not None), ()))

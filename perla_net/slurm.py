@@ -20,8 +20,8 @@ SCRIPT = """\
 #   sbatch {script}
 #   MPI=pmix sbatch {script}     what srun's --mpi is to be (srun --mpi=list), where the choice below is wrong
 #
-# Submit it again to continue runs that ran out of time; emit it again for what is left. Afterwards:
-# python -m perla_net.study {folder} --collect
+# Submit it again to continue runs that ran out of time; what is done or failed is passed over (emit it again for what is
+# left, with --retry-failed also for what failed). Afterwards: python -m perla_net.study {folder} --collect
 #
 #SBATCH --job-name={name}
 #SBATCH --array=0-{last}
@@ -42,8 +42,13 @@ fail() {{
 }}
 
 [ -n "${{SLURM_ARRAY_TASK_ID:-}}" ] || fail "this is no job of a Slurm array; submit it with: sbatch {script}"
-read -r ranks label < <(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$study/slurm-runs.txt") ||
-  fail "slurm-runs.txt has no run $SLURM_ARRAY_TASK_ID"
+# In this script, which sbatch copies: a list that is emitted later must not change what waits in the queue.
+# Ranks, name, rounds, and the files that a finished run leaves.
+runs=(
+{runs}
+)
+[ "$SLURM_ARRAY_TASK_ID" -lt "${{#runs[@]}}" ] || fail "there is no run $SLURM_ARRAY_TASK_ID"
+read -r ranks label rounds left <<<"${{runs[SLURM_ARRAY_TASK_ID]}}"
 export OMP_NUM_THREADS=1 # cores are used by ranks
 
 # Nobody else runs it now, and nobody else will as long as one of its processes lives.
@@ -52,6 +57,18 @@ flock -w 10 9 || fail "$label is running already"
 echo "slurm ${{SLURM_JOB_ID:-}}" >"$study/locks/$label"
 
 folder=$study/runs/$label
+if [ -e "$study/logs/$label.failed" ]; then
+  echo "$label failed before; emit the array again with --retry-failed to try it again"
+  exit 0
+fi
+finished=yes
+for file in "checkpoints/$rounds/manifest.json" $left; do
+  [ -e "$folder/$file" ] || finished=no
+done
+if [ "$finished" = yes ]; then
+  echo "$label is done"
+  exit 0
+fi
 if compgen -G "$folder/checkpoints/*/manifest.json" >/dev/null; then
   options=(--resume "$folder")
 else
@@ -72,7 +89,6 @@ elif [ -z "$mpi" ]; then
   esac
 fi
 
-rm -f "$study/logs/$label.failed"
 status=0
 srun --mpi="$mpi" --ntasks="$ranks" --cpus-per-task=1 --kill-on-bad-exit=1 "$python" -m perla_net.run "${{options[@]}}" \\
   >>"$study/logs/$label.log" 2>&1 || status=$?
@@ -82,7 +98,7 @@ exit "$status"
 
 
 def emit(study: Study) -> str:
-    """Write ``slurm.sh`` and ``slurm-runs.txt``, a line 'RANKS LABEL' per array index, for the runs that wait.
+    """Write ``slurm.sh``, an array index for each of the runs that wait.
 
     Returns what to type. The limit of an array task is such that SIGTERM comes when the study's ``time_limit`` is over.
     Raises InputError where nothing waits, or where sbatch could not read the path.
@@ -93,11 +109,17 @@ def emit(study: Study) -> str:
     folder, script = str(study.folder.absolute()), study.folder / "slurm.sh"
     if re.search(r"[^\w./+=,@:~-]", folder):
         raise InputError(f"--out {folder}: sbatch needs a path of letters, digits and ./+=,@:~-_; choose another")
-    write(study.folder / "slurm-runs.txt", "".join(f"{run.ranks} {run.label}\n" for run in waiting))
+    lines = []
+    for run in waiting:
+        left = "evaluation.json " * bool(run.config.evaluate_episodes) + "absolute.json" * bool(
+            run.config.evaluate_points
+        )
+        lines.append(f"  {shlex.quote(f'{run.ranks} {run.label} {run.config.rounds} {left}'.strip())}")
     text = SCRIPT.format(
         name=study.name,
         script=script,
         folder=folder,
+        runs="\n".join(lines),
         last=len(waiting) - 1,
         ranks=max(run.ranks for run in waiting),
         minutes=math.ceil((study.file.time_limit + NOTICE) / 60),

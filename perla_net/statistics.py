@@ -111,6 +111,10 @@ def bootstrap_interval(
     runs it is too narrow (five of five equal seeds collapse it); it says nothing of other tasks. Raises InputError.
     """
     arrays = [_checked(array) for array in scores]
+    if any(array.ndim != 2 for array in arrays):
+        raise InputError(
+            f"scores: must be [runs, tasks], not of shape {', '.join(str(array.shape) for array in arrays)}"
+        )
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence}: must lie between 0 and 1")
     if repetitions < 1:
@@ -152,7 +156,7 @@ def paired_difference(x: np.ndarray, y: np.ndarray, repetitions: int = 50_000, s
     from .display import interval
 
     x, y = (np.asarray(array, float) for array in (x, y))
-    if x.shape != y.shape:
+    if x.shape != y.shape or not x.size:
         raise InputError(
             f"paired difference: runs and tasks {x.shape} against {y.shape}; both need the same seeds and tasks"
         )

@@ -180,10 +180,10 @@ def read_study(path: Path, out: Path | None = None) -> Study:
     return study
 
 
-def name_of(name: str | None, path: Path) -> str:
+def name_of(name: Any, path: Path) -> str:
     """The name of the study in a file. Raises InputError where it cannot be that of a folder and of a Slurm job."""
     name = name or path.stem
-    if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*", name):
         raise InputError(f"{path}: name {name!r}: it should consist of letters, digits, '_', '.', '+' and '-'")
     return name
 

@@ -57,17 +57,20 @@ class View:
         anew, rows = self.metrics.new()
         if anew:
             self._forget()
-        for row in rows:
-            self.row = row
-            self.sent += row.get("bytes", 0)
-            self.returns.append(row["team_return"])
-            self.agents.append(row["agent_returns"])
-        self.phases.extend(self.timings.new()[1])
-        anew, points = self.evaluations.new()
-        self.points = [] if anew else self.points
-        self.points += [
-            (row["round"], math.fsum(row["figures"]["return"]) / len(row["figures"]["return"])) for row in points
-        ]
+        try:
+            for row in rows:
+                self.row = row
+                self.sent += row.get("bytes", 0)
+                self.returns.append(row["team_return"])
+                self.agents.append(row["agent_returns"])
+            self.phases.extend(self.timings.new()[1])
+            anew, points = self.evaluations.new()
+            self.points = [] if anew else self.points
+            self.points += [
+                (row["round"], math.fsum(row["figures"]["return"]) / len(row["figures"]["return"])) for row in points
+            ]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{self.folder}: its files are not those of a run of this program ({error!r})") from None
         return news or bool(rows or points)
 
     def _configured(self) -> bool:

@@ -1,4 +1,5 @@
-"""Every command and program that README.md and docs/ show is run, smaller where it would take long; what they quote is what is there."""
+"""What README.md and docs/ show: commands of the program are run, smaller where they would take long and in this process where
+mpirun would start them; programs of benchmarks/ and tests that are named are there, and so is what is quoted."""
 
 from __future__ import annotations
 
@@ -14,9 +15,21 @@ import pytest
 import yaml
 from conftest import ROOT
 
-PAGES = ["README.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
+PAGES = ["README.md", *(str(file.relative_to(ROOT)) for file in sorted((ROOT / "docs").rglob("*.md")))]
 SMALL = "--rounds 1 --copies 2 --horizon 5 --ppo.minibatch 8 --evaluate-episodes 1 --display none".split()
-ELSEWHERE = ("pip", "cd", "launch/", "sbatch", "qsub", "kubectl", "srun", "SLURM_HOSTFILE=")
+ELSEWHERE = (
+    "pip",
+    "cd",
+    "launch/",
+    "sbatch",
+    "qsub",
+    "kubectl",
+    "srun",
+    "SLURM_HOSTFILE=",
+    "tensorboard",
+    "wandb",
+    "mkdocs",
+)
 """Begins of commands that other tests run (test_launch.py, .ci/run), or that need what is not here."""
 
 FILLED = {
@@ -85,6 +98,11 @@ def place(tmp_path_factory):
     for name in ("spread", "topologies"):
         shutil.copytree(place / "STUDY", place / "studies" / name)
     return place
+
+
+def test_every_fence_is_of_a_kind_that_is_looked_at():
+    for page in PAGES:
+        assert {kind for kind, _ in FENCED.findall((ROOT / page).read_text())} <= {"", "python", "yaml"}, page
 
 
 def test_the_pages_show_commands():
@@ -200,6 +218,6 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     for page in PAGES[1:]:
-        name = Path(page).stem
+        name = page.removeprefix("docs/").removesuffix(".md")
         built = tmp_path / "site" / ("index.html" if name == "index" else f"{name}/index.html")
         assert built.is_file(), built

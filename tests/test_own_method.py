@@ -26,6 +26,14 @@ def constant(log_probability, old, advantage, clip):
 def total(log_probability, old, advantage, clip):
     return (log_probability * advantage).sum()
 
+def two(log_probability, old):
+    return log_probability
+
+other = torch.nn.Parameter(torch.ones(2))
+
+def elsewhere(log_probability, old, advantage, clip):
+    return other * advantage
+
 number = 3
 """
 
@@ -33,6 +41,8 @@ number = 3
 @pytest.fixture
 def importable(tmp_path, monkeypatch):
     (tmp_path / "my_losses.py").write_text(MINE)
+    (tmp_path / "broken.py").write_text("def loss(:")
+    (tmp_path / "lacking.py").write_text("import torch\ntorch.no_such_thing")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
     return tmp_path
@@ -72,6 +82,11 @@ def test_presets_have_their_own():
         ("spo", "is neither preset nor MODULE.FUNCTION"),
         ("nowhere.loss", "cannot be imported"),
         ("my_losses.other", "is neither preset nor MODULE.FUNCTION"),
+        (".my_losses.ppo", "is neither preset nor MODULE.FUNCTION"),
+        ("broken.loss", "cannot be imported .SyntaxError"),
+        ("lacking.loss", "cannot be imported .AttributeError"),
+        ("my_losses.two", "failed on two numbers .TypeError"),
+        ("my_losses.elsewhere", "must return a loss per step that depends on log_probability"),
         ("my_losses.number", "is neither preset nor MODULE.FUNCTION"),
         ("my_losses.constant", "must return a loss per step that depends on log_probability"),
         ("my_losses.total", "must return a loss per step that depends on log_probability"),

@@ -101,3 +101,50 @@ def test_points_need_episodes(tmp_path):
     with pytest.raises(InputError, match="--evaluate-points 2: needs episodes"):
         run(tmp_path / "run", evaluate_episodes=0)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_best_point_has_the_best_mean_whatever_the_number_of_episodes(done, tmp_path, monkeypatch):
+    """--resume may change --evaluate-episodes: −50 twice is a larger sum, and worse, than −20 ten times."""
+    from perla_net import evaluate
+    from perla_net.processes import Processes
+
+    points = tmp_path / "points"
+    rows = [(0, [-50.0] * 2), (2, [-20.0] * 10)]
+    for number, _ in rows:
+        (points / str(number)).mkdir(parents=True)
+    lines = [json.dumps({"round": number, "figures": {"return": values}}) + "\n" for number, values in rows]
+    (tmp_path / "evaluations.jsonl").write_text("".join(lines))
+    monkeypatch.setattr(evaluate, "_team", lambda *_: {"return": [1.0]})
+    monkeypatch.setattr(evaluate, "players_of", lambda *_: [])
+
+    class Plan:
+        config = Config(evaluate_episodes=1)
+
+        class world:
+            agents = ()
+
+    assert evaluate.absolute(Processes(), Plan, points)["round"] == 2
+
+
+def test_results_of_a_shorter_run_do_not_outlive_it(done, tmp_path, monkeypatch):
+    """A run that is given more rounds has no evaluation until these are done."""
+    from perla_net import simulation
+
+    folder = tmp_path / "run"
+    shutil.copytree(done, folder)
+    assert (folder / "evaluation.json").exists() and (folder / "absolute.json").exists()
+
+    def broken(self):
+        raise RuntimeError("the machine is gone")
+
+    monkeypatch.setattr(simulation.Simulation, "round", broken)
+    with pytest.raises(RuntimeError, match="the machine is gone"):
+        perla_net.train(Config(resume=str(folder), rounds=6, display="none"))
+    assert not (folder / "evaluation.json").exists() and not (folder / "absolute.json").exists()
+
+
+def test_points_cannot_be_asked_for_when_all_rounds_are_done(tmp_path):
+    folder = run(tmp_path / "run", evaluate_points=0)
+    with pytest.raises(InputError, match="--evaluate-points 2: the run in .* has all its 4 rounds"):
+        perla_net.train(Config(resume=str(folder), evaluate_points=2, display="none"))
+    assert json.loads((folder / "evaluation.json").read_text())

@@ -647,3 +647,88 @@ def test_graphs_open_on_a_setting_that_talks(runs):
     assert section.items[0].first == 1
     shown = page._item(section.items[0], 0)
     assert shown.count(" hidden") == 1 and shown.count(" selected") == 1
+
+
+def made_up(run, value: float, **changes):
+    """A complete run like another, whose training ended at a value."""
+    curve = run.training.__class__(np.arange(1, 3), np.arange(1, 3), np.arange(1, 3), np.full(2, value))
+    none = run.training.__class__(*(np.zeros(0) for _ in range(4)))
+    return replace(run, training=curve, evaluation=none, state="done", **changes)
+
+
+def test_settings_of_one_name_are_not_taken_for_one_another(runs):
+    """Overrides of the same agents, and names that are cut off, look alike; the tasks have the settings in another order."""
+    run = open_run(runs[0])
+    values = {name: {"samples": k} for k, name in enumerate("ABC")}
+    every = [
+        made_up(run, scale * k, task=task, settings={"agents.overrides": {"0-3": values[name]}}, seed=seed, label=name)
+        for task, order, scale in (("one", "ABC", 1), ("two", "BAC", 10))
+        for k, name in ((ord(name) - 65, name) for name in order)
+        for seed in (0, 1)
+    ]
+    found = groups.group(every)
+    assert len({one.name for one in found}) == 3
+    for name in {one.name for one in found}:
+        own = [one for one in found if one.name == name]
+        assert len({one.runs[0].label for one in own}) == 1, "one setting on both tasks"
+    finals = {id(run): run.training.values[-1] for run in every}
+    scores = tables.scores(found, finals, {"one": (0, 2), "two": (0, 20)}, True)
+    assert sorted(np.ravel(list(scores.methods.values())).tolist()) == [0.0] * 4 + [0.5] * 4 + [1.0] * 4
+
+
+def test_three_runs_of_one_seed_are_three_groups(runs):
+    same = [replace(open_run(runs[0]), label="run") for _ in range(3)]
+    found = groups.group(same)
+    assert [len(one.runs) for one in found] == [1, 1, 1] and len({one.name for one in found}) == 3
+
+
+def test_one_task_is_scaled_by_its_own_range_only(runs):
+    run = open_run(runs[0])
+    every = [
+        made_up(run, value, task="B", settings={"samples": number}, seed=seed)
+        for number, seed, value in ((1, 0, -100.0), (1, 1, -99.0), (2, 0, -98.0), (2, 1, -97.0))
+    ]
+    finals = {id(run): run.training.values[-1] for run in every}
+    own = tables.scores(groups.group(every), finals, {"A": (0, 1)}, True)
+    assert not own.scaled and [table.tolist() for table in own.methods.values()] == [[[-100], [-99]], [[-98], [-97]]]
+    assert tables.scores(groups.group(every), finals, {"B": (-100, 0)}, True).scaled
+    several, _ = tables.compare(own, "B"), tables.compare(own, "C")
+    assert [table.key for table in several[0]] == ["aggregates-b", "pairs-b"]
+
+
+def test_spread_is_that_of_the_last_tenth(runs):
+    run = open_run(runs[0])
+    returns = np.full((100, 2), np.nan)
+    returns[4::5] = np.stack([np.arange(20), np.zeros(20)], 1)  # an episode ends in every fifth round
+    curve = run.training.__class__(*(np.arange(100) for _ in range(4)))
+    assert tables._spread(replace(run, training=curve, agent_returns=returns)) == pytest.approx((18 + 19) / 4)
+
+
+def test_keys_are_distinct_whatever_they_were():
+    for keys in (["a", "a", "a-1"], ["a-1", "a", "a"], ["a", "b"]):
+        assert len(set(figures.unique(keys))) == len(keys)
+    assert figures.unique(["a", "b", "a"]) == ["a", "b", "a-1"]
+
+
+def test_names_are_names_also_where_they_look_like_something_else(tmp_path):
+    names = ["1", "4", '16 "$x_{$"']
+    bars = [figures.Series(name, [k], [name], [k - 1], [k + 1]) for k, name in enumerate(names)]
+    chart = figures.Chart("k", "t", "s", "intervals", "score", "", bars)
+    drawn = drawing.plotly_chart(chart)
+    assert drawn["layout"]["yaxis"]["type"] == "category"
+    assert [one["y"] for one in drawn["data"]] == [["1"], ["4"], ['16 "$x_{$"']]
+    drawing.write_files([chart], [], tmp_path)
+    assert (tmp_path / "k.png").stat().st_size > 1000
+
+
+def test_a_metric_of_ones_own_has_not_the_studys_direction(study, tmp_path):
+    index = json.loads((study / "index.json").read_text())
+    place = tmp_path / "study"
+    shutil.copytree(study, place)
+    task = SMALL["env"]
+    changed = index | {"metric": "payoff", "higher_is_better": False, "normalise": {task: [0.0, 1.0]}}
+    (place / "index.json").write_text(json.dumps(changed))
+    assert main([str(place), "-o", str(tmp_path / "own.html")]) == 0
+    assert main([str(place), "-o", str(tmp_path / "return.html"), "--metric", "return"]) == 0
+    assert "Lowest final payoff" in (tmp_path / "own.html").read_text()
+    assert "Highest final team return" in (tmp_path / "return.html").read_text()

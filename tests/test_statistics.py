@@ -199,6 +199,8 @@ def test_curves_are_resampled_whole():
         (lambda: bootstrap_interval(mean, [[1.0]], repetitions=0), "repetitions 0"),
         (lambda: probability_of_improvement([[1.0]], [[1.0, 2.0]]), "1 tasks against 2"),
         (lambda: paired_difference([[1.0], [2.0]], [[1.0]]), "(2, 1) against (1, 1)"),
+        (lambda: paired_difference([], []), "(0,) against (0,)"),
+        (lambda: bootstrap_interval(mean, np.zeros((2, 3, 4))), "(2, 3, 4)"),
         (lambda: sample_efficiency([[1.0]]), "points"),
     ],
 )

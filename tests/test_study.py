@@ -152,6 +152,7 @@ def test_the_example_of_the_documentation_is_a_study():
         ({"baseline": {"methods": "ippo"}}, ["no axis 'methods'", "topology, method"]),
         ({"baseline": {"method": "mappo"}}, ["no value 'mappo'", "ippo, K=2"]),
         ({"name": "a/b"}, ["name 'a/b'"]),
+        ({"name": 2024}, ["name 2024"]),
         ({"metric": "cots"}, ["metric 'cots'", "platoon:catchup:horizon=30", "return, cost, headway_error"]),
         ({"list": [{"task": "x"}, {"topology": "ring"}], "grid": None}, ["entry 2", "no task"]),
     ],
@@ -436,9 +437,14 @@ def test_a_slurm_array_does_what_the_study_would(tmp_path, capsys):
     assert [row["state"] for row in rows] == ["waiting", "done", "failed", "waiting"]
     assert rows[1]["seconds"] > 0 and rows[2]["reason"] == "exit status 7"
     # What is left: the failed one waits again if asked for.
+    # Submitted again, the array passes over what is done, and what failed.
+    length = (tmp_path / "asked").stat().st_size
+    assert f"{label} is done" in task("1").stdout and "failed before" in task("2").stdout
+    assert (tmp_path / "asked").stat().st_size == length
     assert main([*arguments, "--emit", "slurm", "--retry-failed"]) == 0
-    lines = (out / "slurm-runs.txt").read_text().splitlines()
-    assert lines == [f"2 {rows[index]['label']}" for index in (0, 2, 3)]
+    script = (out / "slurm.sh").read_text()
+    names = [line.split()[1] for line in script.splitlines() if line.startswith("  '2 ")]
+    assert names == [rows[index]["label"] for index in (0, 2, 3)] and "--array=0-2" in script
 
 
 # The table

@@ -147,10 +147,18 @@ def test_run_that_has_not_begun_or_fell_silent(folder, tmp_path):
         (["FILE"], ["config.yaml", "is a file"]),
         (["RUN", "--interval", "0"], ["--interval 0", "0.05"]),
         (["BROKEN", "--once"], ["metrics.jsonl, line 2"]),
+        (["OTHERS", "--once"], ["others", "not those of a run"]),
     ],
 )
 def test_bad_input_is_one_sentence(folder, tmp_path, arguments, words):
-    places = {"RUN": folder, "FILE": folder / "config.yaml", "BROKEN": tmp_path / "broken"}
+    places = {
+        "RUN": folder,
+        "FILE": folder / "config.yaml",
+        "BROKEN": tmp_path / "broken",
+        "OTHERS": tmp_path / "others",
+    }
+    shutil.copytree(folder, places["OTHERS"])
+    (places["OTHERS"] / "metrics.jsonl").write_text('{"round": 1}\n')
     shutil.copytree(folder, places["BROKEN"])
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (places["BROKEN"] / "metrics.jsonl").write_text(lines[0] + "no row\n" + lines[2])

@@ -27,12 +27,12 @@ def policy_loss(name: str, base: str) -> PolicyLoss:
     if name == "preset":
         return BASES[base]
     module, _, function = name.rpartition(".")
-    try:
-        own = getattr(importlib.import_module(module), function) if module else None
-    except ImportError as error:
-        raise InputError(f"--policy-loss {name}: cannot be imported ({error})") from None
-    except AttributeError:
-        own = None
+    own = None
+    if module and not module.startswith("."):
+        try:
+            own = getattr(importlib.import_module(module), function, None)
+        except Exception as error:  # the user's module may do anything
+            raise InputError(f"--policy-loss {name}: cannot be imported ({type(error).__name__}: {error})") from None
     if not callable(own):
         raise InputError(f"--policy-loss {name}: is neither preset nor MODULE.FUNCTION, such as own_loss.spo")
 
@@ -44,8 +44,15 @@ def policy_loss(name: str, base: str) -> PolicyLoss:
             loss = own(log_probability, old, advantage, clip)
             if not isinstance(loss, torch.Tensor) or loss.shape != old.shape or not loss.requires_grad:
                 raise InputError(f"--policy-loss {name}: must return a loss per step that depends on log_probability")
-            (slope,) = torch.autograd.grad(loss.sum(), log_probability)
+            (slope,) = torch.autograd.grad(loss.sum(), log_probability, allow_unused=True)
+            if slope is None:
+                raise InputError(f"--policy-loss {name}: must return a loss per step that depends on log_probability")
         return loss.detach(), slope, torch.exp(log_probability.detach() - old)
 
-    differentiated(torch.tensor([-1.0, -0.5]), torch.tensor([-0.7, -0.7]), torch.tensor([1.0, -1.0]), 0.2)
+    try:
+        differentiated(torch.tensor([-1.0, -0.5]), torch.tensor([-0.7, -0.7]), torch.tensor([1.0, -1.0]), 0.2)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"--policy-loss {name}: failed on two numbers ({type(error).__name__}: {error})") from None
     return differentiated

@@ -45,12 +45,15 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(
             f"--score absolute: {lacking.folder} has no absolute.json; it is written with --evaluate-points"
         )
+    studied = metric == (
+        index.get("metric") or "return"
+    )  # the study's direction and ranges are those of its own metric
     report = build(
         given.title or _title(index, runs),
         runs,
         metric,
-        index.get("higher_is_better", True) and not given.less_is_better,
-        index.get("normalise") or {},
+        (index.get("higher_is_better", True) if studied else True) and not given.less_is_better,
+        (index.get("normalise") or {}) if studied else {},
         given.average or "mean",
         given.score,
     )

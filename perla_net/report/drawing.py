@@ -85,7 +85,7 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
         span = [np.log10(floor / 1.3), np.log10(_largest(chart) * 1.3)]
         figure.update_xaxes(type="log", tickvals=[floor, *decades], ticktext=texts, ticksuffix="", range=span)
     if across:
-        figure.update_yaxes(autorange="reversed", automargin=True, showgrid=chart.kind == "intervals")
+        figure.update_yaxes(type="category", autorange="reversed", automargin=True, showgrid=chart.kind == "intervals")
         figure.update_layout(legend={"yref": "paper", "y": 1.02, "yanchor": "bottom"}, margin={"t": 30})
     if chart.reference is not None:
         figure.add_vline(chart.reference, line={"color": "#8a949c", "width": 1, "dash": "dot"})
@@ -93,11 +93,27 @@ def plotly_chart(chart: Chart) -> dict[str, Any]:
 
 
 def _escaped(chart: Chart) -> Chart:
+    def safe(text: str) -> str:
+        return escape(text, quote=False)  # plotly.js knows few entities, and none for quotation marks
+
     series = [
-        replace(one, name=escape(one.name), y=[escape(y) if isinstance(y, str) else y for y in one.y])
+        replace(one, name=safe(one.name), y=[safe(y) if isinstance(y, str) else y for y in one.y])
         for one in chart.series
     ]
-    return replace(chart, x_label=escape(chart.x_label), y_label=escape(chart.y_label), series=series)
+    return replace(chart, x_label=safe(chart.x_label), y_label=safe(chart.y_label), series=series)
+
+
+def _without_mathematics(chart: Chart) -> Chart:
+    """For matplotlib, to which a dollar sign begins a formula."""
+
+    def plain(text: str) -> str:
+        return text.replace("$", r"\$")
+
+    series = [
+        replace(one, name=plain(one.name), y=[plain(y) if isinstance(y, str) else y for y in one.y])
+        for one in chart.series
+    ]
+    return replace(chart, x_label=plain(chart.x_label), y_label=plain(chart.y_label), series=series)
 
 
 def _range(chart: Chart) -> list[float] | None:
@@ -325,6 +341,7 @@ def _write_rows(file: Path, rows: Any) -> Path:
 def _static_chart(pyplot: Any, chart: Chart) -> Any:
     from matplotlib.ticker import EngFormatter
 
+    chart = _without_mathematics(chart)
     across = chart.kind in ("bars", "intervals")
     names = list(dict.fromkeys(name for one in chart.series for name in one.y)) if across else []
     figure, axes = pyplot.subplots(figsize=(7, max(2.2, 1 + 0.3 * len(names)) if across else 4.3), layout="constrained")
@@ -420,7 +437,7 @@ def _static_graph(pyplot: Any, graph: Graph) -> Any:
         for name, (x, y) in zip(graph.agents, graph.positions):
             side = 11 if y >= 0.5 else -11
             text = axes.annotate(
-                name,
+                name.replace("$", r"\$"),
                 (x, y),
                 xytext=(0, side),
                 textcoords="offset points",

@@ -106,7 +106,11 @@ def key_of(*parts: str) -> str:
 
 def unique(keys: Sequence[str]) -> list[str]:
     """The keys, those that occur again with a number behind."""
-    return [key if keys.index(key) == at else f"{key}-{at}" for at, key in enumerate(keys)]
+    found: list[str] = []
+    for key in keys:
+        ways = (key, *(f"{key}-{number}" for number in range(1, len(keys) + 1)))
+        found.append(next(way for way in ways if way not in found))
+    return found
 
 
 def curve(run: Run, source: str) -> Curve:
@@ -208,10 +212,11 @@ def agents(group: Group, key: str, average: Average) -> Chart | None:
 
 
 def timings(groups: Sequence[Group], names: Sequence[str]) -> Chart | None:
-    """Seconds of a round by phase, mean over the rounds of all runs of a group; names: of the groups, in order."""
+    """Seconds of a round by phase, mean over the rounds of the complete runs of a group (of all, where none is complete);
+    names: of the groups, in order."""
     rows = []
     for group, name in zip(groups, names):
-        parts = [run.seconds for run in group.runs if len(run.seconds)]
+        parts = [run.seconds for run in group.complete or group.runs if len(run.seconds)]
         if parts:
             rows.append((name, np.concatenate(parts).mean(0)))
     if not rows:

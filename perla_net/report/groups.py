@@ -43,28 +43,34 @@ class Group:
 
 
 def group(runs: Sequence[Run]) -> list[Group]:
-    """Groups in the order in which they first occur, runs by seed. Two runs with equal settings and seed are two groups."""
+    """Groups in the order in which they first occur, runs by seed. Runs with equal settings and seed are in different groups.
+
+    Groups of different tasks have the same name where their settings are the same, and only there.
+    """
     own = [{name: value for name, value in run.settings.items() if name not in WITHOUT_EFFECT} for run in runs]
     # What differs between tasks only, as their number of agents may, belongs to the task.
     members = {task: [one for run, one in zip(runs, own) if run.task == task] for task in {run.task for run in runs}}
     differing = {name for settings in members.values() for name in different(settings)}
     names = [name for name in different(own) if name in differing and name not in TASK]
     short = _short(names)
-    places: dict[tuple[str, str, str], list[int]] = {}
-    seen = set()
+    places: dict[tuple[str, str, int], list[int]] = {}
+    seen: dict[tuple[str, str, int], int] = {}
     for index, (run, settings) in enumerate(zip(runs, own)):
         key = json.dumps([settings.get(name) for name in names], default=str)
-        twin = (run.task, key, run.seed) in seen
-        seen.add((run.task, key, run.seed))
-        places.setdefault((run.task, key, run.label if twin else ""), []).append(index)
-    groups, taken = [], set()
-    for (task, _, label), members in places.items():
+        twins = seen.get((run.task, key, run.seed), 0)
+        seen[run.task, key, run.seed] = twins + 1
+        places.setdefault((run.task, key, twins), []).append(index)
+    groups: list[Group] = []
+    alike: dict[str, list[tuple[str, int]]] = {}
+    for (task, key, twins), members in places.items():
         settings = {short[name]: own[members[0]].get(name) for name in names}
-        name = _name(settings, runs[members[0]]) + (f" ({label})" if label else "")
+        name = _name(settings, runs[members[0]]) + (f" ({runs[members[0]].label})" if twins else "")
         name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-        if (task, name) in taken:
-            name += f" #{len(groups) + 1}"
-        taken.add((task, name))
+        called = alike.setdefault(name, [])  # names that are cut off, or of overrides, need not be distinct
+        if (key, twins) not in called:
+            called.append((key, twins))
+        if called.index((key, twins)):
+            name += f" #{called.index((key, twins)) + 1}"
         ordered = sorted((runs[index] for index in members), key=lambda run: run.seed)
         groups.append(Group(name, task, settings, tuple(ordered)))
     return groups

@@ -163,8 +163,8 @@ def _seconds(run: Run) -> float | None:
 
 
 def _spread(run: Run) -> float | None:
-    returns = run.agent_returns[np.isfinite(run.agent_returns).all(1)] if run.agent_returns.size else run.agent_returns
-    last = returns[-max(1, len(run.training) // 10) :]
+    last = run.agent_returns[-max(1, len(run.training) // 10) :]
+    last = last[np.isfinite(last).all(1)] if last.size else last
     return float(last.mean(0).std()) if last.size else None
 
 
@@ -211,7 +211,7 @@ def scores(
         for name, done in seeds.items()
     }
     numbers = sorted({len(done) for done in seeds.values()})
-    scaled = bool(ranges) or len(tasks) > 1
+    scaled = len(tasks) > 1 or tasks[0] in ranges
     sentence = f"{len(seeds)} settings, {len(tasks)} task{'s' * (len(tasks) > 1)}, "
     sentence += f"{' to '.join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))} seeds each."
     sentence += f" Left out, with fewer than two seeds done: {', '.join(few)}." if few else ""
@@ -282,7 +282,7 @@ def compare(found: Scores, ending: str = "") -> tuple[list[Table], list[Chart]]:
         middle.append(intervals[0])
         body.append([method, *(float(part) for i in intervals for part in (i.value, i.low, i.high))])
     aggregate = Table(
-        "aggregates",
+        key_of("aggregates", ending),
         "Aggregates",
         f"{found.sentence} 95 % stratified bootstrap intervals, 50 000 resamples.",
         head,
