@@ -71,7 +71,8 @@ SHOWN = {line: page for page in reversed(PAGES) for line in commands(page) if no
 def place(tmp_path_factory):
     """A folder in which the commands find what they name: the examples, runs of two teams, a small study."""
     place = tmp_path_factory.mktemp("docs")
-    shutil.copytree(ROOT / "docs" / "examples", place / "docs" / "examples")
+    for folder in ("examples", "studies"):
+        shutil.copytree(ROOT / "docs" / folder, place / "docs" / folder)
     file = place / "docs" / "examples" / "study.yaml"
     study = yaml.safe_load(file.read_text())
     study["options"] |= {"rounds": 1, "copies": 2, "horizon": 5, "ppo.minibatch": 8}
@@ -95,7 +96,7 @@ def place(tmp_path_factory):
         shutil.copytree(place / run / "checkpoints" / "1", place / run / "checkpoints" / number)
     arguments = [sys.executable, "-W", "ignore", "-m", "perla_net.study", str(file), "--out", "STUDY"]
     subprocess.run(arguments, check=True, timeout=300, cwd=place, capture_output=True)
-    for name in ("spread", "topologies"):
+    for name in ("spread", "topologies", "flagship"):
         shutil.copytree(place / "STUDY", place / "studies" / name)
     return place
 
@@ -140,9 +141,14 @@ def test_a_command_works(place, monkeypatch, capsys, line):
         arguments = [
             word.replace("sumo:grid4x4", "sumo:grid4x4:horizon=20") for word in (*arguments, "--episodes", "1")
         ]
+    if "docs/studies/flagship.yaml" in arguments:  # an hour and a half
+        shutil.rmtree(place / "studies" / "flagship")
+        assert main_of(module)([*arguments, "--dry-run"]) == 0
+        shutil.copytree(place / "STUDY", place / "studies" / "flagship")
+        return
     if module == "perla_net.theory":  # as it is in test_theory.py; theorem 6 alone takes twenty seconds
         arguments = [*arguments, "--steps", "0", "--repetitions", "5000"]
-    main = importlib.import_module(MAINS.get(module, module)).main
+    main = main_of(module)
     if arguments == ["--help"]:
         with pytest.raises(SystemExit) as ended:
             main(arguments)
@@ -153,6 +159,10 @@ def test_a_command_works(place, monkeypatch, capsys, line):
         shutil.copytree(place / run / "checkpoints" / "1", place / run / "checkpoints" / LONGER[run])
     unfinished = 1 if "--collect" in arguments else 0  # of a study that nobody has run
     assert status in (0, None, unfinished), capsys.readouterr().err
+
+
+def main_of(module: str):
+    return importlib.import_module(MAINS.get(module, module)).main
 
 
 def test_tests_that_the_pages_name_are_there():
@@ -204,6 +214,14 @@ def test_what_is_quoted_is_what_is_there():
     assert blocks("docs/studies.md", "yaml")[0] in (examples / "study.yaml").read_text()
     assert yaml.safe_load(blocks("docs/tutorial.md", "yaml")[0]).items() <= whole.items()
     assert blocks("docs/methods.md", "python")[0].strip() in (examples / "own_loss.py").read_text()
+
+
+def test_the_flagship_studys_tables_are_those_of_its_runs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("flagship_tables").tables()
+    shown = (ROOT / "docs" / "studies" / "flagship.md").read_text()
+    for table in tables.strip().split("\n\n"):
+        assert len(table.splitlines()) == 14 and table in shown
 
 
 def test_programs_that_reproduce_figures_are_there():
