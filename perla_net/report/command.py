@@ -45,9 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(
             f"--score absolute: {lacking.folder} has no absolute.json; it is written with --evaluate-points"
         )
-    studied = metric == (
-        index.get("metric") or "return"
-    )  # the study's direction and ranges are those of its own metric
+    # The study's direction and ranges are those of its own metric.
+    studied = metric == (index.get("metric") or "return")
     report = build(
         given.title or _title(index, runs),
         runs,
