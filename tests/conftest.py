@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import os
 import shutil
@@ -58,21 +61,43 @@ def environment() -> dict[str, str]:
 
 
 def job(
-    ranks: int, module: str, *arguments: str, timeout: float = 150, check: bool = True
+    ranks: int, module: str, *arguments: str, timeout: float = 150, check: bool = True, process: bool = False
 ) -> subprocess.CompletedProcess:
-    """Run a job to its end. With ``check``, a failure shows its output."""
-    done = subprocess.run(
-        command(ranks, module, *arguments),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-    )
+    """Run a job to its end. With ``check``, a failure shows its output.
+
+    Without mpirun (no ranks), a module of the program runs in this process, which has torch already; with ``process``, in one
+    of its own.
+    """
+    if not ranks and not process and not module.endswith(".py"):
+        done = _here(module, arguments)
+    else:
+        done = subprocess.run(
+            command(ranks, module, *arguments),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+        )
     if check:
         assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def _here(module: str, arguments: tuple[str, ...]) -> subprocess.CompletedProcess:
+    """What ``python -m module arguments`` does, without a new process."""
+    from perla_net.run import entry
+
+    out, err = io.StringIO(), io.StringIO()
+    before = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = entry(importlib.import_module(module).main, list(arguments))
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess([module, *arguments], status, out.getvalue(), err.getvalue())
 
 
 SMALL = ("--copies", "4", "--horizon", "20", "--rounds", "3", "--ppo.minibatch", "32", "--evaluate-episodes", "0")

@@ -152,7 +152,7 @@ def test_resume_refuses_what_would_change_the_run(tmp_path):
 
 def test_help_lists_every_option_and_starts_nothing():
     start = time.monotonic()
-    text = job(0, "perla_net.run", "--help").stdout
+    text = job(0, "perla_net.run", "--help", process=True).stdout
     for name in (
         "--env",
         "--agents",

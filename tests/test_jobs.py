@@ -240,7 +240,7 @@ def test_resumed_run_is_the_run_that_was_never_interrupted(tmp_path, env):
         file.unlink()  # as if the job had been killed while it wrote this checkpoint, with more hosts than now
     for name in ("world-0-0.safetensors", "manifest.tmp"):
         (unsealed / name).write_bytes(b"half written")
-    done = job(0, "perla_net.run", "--resume", str(folder))
+    done = job(0, "perla_net.run", "--resume", str(folder), process=True)
     assert "continuing after round 4" in done.stdout and "anew" not in done.stdout
     assert (folder / "metrics.jsonl").read_bytes() == whole
     assert (folder / "ledger.csv").read_bytes() == (tmp_path / "whole" / "ledger.csv").read_bytes()
@@ -434,7 +434,7 @@ def test_bad_input_is_one_sentence_and_status_2(tmp_path, arguments, sentence):
                 file.write_bytes(file.read_bytes()[:100])
     before = snapshot(tmp_path)
     out = () if "--resume" in arguments or "--out" in arguments else ("--out", str(tmp_path / "new"))
-    done = job(0, "perla_net.run", *(word.format(**places) for word in arguments), *out, check=False)
+    done = job(0, "perla_net.run", *(word.format(**places) for word in arguments), *out, check=False, process=True)
     assert done.returncode == 2 and sentence in done.stderr, done.stderr
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("perla_net: ") and done.stdout == ""
     assert snapshot(tmp_path) == before, "nothing is written"
@@ -476,7 +476,7 @@ def test_evaluation_is_repeated_from_the_checkpoint(tmp_path):
     stored = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert set(stored) == {"team, greedy", "team, sampled", "fixed_time", "longest_queue", "max_pressure"}
     assert set(stored["fixed_time"]) == {"return", "delay", "vehicles", "served", "blocked"}
-    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "again.json"))
+    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "again.json"), process=True)
     assert json.loads((tmp_path / "again.json").read_text()) == stored
     job(
         0,
@@ -557,7 +557,7 @@ def test_an_episode_is_filmed_and_watched(tmp_path):
 
 
 def test_environments_are_listed(tmp_path):
-    done = job(0, "perla_net.environments", "traffic:grid:rows=2,columns=3")
+    done = job(0, "perla_net.environments", "traffic:grid:rows=2,columns=3", process=True)
     assert "signal_1_2" in done.stdout and "max_pressure" in done.stdout
     assert "14 edges" in job(0, "perla_net.environments", "traffic:grid:rows=2,columns=3", "spread").stdout
     done = job(0, "perla_net.environments", "weather", check=False)

@@ -416,9 +416,9 @@ def test_missing_package_names_its_extra(runs, tmp_path, monkeypatch):
 
 
 def test_command_line(runs, tmp_path):
-    done = job(0, "perla_net.report", str(runs[0]), "-o", str(tmp_path / "page.html"), timeout=100)
+    done = job(0, "perla_net.report", str(runs[0]), "-o", str(tmp_path / "page.html"), timeout=100, process=True)
     assert "report on 1 run:" in done.stdout and (tmp_path / "page.html").stat().st_size > 3e6
-    done = job(0, "perla_net.report", str(tmp_path / "nowhere"), timeout=100, check=False)
+    done = job(0, "perla_net.report", str(tmp_path / "nowhere"), timeout=100, check=False, process=True)
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
 
 

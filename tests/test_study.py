@@ -623,7 +623,7 @@ def test_a_killed_study_goes_on_where_it_stopped(tmp_path):
     process.kill()
     os.killpg(int((out / "locks" / cut).read_text().split()[1]), signal.SIGKILL)
     process.wait(timeout=30)
-    said = job(0, *words).stdout
+    said = job(0, *words, process=True).stdout
     assert "small: 2 done, 0 running, 0 failed, 0 waiting" in said
     rows = json.loads((out / "index.json").read_text())["runs"]
     assert [(row["label"], row["state"]) for row in rows] == [(done, "done"), (cut, "done")]

@@ -169,7 +169,7 @@ def test_bad_input_is_one_sentence(folder, tmp_path, arguments, words):
 
 
 def test_once(whole):
-    done = job(0, "perla_net.watch", str(whole), "--once", timeout=60)
+    done = job(0, "perla_net.watch", str(whole), "--once", timeout=60, process=True)
     assert f"round {ROUNDS}/{ROUNDS}" in done.stdout and "player_3" in done.stdout and "\033" not in done.stdout
 
 
