@@ -545,7 +545,7 @@ def test_an_episode_is_filmed_and_watched(tmp_path):
         assert name in done.stdout and "evaluation over" not in done.stdout
         with Image.open(tmp_path / name) as image:
             assert getattr(image, "n_frames", 1) == frames and image.size[0] > 700
-    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--record", str(tmp_path / "film.mp4"))
+    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--record", str(tmp_path / "film.mp4"), process=True)
     assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
     shown = job(0, "perla_net.evaluate", str(tmp_path / "run"), "--watch", "--episodes", "1").stdout
     assert shown.count("minute") == 31 and "evaluation over 1" in shown

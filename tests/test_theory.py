@@ -321,7 +321,7 @@ def test_command_with_file_picture_and_json(tmp_path):
     picture, table = tmp_path / "laws.png", tmp_path / "laws.json"
     done = job(
         0, "perla_net.theory", "--game", "docs/examples/stag_hunt.yaml", "--repetitions", "2000", "--samples-list", "1,10,100", "--steps", "120",
-        "--draw", str(picture), "--out", str(table), timeout=120,
+        "--draw", str(picture), "--out", str(table), timeout=120, process=True,
     )  # fmt: skip
     assert "comparisons hold." in done.stdout and "stag hunt  potential    120" in done.stdout
     assert picture.read_bytes()[:4] == b"\x89PNG" and picture.stat().st_size > 30_000
