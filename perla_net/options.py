@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import json
 import types
 from functools import lru_cache
 from pathlib import Path
@@ -129,13 +130,18 @@ def _get(tree: dict[str, Any], name: str) -> Any:
 
 
 def read_yaml(file: Path, option: str = "--config") -> dict[str, Any]:
-    """A YAML mapping as data. Raises InputError when the file cannot be read or holds something else."""
+    """A YAML or (by its ending) JSON mapping as data. Raises InputError when the file cannot be read or holds something else."""
+    kind, read = ("JSON", json.loads) if file.suffix.lower() == ".json" else ("YAML", yaml.safe_load)
     try:
-        data = yaml.safe_load(file.read_text())
+        data = read(file.read_text())
     except OSError as error:
         raise InputError(f"{option} {file}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{option} {file}: is not YAML ({' '.join(str(error).split())})") from None
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: not UTF-8, not JSON, a number of 5000 digits
+        raise InputError(f"{option} {file}: is not {kind} ({' '.join(str(error).split())})") from None
     if not isinstance(data or {}, dict):
         raise InputError(f"{option} {file}: holds a {type(data).__name__}, not a mapping of options")
     return data or {}

@@ -13,7 +13,7 @@ rests, but leaves the neighbourhood of a saddle in fewer steps. Logits are proje
 (the greatest is 0, none is below −8: no action is rarer than e⁻⁸). On a team game or an exact potential game a stable point of rest is one
 where nobody gains by changing its own policy alone.
 
-Three distances at the end are compared with limits, in units of spread/(1 − γ): of the embedded critic to the exact Q̃ of the
+Three distances at the end are compared with limits, each agent's in units of its own spread/(1 − γ): of the embedded critic to the exact Q̃ of the
 policies at that time; what the best change of one agent's policy would gain; and the same from the most probable actions.
 The limits are ones of patience, not intervals: the theorem speaks of infinitely many steps.
 """
@@ -42,7 +42,7 @@ EXPLORATION = 0.5
 DEPTH = 8.0
 """Logits stay within this of the greatest."""
 CRITIC_STEPS, ACTOR_STEPS = (1.0, 30.0, 0.6), (10.0, 60.0, 0.85)
-"""c, t0, p: step sizes c (1 + t/t0)^−p; the actor's in units of 1/spread."""
+"""c, t0, p: step sizes c (1 + t/t0)^−p; the actor's in units of 1/spread of the agent's payoffs."""
 CRITIC_LIMIT, GAIN_LIMIT = 0.05, 0.02
 """Of the distances at the end."""
 LOOKS = 12
@@ -95,7 +95,10 @@ class _Tables:
 
 def check_game(game: Game, gamma: float, steps: int, rng: np.random.Generator) -> Convergence:
     """Theorem 6 on a team or potential game."""
-    scale = game.spread / (1 - gamma)
+    # Learned from 0: an offset of the payoffs is no part of what is to be learned, and would be float32's whole precision.
+    offsets = game.payoffs.reshape(game.agents, -1).mean(1)
+    game = game.shifted(-offsets)
+    scales = game.spreads / (1 - gamma)
     agents, states, sizes = game.agents, game.states, game.sizes
     first_row = np.repeat(np.arange(RUNS) * states, COPIES)
     number = len(first_row)
@@ -127,12 +130,12 @@ def check_game(game: Game, gamma: float, steps: int, rng: np.random.Generator) -
             at = chosen[agent], here, others
             _move(tabular.table, at, fast * (target - tabular.table[at]))
             advantage = now - (policies[agent][here] * now).sum(1, keepdims=True)
-            _move(theta[agent], (here,), slow / game.spread * advantage)
+            _move(theta[agent], (here,), slow / game.spreads[agent] * advantage)
             theta[agent] = np.maximum(theta[agent] - theta[agent].max(1, keepdims=True), -DEPTH)
         state = following
         if step in looks:
-            _look(found, looks.index(step), game, gamma, tables, [softmax(one) for one in theta], scale)
-    _end(found, game, gamma, [softmax(one) for one in theta])
+            _look(found, looks.index(step), game, gamma, tables, [softmax(one) for one in theta], scales)
+    _end(found, game, gamma, [softmax(one) for one in theta], float(offsets.mean()))
     return found
 
 
@@ -151,7 +154,7 @@ def _of_run(policies: list[np.ndarray], run: int, states: int) -> list[np.ndarra
 
 
 def _look(found: Convergence, look: int, game: Game, gamma: float, tables: list[_Tables], policies: list[np.ndarray],
-          scale: float) -> None:  # fmt: skip
+          scales: np.ndarray) -> None:  # fmt: skip
     everything = np.arange(RUNS * game.states)
     embedded = [tabular.embedded(everything, policies, 0, np.random.default_rng(0)) for tabular in tables]
     for run in range(RUNS):
@@ -159,12 +162,12 @@ def _look(found: Convergence, look: int, game: Game, gamma: float, tables: list[
         _, q = game.values(mine, gamma)
         for agent in range(game.agents):
             here = embedded[agent][run * game.states : (run + 1) * game.states]
-            away = np.abs(here - game.averaged(agent, q[agent], mine)).max() / scale
+            away = np.abs(here - game.averaged(agent, q[agent], mine)).max() / scales[agent]
             found.critic[look, run] = max(found.critic[look, run], float(away))
         found.gain[look, run] = game.gain(mine, gamma)
 
 
-def _end(found: Convergence, game: Game, gamma: float, policies: list[np.ndarray]) -> None:
+def _end(found: Convergence, game: Game, gamma: float, policies: list[np.ndarray], offset: float) -> None:
     greedy_gain = 0.0
     for run in range(RUNS):
         mine = _of_run(policies, run, game.states)
@@ -174,7 +177,7 @@ def _end(found: Convergence, game: Game, gamma: float, policies: list[np.ndarray
             tuple(tuple(int(policy[state].argmax()) for policy in mine) for state in range(game.states))
         )
         value, _ = game.values(mine, gamma)
-        found.returns.append(float(value.mean()) * (1 - gamma))
+        found.returns.append(float(value.mean()) * (1 - gamma) + offset)
     for what, measured, limit in (
         ("distance of the embedded critic to the exact one", found.critic[-1].max(), CRITIC_LIMIT),
         ("gain of the best change of one policy", found.gain[-1].max(), GAIN_LIMIT),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from ..errors import InputError
 
 LARGEST = 512
 """Joint actions of a game at most."""
+MOST_NUMBERS, DEEPEST = 10 * LARGEST, 10
+"""In a file: 2^9 joint actions are of nine agents, and their tables nested in one list."""
+LEAST_SPREAD = 1e-3
+"""Of an agent's payoffs in a file, if they differ at all: tables print four digits, and variances are of squares."""
 KEYS = ("name", "payoff", "payoffs", "policies")
 
 
@@ -48,9 +52,24 @@ class Game:
         return self.payoffs.shape[2:]
 
     @property
-    def spread(self) -> float:
-        """Greatest minus least payoff; 1 where they are all the same."""
-        return float(self.payoffs.max() - self.payoffs.min()) or 1.0
+    def spreads(self) -> np.ndarray:
+        """Of every agent the greatest minus the least payoff [n]; 1 where they are all the same."""
+        tables = self.payoffs.reshape(self.agents, -1)
+        spreads = tables.max(1) - tables.min(1)
+        return np.where(spreads > 0, spreads, 1.0)
+
+    def shifted(self, by: np.ndarray) -> Game:
+        """The same game with by [n] added to the payoffs: values move with them, differences and variances do not."""
+        return replace(self, payoffs=self.payoffs + by.reshape(-1, *[1] * (self.payoffs.ndim - 1)))
+
+    def centred(self, gamma: float) -> Game:
+        """A game of one state with every agent's payoffs shifted so that its policies' value V is the spread of its payoffs.
+
+        An offset changes no advantage and no variance, but r/(1 − γ) would leave float32 no digits for what differs.
+        """
+        joint = joint_shares([policy[None] for policy in self.policies])
+        expected = (self.payoffs * joint).reshape(self.agents, -1).sum(1)
+        return self.shifted((1 - gamma) * self.spreads - expected)
 
     def own_first(self, agent: int, table: np.ndarray) -> np.ndarray:
         """[S, A_1, …, A_n] → [S, A_agent, J], the others' joint actions in order, the last running fastest."""
@@ -73,25 +92,26 @@ class Game:
     def gain(self, policies: list[np.ndarray], gamma: float) -> float:
         """What the agent that gains most by changing its own policy alone would gain, at the state where it is most.
 
-        In units of the greatest difference that payoffs can make, spread/(1 − γ). Its best answer by policy iteration.
+        In units of the greatest difference that its payoffs can make, spread/(1 − γ). Its best answer by policy iteration.
         """
         now, _ = self.values(policies, gamma)
         most = 0.0
-        for agent in range(self.agents):
+        for agent, spread in enumerate(self.spreads):
             best = list(policies)
             for _ in range(100):
                 value, q = self.values(best, gamma)
                 better = self.averaged(agent, q[agent], best)
                 chosen = np.eye(self.sizes[agent])[better.argmax(1)]
-                if np.array_equal(chosen, best[agent]) or (better.max(1) <= value[agent] + 1e-12 * self.spread).all():
+                if np.array_equal(chosen, best[agent]) or (better.max(1) <= value[agent] + 1e-12 * spread).all():
                     break
                 best[agent] = chosen
-            most = max(most, float((value[agent] - now[agent]).max()))
-        return most * (1 - gamma) / self.spread
+            most = max(most, float((value[agent] - now[agent]).max()) * (1 - gamma) / spread)
+        return most
 
     def kind(self) -> str:
         """``team`` (equal payoffs), ``potential`` (one state, exact potential: Monderer and Shapley 1996), or ``other``."""
-        if np.allclose(self.payoffs, self.payoffs[:1], rtol=0, atol=1e-9 * self.spread):
+        rounding = 1e-9 * self.spreads.max()
+        if np.allclose(self.payoffs, self.payoffs[:1], rtol=0, atol=rounding):
             return "team"
         if self.states > 1:
             return "other"
@@ -105,7 +125,7 @@ class Game:
                 potential[joint] += tables[(agent, *after)] - tables[(agent, *before)]
         for agent, table in enumerate(tables):
             rest = table - potential
-            if not np.allclose(rest, rest.take([0], agent), rtol=0, atol=1e-9 * self.spread):
+            if not np.allclose(rest, rest.take([0], agent), rtol=0, atol=rounding):
                 return "other"
         return "potential"
 
@@ -183,6 +203,8 @@ def _two_state(spec: str, rng: np.random.Generator, agents: int = 2, actions: in
     return Game(spec, np.stack([reward] * agents), np.concatenate([stay, 1 - stay], -1))
 
 
+TABLES = ("climbing", "penalty", "qtran", "ipd", "matching_pennies")
+"""Of ``games:`` those that are one table of payoffs."""
 RANDOM = {"random": _general, "random_team": _team, "random_potential": _potential, "two_state": _two_state}
 
 
@@ -194,7 +216,7 @@ def _named(spec: str) -> Game:
     name, arguments = parse_spec(spec)
     if name not in GAMES:
         raise InputError(
-            f"--game {spec}: there is no such game or file; there are {', '.join((*GAMES, *RANDOM))}, and files ending in "
+            f"--game {spec}: there is no such game or file; there are {', '.join((*TABLES, *RANDOM))}, and files ending in "
             ".yaml or .json"
         )
     number = arguments.pop("agents", None)
@@ -204,7 +226,7 @@ def _named(spec: str) -> Game:
         f"{':' if not index else ','}{key}={value}" for index, (key, value) in enumerate(arguments.items())
     )
     actions = [agent.action for agent in make_environment(env, 1, number).spec.agents]
-    if name == "two_step" or any(action.kind != "discrete" for action in actions):
+    if name not in TABLES or any(action.kind != "discrete" for action in actions):
         raise InputError(f"--game {spec}: has no table of payoffs for one step with finitely many actions")
     sizes = tuple(action.sizes[0] for action in actions)
     if sum(map(math.log, sizes)) > math.log(LARGEST) + 1e-9:
@@ -247,6 +269,12 @@ def from_file(file: Path) -> Game:
             f"{where}: {'×'.join(map(str, sizes))} actions: everybody needs at least 2, and there may be {LARGEST} "
             "joint actions"
         )
+    spreads = np.ptp(payoffs.reshape(len(payoffs), -1), axis=1)
+    if (close := np.flatnonzero((spreads > 0) & (spreads < LEAST_SPREAD))).size:
+        raise InputError(
+            f"{where}: the payoffs of agent {close[0]} differ by {spreads[close[0]]:g} at most: write them in smaller units, so "
+            f"that they differ by {LEAST_SPREAD:g} or more, or not at all"
+        )
     name = data.get("name", file.stem)
     if not isinstance(name, str):
         raise InputError(f"{where}: name {name!r} is not text")
@@ -256,13 +284,26 @@ def from_file(file: Path) -> Game:
 
 def _numbers(data: Any, where: str) -> np.ndarray:
     """Nested lists of finite numbers as an array."""
+    if not _small(data):
+        raise InputError(f"{where}: holds more than {MOST_NUMBERS} numbers, or lists more than {DEEPEST} deep")
     try:
         found = np.array(data, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = np.array(math.nan)
     if found.ndim == 0 or not found.size or not np.isfinite(found).all() or np.abs(found).max() > 1e6:
         raise InputError(f"{where}: is not nested lists of equal lengths of numbers within ±1e6")
     return found
+
+
+def _small(data: Any) -> bool:
+    """Whether what is nested in lists is not more than a game can be: aliases in YAML can make lists that hold themselves."""
+    level, depth = [data], 0
+    while any(isinstance(entry, list) for entry in level):
+        if depth == DEEPEST or sum(len(entry) if isinstance(entry, list) else 1 for entry in level) > MOST_NUMBERS:
+            return False
+        level = [part for entry in level for part in (entry if isinstance(entry, list) else [entry])]
+        depth += 1
+    return True
 
 
 def _policies(data: Any, sizes: tuple[int, ...], where: str) -> list[np.ndarray]:

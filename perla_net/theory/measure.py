@@ -146,11 +146,26 @@ def neighbours_of(game: Game, agent: int, played: Play) -> list[Neighbour]:
     ]
 
 
+def with_another_state(game: Game, agent: int, played: Play) -> tuple[Play, list[Neighbour]]:
+    """The play with one copy before the others, which is not looked at and in which everybody else follows another policy: a
+    learner that mixes up states has other numbers in those that are looked at."""
+    actions = [np.concatenate([one[:1], one]) for one in played.actions]
+    own, others, reward = (np.concatenate([one[:1], one]) for one in (played.own, played.others, played.reward))
+    played = Play(own, others, reward, actions)
+    neighbours = neighbours_of(game, agent, played)
+    for neighbour in neighbours:
+        assert neighbour.outputs is not None
+        known = neighbour.outputs[:1].clamp(min=-5)
+        neighbour.outputs[:: len(own)] = torch.arange(known.shape[1]) - known  # of the copy's observation and the next
+    return played, neighbours
+
+
 def measure(game: Game, agent: int, critic: np.ndarray, estimator: str, samples: int, gamma: float, played: Play,
             rng: np.random.Generator) -> Measured:  # fmt: skip
     """The program's values, targets and advantages with a critic Q [A_agent, J], which for the state form is averaged over
     the own policy: V(a_N) = Σ_b π(b) Q(b, a_N), what its regression on the return converges to."""
-    rollout, neighbours = rollout_of(played), neighbours_of(game, agent, played)
+    played, neighbours = with_another_state(game, agent, played)
+    rollout = rollout_of(played)
     reward = torch.from_numpy(rollout.reward)
     copies = len(played.own)
     outputs = logits(game.policies[agent]).expand(2 * copies, -1).contiguous()
@@ -166,10 +181,10 @@ def measure(game: Game, agent: int, critic: np.ndarray, estimator: str, samples:
         returns = generalised_advantages(rollout, reward, value, gamma, trace).target.view(copies)
         now = value[:copies]
         if kind == "state":
-            first = now.double().numpy(), returns.double().numpy()
+            first = now[1:].double().numpy(), returns[1:].double().numpy()
         for form in ("state",) if kind == "state" else ("action", "control"):
-            estimate[form] = form_advantage(form, returns, torch.zeros(copies), embedded, executed).double().numpy()
-            advantage[form] = form_advantage(form, returns, now, embedded, executed).double().numpy()
+            estimate[form] = form_advantage(form, returns, torch.zeros(copies), embedded, executed)[1:].double().numpy()
+            advantage[form] = form_advantage(form, returns, now, embedded, executed)[1:].double().numpy()
     assert first is not None
     return Measured(*first, estimate, advantage)
 

@@ -34,7 +34,7 @@ SMALL, LARGE = 0.01, 0.3
 SWAP_STEPS = 400
 """Steps of exact policy-gradient ascent that the other, trained policy comes from."""
 PLAYS, NOISE = 300, 0.2
-"""Plays from which the learned critics come, and the standard deviation of a reward then, in units of the spread of payoffs."""
+"""Plays from which the learned critics come, and the standard deviation of a reward then, in units of the spread of the agent's payoffs."""
 SAMPLES = 16
 """K of the Monte Carlo estimate beside the exact one."""
 DRAWS = 4000
@@ -104,7 +104,7 @@ def changes(game: Game, rng: np.random.Generator) -> dict[str, list[np.ndarray]]
     theta = [rng.normal(size=size) for size in game.sizes]
     for _ in range(SWAP_STEPS):
         steps = gradients(game, [softmax(one) for one in theta])
-        theta = [one + 10 / game.spread * step for one, step in zip(theta, steps)]
+        theta = [one + 10 / spread * step for one, step, spread in zip(theta, steps, game.spreads)]
     return {
         "normal update": [moved(policy, step, SMALL) for policy, step in zip(game.policies, now)],
         "large update": [moved(policy, step, LARGE) for policy, step in zip(game.policies, now)],
@@ -114,11 +114,11 @@ def changes(game: Game, rng: np.random.Generator) -> dict[str, list[np.ndarray]]
 
 def check_game(game: Game, agent: int, gamma: float, rng: np.random.Generator) -> Nonstationarity:
     """For one agent of a game of one state, at γ = 0 and at ``gamma``; its own policy stays what it is."""
-    found = Nonstationarity(game.name)
+    found, game = Nonstationarity(game.name), game.centred(gamma)
     rest = [other for other in range(game.agents) if other != agent]
     before = game.policies
     played = play(game, agent, PLAYS, rng)
-    noise = NOISE * game.spread * rng.normal(size=PLAYS)
+    noise = NOISE * game.spreads[agent] * rng.normal(size=PLAYS)
     for kind, everybody in changes(game, rng).items():
         after = [before[agent] if index == agent else policy for index, policy in enumerate(everybody)]
         distance = sum(float(np.abs(before[other] - after[other]).sum()) / 2 for other in rest)

@@ -16,6 +16,7 @@ from .variance import Law, Row
 COLOURS = {"state": "#54a24b", "action": "#4c78a8", "control": "#f58518"}
 LINES = {"monte_carlo": ("-", "o", "monte_carlo"), "stratified": (":", "s", "stratified")}
 OUTSIDE: dict[str, Any] = {"fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 3}
+AVERAGED = ", averaged critic"
 BASELINE_COLOURS = ["#333333", "#888888", "#b279a2", "#e45756", "#72b7b2"]
 
 
@@ -82,7 +83,12 @@ def _gradients(axes: Any, law: Law) -> None:
     for row, colour in zip(lines, BASELINE_COLOURS):
         height = row.checks["exact"]["variance"].predicted
         if height > 0:
-            label = "no embedding, " + row.quantity.replace("baseline: ", "baseline ")
+            name = row.quantity.removeprefix("baseline: ")
+            label = (
+                f"no embedding, baseline {name}"
+                if not name.endswith(AVERAGED)
+                else f"exactly averaged critic, baseline {name.removesuffix(AVERAGED)}"
+            )
             axes.axhline(height, color=colour, linewidth=1, linestyle="--", label=label)
     axes.set(xscale="log", yscale="log", xlabel="samples K", ylabel="variance of the policy gradient (trace)")
     axes.set_title(f"Theorem 3: variance of the policy gradient ({law.game})")

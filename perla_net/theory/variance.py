@@ -24,7 +24,7 @@ gradient E ψ(a) Q(a, J); with a wrong one that of ``state`` and ``control`` sti
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Sequence
+from typing import Iterable, Sequence
 
 import numpy as np
 
@@ -37,13 +37,12 @@ from .measure import FORMS, Measured, measure, play, policy_gradients, shares
 ROUNDING = 4e-6
 """Of a mean, in units of the greatest value: the learner computes in float32."""
 NOISE_OF_WRONG_CRITIC = 0.3
-"""Standard deviation of what a wrong critic is wrong by, in units of the spread of payoffs."""
-BASELINES = ("none", "value", "coma", "optimal", "optimal, decentralised")
+"""Standard deviation of what a wrong critic is wrong by, in units of the spread of the agent's payoffs."""
 
 
 @dataclass
 class Row:
-    """A line of a table: a quantity at one K, under each estimator the checks by name (variance, excess, mean)."""
+    """A line of a table: a quantity at one K, under each estimator the checks by name (variance, excess, mean…)."""
 
     quantity: str
     samples: int
@@ -71,7 +70,9 @@ class Law:
             name: mean_check(f"{self.name}: {name.replace('_', ' ')}", self.game, where, *entry)
             for name, entry in measured.items()
         }
-        self.checks += found.values()
+        if "excess" not in found:  # nothing but the samples varies
+            found["excess"] = found["variance"]
+        self.checks += {id(check): check for check in found.values()}.values()
         row = next((row for row in self.rows_of(quantity) if row.samples == samples), None)
         if row is None:
             row = Row(quantity, samples)
@@ -82,7 +83,7 @@ class Law:
 def lattice_variance(functions: np.ndarray, policies: Sequence[np.ndarray], samples: int) -> np.ndarray:
     """Var (1/K) Σ_p f(J_p) over the random shifts of the program's lattice, exactly: [F] for functions [F, J].
 
-    = (1/K²) Σ_pq E f(J_p) f(J_q) − f̄². In coordinate d, points p and q stay δ_d = p_d − q_d cells of 1/K apart however they
+    = (1/K²) Σ_pq E f(J_p) f(J_q) of f less its mean. In coordinate d, points p and q stay δ_d = p_d − q_d cells of 1/K apart however they
     are shifted (mod 1), so that their actions have the joint probabilities |{u : u in [C_a−1, C_a), u + δ/K mod 1 in
     [C_b−1, C_b)}|, C the cumulated policy; coordinates are shifted independently.
     """
@@ -105,7 +106,9 @@ def lattice_variance(functions: np.ndarray, policies: Sequence[np.ndarray], samp
         )
         pairs.append(overlap)  # [δ, a, b]
     number = len(functions)
-    mean = functions @ _joint(policies)
+    functions = (
+        functions - (functions @ _joint(policies))[:, None]
+    )  # f̄ = 0, so that no f̄² is taken from a sum of its size
     total = np.zeros(number)
     # E[f(J_q) | J_p] Π shares, one coordinate after the other; pairs of points in blocks that fit in memory.
     block = max(1, 2**22 // functions.size)
@@ -118,7 +121,7 @@ def lattice_variance(functions: np.ndarray, policies: Sequence[np.ndarray], samp
             carried = np.moveaxis(step, -1, 2 + axis)
         products = (carried.reshape(len(some), number, -1) * functions).sum(2)
         total += counts[start : start + block] @ products
-    return np.maximum(total / samples**2 - mean**2, 0.0)
+    return np.maximum(total / samples**2, 0.0)
 
 
 def _joint(policies: Sequence[np.ndarray]) -> np.ndarray:
@@ -198,13 +201,14 @@ def baseline_advantages(critic: np.ndarray, own: np.ndarray, joint: np.ndarray) 
     b* = Σ_a w_a Q(a, J) / Σ_a w_a with w_a = π(a) |ψ(a)|², of all baselines that read J the one with the least variance.
     """
     weights = own * lengths(own)
+    weights = weights / weights.sum() if weights.any() else own  # who is certain of an action has no gradient to vary
     mean = np.repeat((critic @ joint)[:, None], len(joint), 1)
     return {
         "none": critic,
         "value": critic - own @ critic @ joint,
         "coma": critic - own @ critic,
-        "optimal": critic - weights @ critic / weights.sum(),
-        "optimal, decentralised": mean - weights @ mean / weights.sum(),
+        "optimal": critic - weights @ critic,
+        "optimal, averaged critic": mean - weights @ mean,
     }
 
 
@@ -212,13 +216,19 @@ def check_game(
     game: Game, agent: int, gamma: float, counts: Sequence[int], repetitions: int, seed: np.random.SeedSequence
 ) -> tuple[Law, Law]:
     """Theorems 1 and 3 for one agent of a game of one state, measured ``repetitions`` times at every K. Raises InputError."""
+    game = game.centred(gamma)
     policies = [policy for index, policy in enumerate(game.policies) if index != agent]
     own, joint = shares(game, agent)
     _, tables = game.values([policy[None] for policy in game.policies], gamma)
     reward, exact = game.own_first(agent, game.payoffs[agent])[0], game.own_first(agent, tables[agent])[0]
-    _refuse_rare(game, reward, own, joint, repetitions)
     noise, *streams = map(np.random.default_rng, seed.spawn(1 + len(counts)))
-    wrong = exact + NOISE_OF_WRONG_CRITIC * game.spread * noise.normal(size=exact.shape)
+    wrong = exact + NOISE_OF_WRONG_CRITIC * game.spreads[agent] * noise.normal(size=exact.shape)
+    tables = baseline_advantages(exact, own, joint)
+    squares = [
+        *_squares(reward, exact, own, joint, policies, gamma, counts[0], tables.values()),
+        *_squares(reward, wrong, own, joint, policies, gamma, counts[0]),
+    ]
+    _refuse_rare(game, own, joint, squares, repetitions)
     small = ROUNDING * (max(float(np.abs(exact).max()), float(np.abs(wrong).max())) or 1.0)
     truth = own * ((exact - own @ exact) @ joint)  # the policy gradient Σ_a π(a) (e_a − π) Q̄(a)
     one, three = Law("theorem 1", game.name), Law("theorem 3", game.name)
@@ -246,8 +256,13 @@ def check_game(
         (mean, variance), estimate, advantage = predict(reward, critic, own, policies, gamma, estimator, samples)
         if not name:
             away = (measured.value - mean) ** 2
-            one.add("V̂(s)", estimator, samples, mean=(measured.value, mean, small), variance=(away, variance, of_square(variance)),
-                    excess=(away, variance, of_square(variance)))  # fmt: skip
+            one.add(
+                "V̂(s)",
+                estimator,
+                samples,
+                mean=(measured.value, mean, small),
+                variance=(away, variance, of_square(variance)),
+            )
             for form in FORMS:
                 mean, variance, excess = estimate[form].moments(own, joint)
                 values, centre = measured.estimate[form], estimate[form].mean[played.own, played.others]
@@ -277,7 +292,7 @@ def check_game(
                 samples,
             )
     compare(measure(game, agent, exact, "exact", 1, gamma, played, streams[-1]), exact, "", "exact", 0)
-    for name, table in baseline_advantages(exact, own, joint).items():
+    for name, table in tables.items():
         given = Given(table, np.zeros(len(own)))
         gradients(f"baseline: {name}", "exact", 0, table[played.own, played.others], given, True)
     noted = three.rows_of("action, wrong critic")[-1].checks["monte_carlo"]
@@ -297,21 +312,45 @@ def check_game(
     return one, three
 
 
-def _refuse_rare(game: Game, reward: np.ndarray, own: np.ndarray, joint: np.ndarray, repetitions: int) -> None:
-    """A variance that rests on joint actions which hardly ever occur cannot be measured; say so rather than guess.
+def _squares(reward: np.ndarray, critic: np.ndarray, own: np.ndarray, joint: np.ndarray, policies: Sequence[np.ndarray],
+             gamma: float, fewest: int, tables: Iterable[np.ndarray] = ()) -> list[tuple[np.ndarray, int]]:  # fmt: skip
+    """What is averaged where a variance is measured: squares [A, J], and how many joint actions at least each is a mean over.
 
-    With Z = (r − r̄)²: its mean over n plays needs n ≥ 36 κ₃(Z)²/σ(Z)⁶ to be near normal at six standard errors; where an
-    action of probability p dominates that is 36 such plays.
+    From the samples: of m − V̂, W − W̄ and |ψ| (D − D̄). From what is played: of every form's estimate and gradient, and of the
+    gradients of ``tables`` [A, J] besides.
     """
-    weights = own[:, None] * joint
-    square = (reward - (weights * reward).sum()) ** 2
-    centred = square - (weights * square).sum()
-    variance = float((weights * centred**2).sum())
-    if variance <= 1e-12 * game.spread**4:
-        return
-    needed = 36 * float((weights * centred**3).sum()) ** 2 / variance**3
-    if repetitions < needed:
+    average = own @ critic
+    apart = critic - average
+    away = [table - (table @ joint)[..., None] for table in (average, critic, apart)]
+    drawn = (np.broadcast_to(away[0] ** 2, critic.shape), away[1] ** 2, lengths(own)[:, None] * away[2] ** 2)
+    _, estimates, advantages = predict(reward, critic, own, policies, gamma, "exact", 1)
+    played = [(given.mean - given.moments(own, joint)[0]) ** 2 for given in estimates.values()]
+    for table in (*(given.mean for given in advantages.values()), *tables):
+        expected, _ = Given(table, np.zeros(len(own))).gradient(own, joint)
+        steps = (np.eye(len(own)) - own)[:, None, :] * table[..., None]  # ψ(a) A(a, J)
+        played.append(((steps - expected) ** 2).sum(-1))
+    return [(square, fewest) for square in drawn] + [(square, 1) for square in played]
+
+
+def _refuse_rare(
+    game: Game, own: np.ndarray, joint: np.ndarray, squares: Sequence[tuple[np.ndarray, int]], repetitions: int
+) -> None:
+    """A variance that rests on actions which hardly ever occur cannot be measured; say so rather than guess.
+
+    The mean of Z over n plays needs n ≥ 36 κ₃(Z)²/σ(Z)⁶ to be near normal at six standard errors; where an action of
+    probability p dominates, that is 36 plays with it. squares: (Z [A, J], K), K how many joint actions each play draws of those.
+    """
+    weights, most = own[:, None] * joint, 0.0
+    for square, samples in squares:
+        mean = float((weights * square).sum())
+        apart = square - mean
+        variance = float((weights * apart**2).sum())
+        if (
+            variance > 1e-9 * mean**2 and mean > ROUNDING**2 * game.spreads.max() ** 2
+        ):  # else it is one number, or rounding
+            most = max(most, 36 * float((weights * apart**3).sum()) ** 2 / variance**3 / samples)
+    if repetitions < most:
         raise InputError(
-            f"--repetitions {repetitions}: in {game.name} rare joint actions make most of the variance; it takes at least "
-            f"{int(np.ceil(needed / 1000)) * 1000}, or policies with fewer improbable actions"
+            f"--repetitions {repetitions}: in {game.name} rare actions make most of a variance; it takes at least "
+            f"{int(np.ceil(most / 1000)) * 1000}, or policies with fewer improbable actions"
         )
