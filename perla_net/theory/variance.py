@@ -216,14 +216,15 @@ def check_game(
     game: Game, agent: int, gamma: float, counts: Sequence[int], repetitions: int, seed: np.random.SeedSequence
 ) -> tuple[Law, Law]:
     """Theorems 1 and 3 for one agent of a game of one state, measured ``repetitions`` times at every K. Raises InputError."""
-    game = game.centred(gamma)
+    game, before = game.centred(gamma), game
     policies = [policy for index, policy in enumerate(game.policies) if index != agent]
     own, joint = shares(game, agent)
     _, tables = game.values([policy[None] for policy in game.policies], gamma)
     reward, exact = game.own_first(agent, game.payoffs[agent])[0], game.own_first(agent, tables[agent])[0]
     noise, *streams = map(np.random.default_rng, seed.spawn(1 + len(counts)))
     wrong = exact + NOISE_OF_WRONG_CRITIC * game.spreads[agent] * noise.normal(size=exact.shape)
-    tables = baseline_advantages(exact, own, joint)
+    offset = float((before.payoffs - game.payoffs)[agent].flat[0]) / (1 - gamma)
+    tables = baseline_advantages(exact, own, joint) | {"none": exact + offset}  # the one that an offset matters to
     squares = [
         *_squares(reward, exact, own, joint, policies, gamma, counts[0], tables.values()),
         *_squares(reward, wrong, own, joint, policies, gamma, counts[0]),
@@ -233,9 +234,9 @@ def check_game(
     truth = own * ((exact - own @ exact) @ joint)  # the policy gradient Σ_a π(a) (e_a − π) Q̄(a)
     one, three = Law("theorem 1", game.name), Law("theorem 3", game.name)
 
-    def of_square(variance: float) -> float:
-        """What rounding does to the mean of squares of that mean: |(x + ε)² − x²| ≤ 2 |x| ε + ε²."""
-        return 2 * small * float(np.sqrt(variance)) + small**2
+    def of_square(variance: float, rounding: float = small) -> float:
+        """What rounding ε does to the mean of squares of that mean: |(x + ε)² − x²| ≤ 2 |x| ε + ε²."""
+        return 2 * rounding * float(np.sqrt(variance)) + rounding**2
 
     def gradients(
         quantity: str, estimator: str, samples: int, advantage: np.ndarray, given: Given, unbiased: bool
@@ -244,12 +245,13 @@ def check_game(
         expected, trace = given.gradient(own, joint)
         aim = truth if unbiased else expected
         excess = float(own @ (lengths(own) * given.variance))
+        rounding = max(small, ROUNDING * float(np.abs(given.mean).max()))
         apart = lengths(own)[played.own] * (advantage - given.mean[played.own, played.others]) ** 2
         three.add(
             quantity, estimator, samples,
-            variance=(((found - aim) ** 2).sum(1), trace, 4 * of_square(trace)),
-            excess=(apart, excess, 4 * of_square(excess)),
-            **{f"mean_of_component_{action}": (found[:, action], float(aim[action]), small) for action in range(len(own))},
+            variance=(((found - aim) ** 2).sum(1), trace, 4 * of_square(trace, rounding)),
+            excess=(apart, excess, 4 * of_square(excess, rounding)),
+            **{f"mean_of_component_{action}": (found[:, action], float(aim[action]), rounding) for action in range(len(own))},
         )  # fmt: skip
 
     def compare(measured: Measured, critic: np.ndarray, name: str, estimator: str, samples: int) -> None:
