@@ -285,8 +285,8 @@ class Learner:
         key = (*stream.spawn_key, steps, 0)  # longer than any other: (0, i, 4, steps) may be a model of agent 4
         rng = np.random.default_rng(np.random.SeedSequence(stream.entropy, spawn_key=key))
         peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
-        ended = torch.from_numpy(rollout.terminated | rollout.truncated).to(reward.device)
-        self.variances = target_variances(self, critic_input, outputs, peers, reward, ended, rng)
+        whole = torch.from_numpy(rollout.alive[:-1] & ~(rollout.terminated | rollout.truncated)).to(reward.device)
+        self.variances = target_variances(self, critic_input, outputs, peers, reward, whole, rng)
 
     def _follow_moments(self, returns: torch.Tensor) -> Generator[np.ndarray, np.ndarray, None]:
         """PopArt (van Hasselt et al. 2016, arXiv 1602.07714): move the targets' scale, keep the critic's outputs in units.

@@ -2,7 +2,8 @@
 
 The one-step target of a transition (o, r, o') is y = r + γ V̂(o'), with V̂ the embedded value of :meth:`Learner.values`. Two
 independent draws y, y' of it differ only by the joint actions that were drawn, so that E[(y − y')²]/2 is the variance of the
-target given the transition: for independent samples it falls as 1/K (PERLA, arXiv 2209.01054, theorem 1), for ``exact`` it is 0.
+target given the transition: for independent samples it falls as 1/K (PERLA, arXiv 2209.01054, theorem 1). ``exact`` draws nothing,
+so that it is 0 wherever the joint actions can be enumerated: it stands there to be compared with, not as a measurement.
 What is left of the TD errors' variance, Var(r + γ V̂(o') − V̂(o)) over the steps with V̂ exact, no K takes away.
 """
 
@@ -35,18 +36,18 @@ def target_variances(
     outputs: torch.Tensor,
     peers: list[Peer],
     reward: torch.Tensor,
-    ended: torch.Tensor,
+    whole: torch.Tensor,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """The :data:`COLUMNS`; NaN where they do not apply (no neighbours, or too many joint actions).
 
-    critic_input, outputs, peers: of the first (T+1)·B states, as in :meth:`Learner.values`; reward [T, B]; ended [T, B] bool: the
-    step was the last of an episode, and does not count.
+    critic_input, outputs, peers: of the first (T+1)·B states, as in :meth:`Learner.values`; reward [T, B]; whole [T, B] bool: the
+    agent was there before and after the step; others do not count.
     """
     found = np.full(len(COLUMNS), np.nan)
     steps, copies = reward.shape
     kept = min(copies, max(1, STATES // (steps + 1)))
-    counted = ~ended[:, :kept]
+    counted = whole[:, :kept]
     there = [peer for peer in peers if peer.outputs is not None]
     if not there or not bool(counted.any()):
         return found
