@@ -57,7 +57,8 @@ def form_advantage(
     control  G_t − Q(o, a, a_N) + Q̂(o, a) − Σ_b π(b|o) Q̂(o, b)
 
     returns: G_t; value: V̂(o), or Σ_b π(b|o) Q̂(o, b); embedded: Q̂(o, a); executed: Q(o, a, a_N) with the actions that
-    the neighbours took. ``control`` is unbiased for every critic: given (o, a) the middle two have equal means.
+    the neighbours took. ``control`` has the mean of G, whatever the critic: given (o, a) the middle two have equal means. (G
+    itself has a wrong critic's bias where it bootstraps, λ < 1.)
     """
     if form == "state":
         return returns - value

@@ -18,7 +18,8 @@ what the lattice gives (:func:`lattice_variance`). Samples do not depend on what
 and Var = Var(mean) + E(variance): a limit, that of ``exact``, and an excess, under ``monte_carlo`` exactly in proportion to 1/K. The
 gradient of a softmax policy is g = ψ(a) A, ψ(a) = e_a − π, |ψ(a)|² = 1 − 2 π(a) + |π|²:
 E g = E ψ mean, trace Var g = E |ψ|² (mean² + variance) − |E g|². With the exact critic E g of every form is the policy
-gradient E ψ(a) Q(a, J); with a wrong one that of ``state`` and ``control`` still is.
+gradient E ψ(a) Q(a, J); with a wrong one that of ``state`` and ``control`` still is, here: with one state what G bootstraps from is the
+same for all actions. (With several it is not, unless λ = 1.)
 """
 
 from __future__ import annotations
@@ -306,7 +307,7 @@ def check_game(
     measured_bias, predicted_bias = np.linalg.norm(bias, axis=0)
     three.note = (
         f"the wrong critic biases the action form, whatever K is: |E g − gradient| = {measured_bias:.4g}, predicted "
-        f"{predicted_bias:.4g}, |gradient| = {np.linalg.norm(truth):.4g}; the other forms stay unbiased"
+        f"{predicted_bias:.4g}, |gradient| = {np.linalg.norm(truth):.4g}; that of the other forms stays the gradient's"
     )
     order = {row.quantity: index for index, row in reversed(list(enumerate(one.rows + three.rows)))}
     for law in (one, three):
