@@ -20,7 +20,7 @@ from typing import Any, Callable, Iterator, NoReturn, Sequence
 
 import numpy as np
 
-from .errors import InputError
+from .errors import Diverged, InputError
 
 Block = tuple[int, int]
 """(offset, length) of a contiguous piece of a buffer, in bytes."""
@@ -438,6 +438,9 @@ def guarded(processes: Processes, work: Callable[[], int]) -> int:
         if isinstance(error, InputError):
             print(f"perla_net: rank {processes.rank}: {error}", file=sys.stderr, flush=True)
             processes.abort(2)
+        if isinstance(error, Diverged):
+            print(f"perla_net: {error}", file=sys.stderr, flush=True)
+            processes.abort(1)
         text = "".join(traceback.format_exception(error))
         print(
             f"perla_net: rank {processes.rank} failed in {processes.where}\n{text}", file=sys.stderr, end="", flush=True

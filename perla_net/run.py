@@ -14,7 +14,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before numpy and torch are loaded: cores are used by ranks
 
 from .config import Config  # noqa: E402
-from .errors import InputError  # noqa: E402
+from .errors import Diverged, InputError  # noqa: E402
 from .evaluate import absolute, at_point, evaluate, players_of, points_of  # noqa: E402
 from .network.schedule import Schedule  # noqa: E402
 from .plan import Plan, prepare  # noqa: E402
@@ -342,6 +342,9 @@ def entry(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int
         if launched()[0] == 0:
             print(f"perla_net: {error}", file=sys.stderr, flush=True)
         status = 2
+    except Diverged as error:  # of a process that is alone; among ranks it ends all of them where it is met
+        print(f"perla_net: {error}", file=sys.stderr, flush=True)
+        status = 1
     return status
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generator, Sequence
 import numpy as np
 
 from .config import to_data
+from .errors import Diverged
 from .network.schedule import Edges, reach, window_of
 from .plan import Plan
 from .processes import Processes, cores_by_host
@@ -131,6 +132,7 @@ class Simulation:
         self._average("before")
         clock.lap("exchange")
         losses = self._learn(rollouts, inboxes)
+        self._check_parameters()
         clock.lap("learning")
         self._average("after")
         clock.lap("exchange")
@@ -159,7 +161,26 @@ class Simulation:
         """The rollouts of the local agents."""
         slots = [[self.local.index(agent.index) for agent in squad.agents] for squad in self.squads]
         slots += [[self.local.index(agent.index)] for agent in self.singles]
-        return self.world.collect([actor.begin() for actor in (*self.squads, *self.singles)], slots)
+        rollouts = self.world.collect([actor.begin() for actor in (*self.squads, *self.singles)], slots)
+        for agent, rollout in zip(self.agents, rollouts):
+            for what, array in (("reward", rollout.reward), ("observation", rollout.observation)):
+                if not np.isfinite(array).all():
+                    step, copy = np.argwhere(~np.isfinite(array))[0][:2]
+                    raise Diverged(
+                        f"{self.config.env}: the {what} of {agent.spec.name} is not finite at step {step} of round {self.done}, "
+                        f"copy {copy}"
+                    )
+        return rollouts
+
+    def _check_parameters(self) -> None:
+        """Raise Diverged where an agent's networks hold anything but finite numbers: it would act on, by its first action."""
+        for agent in self.agents:
+            for what, network in (("policy", agent.learner.policy), ("critic", agent.learner.critic)):
+                if not bool(network.flat.isfinite().all()):
+                    raise Diverged(
+                        f"the {what} of {agent.spec.name} is no longer finite after round {self.done}: smaller learning rates, or "
+                        "rewards, help, and a --policy-loss must be finite on every step"
+                    )
 
     def _learn(self, rollouts: Sequence[Any], inboxes: dict[int, Inbox]) -> list[np.ndarray]:
         """Every local agent learns; agents that share parameters step together and hear the mean of what each yields."""

@@ -20,7 +20,7 @@ BASES: dict[str, PolicyLoss] = {"ppo": ppo.policy_loss, "a2c": a2c.policy_loss}
 
 def policy_loss(name: str, base: str) -> PolicyLoss:
     """The loss of a preset's base (``preset``), or one of the user's own: ``FUNCTION(log_probability, old, advantage, clip)``
-    in MODULE, which returns the loss of every step in torch operations; its derivative is then taken by autograd.
+    in MODULE, which returns the loss of every step of one agent in torch operations; its derivative is taken by autograd.
 
     Raises InputError for what cannot be imported, or does not return a loss per step that depends on ``log_probability``.
     """
@@ -41,7 +41,11 @@ def policy_loss(name: str, base: str) -> PolicyLoss:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         log_probability = log_probability.detach().requires_grad_()
         with torch.enable_grad():
-            loss = own(log_probability, old, advantage, clip)
+            if log_probability.dim() > 1:  # agents side by side: the loss sees one after the other, as it would alone
+                parts = [own(*row, clip) for row in zip(log_probability, old, advantage)]
+                loss = torch.stack(parts) if all(isinstance(part, torch.Tensor) for part in parts) else None
+            else:
+                loss = own(log_probability, old, advantage, clip)
             if not isinstance(loss, torch.Tensor) or loss.shape != old.shape or not loss.requires_grad:
                 raise InputError(f"--policy-loss {name}: must return a loss per step that depends on log_probability")
             (slope,) = torch.autograd.grad(loss.sum(), log_probability, allow_unused=True)
@@ -50,7 +54,9 @@ def policy_loss(name: str, base: str) -> PolicyLoss:
         return loss.detach(), slope, torch.exp(log_probability.detach() - old)
 
     try:
-        differentiated(torch.tensor([-1.0, -0.5]), torch.tensor([-0.7, -0.7]), torch.tensor([1.0, -1.0]), 0.2)
+        found = differentiated(torch.tensor([-1.0, -0.5]), torch.tensor([-0.7, -0.7]), torch.tensor([1.0, -1.0]), 0.2)
+        if not all(bool(part.isfinite().all()) for part in found):
+            raise InputError(f"--policy-loss {name}: is not finite, or its derivative is not, on two ordinary numbers")
     except InputError:
         raise
     except Exception as error:

@@ -52,7 +52,17 @@ class Copies:
         self.masks: list[list[Any]] = [[None] * len(self.agents) for _ in self.envs]
         self.actions: list[list[np.ndarray]] = [[] for _ in self.envs]
         self.controllers: dict[str, type] = getattr(first, "controllers", {})
-        self._figures = list(first.metrics()) if hasattr(first, "metrics") else []
+        self._figures = self._told_by(first)
+
+    def _told_by(self, env: Any) -> list[str]:
+        """Names of what ``metrics()`` tells; some can only tell of an episode that has begun."""
+        if not hasattr(env, "metrics"):
+            return []
+        try:
+            return list(env.metrics())
+        except Exception:  # anybody's code, before its reset
+            env.reset(seed=0)
+            return list(env.metrics())
 
     @property
     def spec(self) -> WorldSpec:
@@ -61,6 +71,10 @@ class Copies:
         edges = getattr(first, "interaction_graph", None)
         if edges is not None:
             number = {name: index for index, name in enumerate(self.agents)}
+            if unknown := sorted({str(name) for edge in edges for name in edge if name not in number}):
+                raise InputError(
+                    f"--env {self.name}: interaction_graph names {unknown[0]}, who is not in possible_agents"
+                )
             edges = tuple(sorted((number[source], number[target]) for source, target in edges))
         horizon = getattr(first, "horizon", None)
         return WorldSpec(
@@ -79,14 +93,18 @@ class Copies:
 
     def picture(self, copy: int) -> np.ndarray | None:
         """What the environment renders, uint8 [height, width, 3]; None where it renders nothing."""
-        drawn = self.envs[copy].render()
+        try:
+            drawn = self.envs[copy].render()
+        except NotImplementedError:  # the base class's
+            return None
         return np.asarray(drawn, np.uint8)[..., :3] if isinstance(drawn, np.ndarray) and drawn.ndim == 3 else None
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
         """Begin a new episode in the given copies."""
         for copy, seed in zip(copies, seeds, strict=True):
             self.actions[copy] = []
-            observations, infos = self.envs[copy].reset(seed=int(seed.generate_state(1)[0] >> 1))
+            began = self.envs[copy].reset(seed=int(seed.generate_state(1)[0] >> 1))
+            observations, infos = self._parts("reset", began, "observations and infos", 2)
             self.terminated[copy] = self.truncated[copy] = False
             self._note(copy, observations, infos)
 
@@ -104,15 +122,32 @@ class Copies:
             start += spec.action.words
             if self.alive[copy, index]:
                 chosen[name] = _native(piece, spec.action, self.spaces[index][1])
-        observations, rewards, terminated, truncated, infos = self.envs[copy].step(chosen)
+        result = self.envs[copy].step(chosen)
+        parts = self._parts("step", result, "observations, rewards, terminations, truncations and infos", 5)
+        observations, rewards, terminated, truncated, infos = parts
         for index, name in enumerate(self.agents):
             was_alive = self.alive[copy, index]
-            self.reward[copy, index] = rewards.get(name, 0.0) if was_alive else 0.0
+            self.reward[copy, index] = self._reward(rewards, name) if was_alive else 0.0
             self.terminated[copy, index] = was_alive and bool(terminated.get(name, name not in self.envs[copy].agents))
             self.truncated[copy, index] = (
                 was_alive and bool(truncated.get(name, False)) and not self.terminated[copy, index]
             )
         self._note(copy, observations, infos)
+
+    def _parts(self, method: str, result: Any, parts: str, number: int) -> Any:
+        """What reset or step returned; raises InputError where it is not what the parallel API says."""
+        if not isinstance(result, tuple) or len(result) != number:
+            found = f"{len(result)} values" if isinstance(result, tuple) else f"a {type(result).__name__}"
+            raise InputError(f"--env {self.name}: {method} returned {found}, not {parts} of the parallel API")
+        return result
+
+    def _reward(self, rewards: dict[str, Any], name: str) -> float:
+        if name not in rewards:
+            raise InputError(f"--env {self.name}: step returned no reward for {name}, who was there")
+        try:
+            return float(rewards[name])
+        except (TypeError, ValueError):
+            raise InputError(f"--env {self.name}: the reward of {name} is {rewards[name]!r}, not a number") from None
 
     def _note(self, copy: int, observations: dict[str, Any], infos: dict[str, Any]) -> None:
         env = self.envs[copy]
@@ -121,12 +156,17 @@ class Copies:
             ended = self.terminated[copy, index] or self.truncated[copy, index]
             self.alive[copy, index] = name in present and not ended
             if name not in observations:
+                if self.alive[copy, index]:
+                    raise InputError(f"--env {self.name}: there is no observation of {name}, who is in agents")
                 continue  # the last one stays: nobody reads it, since the agent is not alive
             seen = observations[name]
             mask = infos.get(name, {}).get("action_mask") if isinstance(infos.get(name), dict) else None
             if isinstance(seen, dict):
                 seen, mask = seen["observation"], seen["action_mask"]
-            self.seen[copy][index] = spec.flatten(seen)
+            try:
+                self.seen[copy][index] = spec.flatten(seen)
+            except (ValueError, TypeError, IndexError) as error:
+                raise InputError(f"--env {self.name}: the observation of {name} {error}") from None
             self.masks[copy][index] = mask
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
