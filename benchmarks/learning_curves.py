@@ -85,20 +85,20 @@ def main() -> None:
     last = min(max(points) for places in curves.values() for points in places)
     marks = sorted({max(5, round(last * share)) for share in (0.2, 0.4, 0.6, 0.8, 1.0)})
     rows = [["method", *(f"round {mark}" for mark in marks), "greedy", "sampled"]]
-    references: dict[str, list[float]] = {}
+    references: dict[str, dict[int, float]] = {}  # by seed: they are the same beside every method
     for name, places in folders.items():
         evaluations = [json.loads((folder / "evaluation.json").read_text()) for folder in places]
         final = [
             text([one[f"team, {mode}"][given.figure]["mean"] for one in evaluations]) for mode in ("greedy", "sampled")
         ]
         rows.append([name, *(text([around(points, mark) for points in curves[name]]) for mark in marks), *final])
-        for one in evaluations:
+        for seed, one in zip(given.seeds, evaluations):
             for controller, figures in one.items():
                 if not controller.startswith("team"):
-                    references.setdefault(controller, []).append(figures[given.figure]["mean"])
+                    references.setdefault(controller, {})[seed] = figures[given.figure]["mean"]
     print(columns(rows))
     for controller, values in references.items():
-        print(f"  {controller}: {text(values)}")
+        print(f"  {controller}: {text(list(values.values()))}")
     if given.plot:
         plot(curves, given.figure, given.plot)
 

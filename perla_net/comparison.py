@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -30,6 +31,11 @@ MEASURES = {
 LEGEND = """\
 IQM: interquartile mean over runs. difference: to the baseline, mean over pairs of equal seeds, 95 % by Student's t; then by
 bootstrap. P(better): that a run is better than one of the baseline. [low, high]: 95 %, runs resampled."""
+FEW, OF_FEW = (
+    5,
+    """\
+Some settings have fewer than five runs: [low, high] can never leave what these few gave, and is too narrow; go by ±.""",
+)
 
 Setting = tuple[str, ...]
 """Labels on the axes other than the task's."""
@@ -85,7 +91,8 @@ def table(folder: Path, baseline: str | None = None) -> str:
             parts.append(f"{title}\n{_measured(index, scored, chosen)}")
     if len(parts) == 1:
         raise InputError(f"STUDY {folder}: none of its runs has been evaluated")
-    return "\n\n".join([*parts, LEGEND])
+    counts = Counter(tuple(row["settings"].items()) for row in done)
+    return "\n\n".join([*parts, LEGEND + (f"\n{OF_FEW}" if min(counts.values()) < FEW else "")])
 
 
 def _pairs(text: str, axes: Sequence[str]) -> dict[str, str]:

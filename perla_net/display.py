@@ -95,11 +95,13 @@ def evaluation_table(evaluation: Mapping[str, Mapping[str, Mapping[str, float]]]
     rows = [["controller", *figures]]
     for name, values in evaluation.items():
         cells = [
-            f"{rounded(values[f]['mean'], 4)} ± {rounded((values[f]['high'] - values[f]['low']) / 2, 2)}"
+            rounded(values[f]["mean"], 4)
+            + (f" ± {rounded((values[f]['high'] - values[f]['low']) / 2, 2)}" if episodes > 1 else "")
             for f in figures
         ]
         rows.append([name, *cells])
-    return f"evaluation over {episodes} held-out episodes (mean ± 95 % interval)\n" + columns(rows)
+    what = "s (mean ± 95 % interval)" if episodes > 1 else ""
+    return f"evaluation over {episodes} held-out episode{what}\n" + columns(rows)
 
 
 def traffic_lines(ledger: Path) -> str:

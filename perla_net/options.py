@@ -129,11 +129,37 @@ def _get(tree: dict[str, Any], name: str) -> Any:
     return tree
 
 
+class _Reader(yaml.SafeLoader):
+    """YAML in which no mapping has a key twice: the specification forbids it, and the last would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping; raises ConstructorError for a key that is there already."""
+        seen = set()
+        names = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key in names:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' is there twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError for a key that is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f"the key '{twice}' is there twice")
+    return found
+
+
 def read_yaml(file: Path, option: str = "--config") -> dict[str, Any]:
     """A YAML or (by its ending) JSON mapping as data. Raises InputError when the file cannot be read or holds something else."""
-    kind, read = ("JSON", json.loads) if file.suffix.lower() == ".json" else ("YAML", yaml.safe_load)
+    kind = "JSON" if file.suffix.lower() == ".json" else "YAML"
     try:
-        data = read(file.read_text())
+        text = file.read_text()
+        data = json.loads(text, object_pairs_hook=_once) if kind == "JSON" else yaml.load(text, _Reader)
     except OSError as error:
         raise InputError(f"{option} {file}: cannot be read ({error.strerror})") from None
     except (

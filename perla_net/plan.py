@@ -95,6 +95,15 @@ def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1) ->
     return plan
 
 
+def check_policy_losses(plan: Plan) -> None:
+    """Raise InputError for losses that cannot be imported or used. Only who learns needs them."""
+    for name, base in sorted({(entry.policy_loss, PRESETS[entry.algorithm].base) for entry in plan.settings}):
+        if name != "preset":
+            from .algorithms.losses import policy_loss
+
+            policy_loss(name, base)
+
+
 def _check_combinations(plan: Plan) -> None:
     """Refuse what the options allow one by one but not together."""
     agents, settings = plan.world.agents, plan.settings
@@ -134,11 +143,6 @@ def _check_combinations(plan: Plan) -> None:
                     f"--algorithm {entry.algorithm}: parameter sharing needs equal settings, but those of {other.name} "
                     f"and {first.name} differ"
                 )
-    for name, base in sorted({(entry.policy_loss, PRESETS[entry.algorithm].base) for entry in settings}):
-        if name != "preset":
-            from .algorithms.losses import policy_loss
-
-            policy_loss(name, base)
     for index, entry in enumerate(settings):
         if entry.model.memory == "gru" and not entry.model.policy_hidden:
             raise InputError(f"--model.memory gru: needs a hidden layer, but {agents[index].name} has policy_hidden ()")

@@ -17,7 +17,7 @@ from .config import Config  # noqa: E402
 from .errors import Diverged, InputError  # noqa: E402
 from .evaluate import absolute, at_point, evaluate, players_of, points_of  # noqa: E402
 from .network.schedule import Schedule  # noqa: E402
-from .plan import Plan, prepare  # noqa: E402
+from .plan import Plan, check_policy_losses, prepare  # noqa: E402
 from .processes import Processes, connect, guarded, launched  # noqa: E402
 from .simulation import Simulation  # noqa: E402
 from .trackers import Trackers  # noqa: E402
@@ -81,6 +81,7 @@ def plan_of(config: Config, ranks: int) -> Plan:
             )
         schedule = read_schedule(Path(config.resume))
     plan = prepare(config, schedule, ranks)
+    check_policy_losses(plan)
     folder = Path(config.out or Path("runs") / _new_name(config))
     if not config.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(

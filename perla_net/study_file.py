@@ -17,7 +17,7 @@ import numpy as np
 from .config import Config, Count, Rate, Section, option, to_data
 from .errors import InputError
 from .options import check, flat, read_yaml, to_yaml, validated
-from .plan import prepare
+from .plan import check_policy_losses, prepare
 from .world.environments import make
 
 LONGEST = 200
@@ -208,6 +208,7 @@ def _resolved(where: str, options: Mapping[str, Any], ranks: Any) -> tuple[Confi
         inner[last] = value
     try:
         plan = prepare(validated(tree, where), None, 1 if ranks == "agents" else ranks)
+        check_policy_losses(plan)
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
     return plan.config, len(plan.world.agents) if ranks == "agents" else ranks

@@ -53,6 +53,8 @@ def test_bad_options_are_one_sentence(arguments, sentence):
         ("rounds: [1]", "rounds [1]"),
         ("- a list", "not a mapping"),
         ("a: [", "is not YAML"),
+        ("topology: ring\nseed: 1\ntopology: star", "the key 'topology' is there twice"),
+        ("ppo: {epochs: 3, epochs: 4}", "the key 'epochs' is there twice"),
         ("agents: {default: {rounds: 3}}", "unknown key 'rounds'"),
         ("agents: {overrides: {0: {ppo: {epochs: 0}}}}", "ppo.epochs 0"),
     ],

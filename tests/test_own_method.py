@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, job
 
 import perla_net
 from perla_net.algorithms.losses import BASES, policy_loss
 from perla_net.config import PPO, Agents, Config
-from perla_net.errors import InputError
+from perla_net.errors import Diverged, InputError
 
 MINE = """
 import torch
@@ -35,6 +36,15 @@ def elsewhere(log_probability, old, advantage, clip):
     return other * advantage
 
 number = 3
+
+def never(log_probability, old, advantage, clip):
+    return log_probability * float("nan")
+
+def later(log_probability, old, advantage, clip):
+    return -log_probability * advantage * (1 if len(old) < 5 else float("nan"))
+
+def centred(log_probability, old, advantage, clip):
+    return -torch.exp(log_probability - old) * (advantage - advantage.mean()) / advantage.std()
 """
 
 
@@ -87,6 +97,7 @@ def test_presets_have_their_own():
         ("lacking.loss", "cannot be imported .AttributeError"),
         ("my_losses.two", "failed on two numbers .TypeError"),
         ("my_losses.elsewhere", "must return a loss per step that depends on log_probability"),
+        ("my_losses.never", "is not finite, or its derivative is not"),
         ("my_losses.number", "is neither preset nor MODULE.FUNCTION"),
         ("my_losses.constant", "must return a loss per step that depends on log_probability"),
         ("my_losses.total", "must return a loss per step that depends on log_probability"),
@@ -96,3 +107,26 @@ def test_what_is_no_loss_is_refused_before_anything_starts(importable, name, sen
     with pytest.raises(InputError, match=f"--policy-loss {name}: {sentence}"):
         run(importable / "run", policy_loss=name)
     assert not (importable / "run").exists()
+
+
+def test_agents_side_by_side_are_each_alone_with_it(importable):
+    """A loss that centres advantages sees one agent's minibatch at a time."""
+    alone, beside = (run(importable / how, policy_loss="my_losses.centred", batch_agents=how) for how in ("no", "yes"))
+    for row, other in zip(alone, beside):
+        for name in ("policy_loss", "entropy", "divergence", "policy_gradient"):
+            assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_agents": "yes"}, {"algorithm": "ps_ippo"}])
+def test_networks_that_are_not_finite_end_the_run(importable, options):
+    with pytest.raises(Diverged, match="the policy of signal_0_0 is no longer finite after round 1"):
+        run(importable / "run", policy_loss="my_losses.later", **options)
+
+
+def test_evaluating_does_not_need_it(importable, monkeypatch):
+    run(importable / "run", policy_loss="my_losses.ppo")
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place != str(importable)])
+    monkeypatch.delitem(sys.modules, "my_losses")
+    job(0, "perla_net.evaluate", str(importable / "run"), "--episodes", "1")
+    done = job(0, "perla_net.run", "--resume", str(importable / "run"), "--rounds", "3", check=False)
+    assert done.returncode == 2 and "--policy-loss my_losses.ppo: cannot be imported" in done.stderr

@@ -197,6 +197,42 @@ class Leaver(Match):
         )
 
 
+class Breach(Match):
+    """At its third step it does what the parallel API does not allow, or has numbers that are not finite; its figures are
+    those of an episode, and it cannot be drawn."""
+
+    def __init__(self, what):
+        super().__init__(agents=2, length=8)
+        self.what = what
+
+    def reset(self, seed=None, options=None):
+        self.paid = 0.0
+        began = super().reset(seed, options)
+        return began[0] if self.what == "reset" else began
+
+    def metrics(self):
+        return {"paid": self.paid}
+
+    def step(self, actions):
+        observations, rewards, *rest = super().step(actions)
+        if self.time == 3:
+            if self.what == "no_reward":
+                del rewards["agent_1"]
+            elif self.what == "no_observation":
+                del observations["agent_1"]
+            elif self.what == "shape":
+                observations["agent_0"] = np.zeros(1, np.float32)
+            elif self.what == "text":
+                rewards["agent_0"] = "much"
+            elif self.what == "four":
+                return (observations, rewards, *rest[1:])
+            elif self.what == "nan_reward":
+                rewards["agent_1"] = float("nan")
+            elif self.what == "inf_observation":
+                observations["agent_0"][0] = np.inf
+        return (observations, rewards, *rest)
+
+
 class BadMask(Match):
     """A mask for more actions than there are."""
 
@@ -215,6 +251,7 @@ def parallel_env(kind="zoo", **arguments):
         "picture": Picture,
         "aim": Aim,
         "leaver": Leaver,
+        "breach": Breach,
         "badmask": BadMask,
         "crash": crash,
     }

@@ -7,6 +7,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from ..comparison import FEW
 from ..run_folder import Run
 from . import figures, tables
 from .figures import Chart, Graph
@@ -350,6 +351,11 @@ def _notes(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
         )
     if any(len(one.seeds) == 1 for one in groups):
         notes.append("Settings with a single complete run have no interval: nothing can be said of other seeds.")
+    if any(1 < len(one.seeds) < FEW for one in groups):
+        notes.append(
+            f"Settings with fewer than {FEW} complete runs: intervals by bootstrap (comparison) can never leave what these few gave, "
+            "and are too narrow; go by Student's."
+        )
     numbers = sorted({len(one.complete) for one in groups})
     if len(numbers) > 1:
         notes.append(f"Settings have different numbers of complete runs ({', '.join(map(str, numbers))}).")

@@ -56,8 +56,10 @@ class Played:
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Begin an episode."""
-        seen, infos = self.env.reset(seed=seed, options=options)
-        return self._shrunk(seen), infos
+        began = self.env.reset(seed=seed, options=options)
+        if not isinstance(began, tuple):
+            return began  # whoever holds it to the API says so
+        return self._shrunk(began[0]), *began[1:]
 
     def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
         """Advance by one step."""
@@ -209,7 +211,8 @@ def _import_hint(module: str, error: ImportError) -> str:
             return "; install it, and its ROMs, by hand"
         return f'; install it with: pip install -c constraints.txt ".[{extra}]"'
     close = difflib.get_close_matches(last, modules_of(package) if package else NAMES, 1)
-    return f"; did you mean {package + '.' * bool(package)}{close[0]}?" if close and close != [last] else ""
+    hint = f"; did you mean {package + '.' * bool(package)}{close[0]}?" if close and close != [last] else ""
+    return hint + ("" if package else f"; one's own {last}.py must be in the present folder or on PYTHONPATH")
 
 
 def _absent(package: str) -> bool:
