@@ -62,7 +62,7 @@ while [ $# -gt 0 ]; do
       shift
       continue
       ;;
-    -h)
+    -h | --help)
       sed -n '2,/^set -eu/{/^#/s/^# \{0,1\}//p}' "$0"
       exit 0
       ;;

@@ -229,7 +229,8 @@ def _selected(selector: str, names: Sequence[str]) -> range | list[int]:
         chosen = range(int(first), int(last or first) + 1)
         if chosen and chosen[-1] < len(names):
             return chosen
-        raise InputError(f"agents.overrides: '{selector}' is outside 0-{len(names) - 1}")
+        wrong = f"is outside 0-{len(names) - 1}" if chosen else "ends before it begins"
+        raise InputError(f"agents.overrides: '{selector}' {wrong}")
     raise InputError(
         f"agents.overrides: no agent is called '{selector}'; names are {_some(names)}, indices and ranges like 0-3"
     )
@@ -252,6 +253,9 @@ def check(kind: type, data: dict[str, Any], source: str, options: dict[str, str]
         first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        own, whole = ({entry.name for entry in dataclasses.fields(part)} for part in (AgentSettings, Config))
+        if kind is AgentSettings and name in whole - own:
+            raise InputError(f"{source}: unknown key '{name}': it is the whole run's, and agents cannot differ in it")
         known = [entry[0] for entry in flat(kind)] + [entry.name for entry in dataclasses.fields(kind)]
         close = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(name.split(".")[-1], known, 1)
         raise InputError(f"{source}: unknown key '{name}'" + (f"; did you mean '{close[0]}'?" if close else ""))

@@ -55,8 +55,9 @@ def test_bad_options_are_one_sentence(arguments, sentence):
         ("a: [", "is not YAML"),
         ("topology: ring\nseed: 1\ntopology: star", "the key 'topology' is there twice"),
         ("ppo: {epochs: 3, epochs: 4}", "the key 'epochs' is there twice"),
-        ("agents: {default: {rounds: 3}}", "unknown key 'rounds'"),
+        ("agents: {default: {rounds: 3}}", "unknown key 'rounds': it is the whole run's"),
         ("agents: {overrides: {0: {ppo: {epochs: 0}}}}", "ppo.epochs 0"),
+        ("agents: {overrides: {0: {ppo: {epoch: 3}}}}", "unknown key 'ppo.epoch'; did you mean 'ppo.epochs'?"),
     ],
 )
 def test_bad_yaml_is_one_sentence(tmp_path, text, sentence):
@@ -97,6 +98,8 @@ def test_overrides_by_name_index_and_range():
     assert all(entry.optimiser.learning_rate == 0.01 for entry in settings)
     with pytest.raises(InputError, match="outside 0-3"):
         agent_overrides(validated({"agents": {"overrides": {"2-9": {}}}}), ["a", "b", "c", "d"])
+    with pytest.raises(InputError, match="'3-1' ends before it begins"):
+        agent_overrides(validated({"agents": {"overrides": {"3-1": {}}}}), ["a", "b", "c", "d"])
     with pytest.raises(InputError, match="no agent is called 'e'"):
         agent_overrides(validated({"agents": {"overrides": {"e": {}}}}), ["a", "b", "c", "d"])
 
