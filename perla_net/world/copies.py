@@ -164,9 +164,12 @@ class Copies:
             if isinstance(seen, dict):
                 seen, mask = seen["observation"], seen["action_mask"]
             try:
-                self.seen[copy][index] = spec.flatten(seen)
+                flat = spec.flatten(seen)
+                if flat.size != spec.observation_size:
+                    raise ValueError(f"has shape {np.shape(seen)}, but its space says {spec.observation_shape}")
             except (ValueError, TypeError, IndexError) as error:
                 raise InputError(f"--env {self.name}: the observation of {name} {error}") from None
+            self.seen[copy][index] = flat
             self.masks[copy][index] = mask
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
