@@ -1,40 +1,87 @@
 """Checkpoints: numbers in safetensors, the rest in JSON, a manifest written last. Nothing in them is code.
 
 ``checkpoints/ROUND/`` holds ``AGENT.safetensors`` and ``AGENT.json`` for every agent, ``world-FIRST-LAST.safetensors``
-for every host's copies, and ``manifest.json`` with size and CRC-32 of each; a folder without a manifest does not count.
+for every host's copies, and ``manifest.json`` with the agents in order and with size and CRC-32 of each file; a folder without a
+manifest does not count. Both files of an agent say whose they are and what they are called.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import zlib
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from .errors import InputError
+from .files import write_whole, writing
 
-FORMAT = 2
+FORMAT = 3
+OTHERS = re.compile(r"manifest|world-.*|con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)
+"""Names that other files of a checkpoint have, or that some file systems keep for themselves."""
+LONGEST = 80
+"""Characters of an agent's name that its files' name keeps."""
 
 
-def stem(agent: str) -> str:
-    """An agent's name as a file's name."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", agent)
+def stems(names: Sequence[str]) -> list[str]:
+    """What the files of a team's agents are called, one name each, also where upper and lower case are one.
+
+    An agent's own name where that can be a file's and nobody else's looks like it; else what can be kept of it, ``+`` and its
+    index in the team (no name that is kept has a ``+``).
+    """
+    plain = [re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:LONGEST] for name in names]
+    alike = [part.lower() for part in plain]
+    found = []
+    for index, (name, part) in enumerate(zip(names, plain)):
+        kept = name != "" and part == name and name[0] not in ".-" and name[-1] != "." and not OTHERS.fullmatch(name.partition(".")[0])
+        kept = kept and Path(name).suffix.lower() not in (".json", ".safetensors", ".tmp")
+        found.append(name if kept and alike.count(part.lower()) == 1 else f"{part}+{index}")
+    return found
 
 
-def write(folder: Path, name: str, arrays: Mapping[str, np.ndarray], data: Mapping[str, Any] | None) -> None:
-    """``name.safetensors`` and, with ``data``, ``name.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-    (folder / f"{name}.safetensors").write_bytes(save(contiguous))
-    if data is not None:
-        (folder / f"{name}.json").write_text(json.dumps(data, default=_plain))
+def write(
+    folder: Path, name: str, arrays: Mapping[str, np.ndarray], data: Mapping[str, Any] | None, owner: str = ""
+) -> None:
+    """``name.safetensors`` and, with ``data``, ``name.json``. owner: the agent whose they are. Raises WriteError."""
+    with writing(folder / name):
+        folder.mkdir(parents=True, exist_ok=True)
+        contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        metadata = {"agent": owner, "file": name} if data is not None else None
+        (folder / f"{name}.safetensors").write_bytes(save(contiguous, metadata))
+        if data is not None:
+            whole = {"format": FORMAT, "agent": owner, "file": name, **data}
+            (folder / f"{name}.json").write_text(json.dumps(whole, default=_plain), encoding="utf-8")
+
+
+def read_agent(place: Path, option: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(data, arrays) of an agent's files ``place.json`` and ``place.safetensors``. Raises InputError naming ``option`` where they
+    are damaged, or are not what they say."""
+    data_file, array_file = (place.with_name(place.name + ending) for ending in (".json", ".safetensors"))
+    data = read_data(data_file, option)
+    if not isinstance(data, dict) or "format" not in data:
+        raise InputError(f"{option} {data_file}: is not an agent's checkpoint")
+    if data["format"] != FORMAT:
+        raise InputError(
+            f"{option} {data_file}: has format {data['format']!r}, not {FORMAT}: another version of this program wrote it"
+        )
+    content = _bytes(array_file, option)
+    arrays = _arrays(content, array_file, option)
+    try:
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    except ValueError:
+        metadata = {}
+    for file, said in ((data_file, data), (array_file, metadata)):
+        if said.get("file") != place.name or said.get("agent") != data.get("agent"):
+            raise InputError(
+                f"{option} {file}: holds agent {said.get('agent')!r}, whose files are called {said.get('file')!r}; it was renamed, or put "
+                "in another's place"
+            )
+    return data, arrays
 
 
 def _plain(value: Any) -> Any:
@@ -44,10 +91,9 @@ def _plain(value: Any) -> Any:
 
 def seal(folder: Path, data: Mapping[str, Any]) -> None:
     """Write the manifest, which makes the checkpoint count; everything else must be on disk."""
-    files = {file.name: [file.stat().st_size, zlib.crc32(file.read_bytes())] for file in sorted(folder.iterdir())}
-    draft = folder / "manifest.tmp"
-    draft.write_text(json.dumps({"format": FORMAT, **data, "files": files}, indent=1))
-    os.replace(draft, folder / "manifest.json")
+    with writing(folder / "manifest.json"):
+        files = {file.name: [file.stat().st_size, zlib.crc32(file.read_bytes())] for file in sorted(folder.iterdir())}
+    write_whole(folder / "manifest.json", json.dumps({"format": FORMAT, **data, "files": files}, indent=1))
 
 
 def prune(run: Path, keep: int) -> None:
@@ -73,7 +119,12 @@ def newest(run: Path, option: str) -> tuple[Path, dict[str, Any]]:
     manifest = read_data(folder / "manifest.json", option)
     if manifest.get("format") != FORMAT:
         raise InputError(
-            f"{option} {run}: checkpoint {folder.name} has format {manifest.get('format')!r}, not {FORMAT}"
+            f"{option} {run}: checkpoint {folder.name} has format {manifest.get('format')!r}, not {FORMAT}: another version of this "
+            "program wrote it"
+        )
+    if manifest.get("round") != int(folder.name):
+        raise InputError(
+            f"{option} {run}: {folder} holds the checkpoint of round {manifest.get('round')}; a checkpoint's folder must keep its name"
         )
     for name, (size, checksum) in manifest["files"].items():
         content = _bytes(folder / name, option)
@@ -96,8 +147,12 @@ def read_data(file: Path, option: str) -> dict[str, Any]:
 
 def read_arrays(file: Path, option: str) -> dict[str, np.ndarray]:
     """A safetensors file. Raises InputError."""
+    return _arrays(_bytes(file, option), file, option)
+
+
+def _arrays(content: bytes, file: Path, option: str) -> dict[str, np.ndarray]:
     try:
-        return load(_bytes(file, option))
+        return load(content)
     except SafetensorError as error:
         raise InputError(f"{option} {file}: is damaged ({error})") from None
 

@@ -275,6 +275,9 @@ class Config(AgentSettings):
     checkpoint_every: Count = option(20, "Rounds between checkpoints (0: only at the end).")
     keep_checkpoints: Positive = option(2, "Newest checkpoints that are kept.")
     evaluate_episodes: Count = option(20, "Episodes of an evaluation (0: none).")
+    evaluate_steps: Positive = option(
+        20_000, "Steps after which an evaluation cuts off an episode that does not end by itself, and says so."
+    )
     evaluate_points: Count = option(
         0,
         "Evaluations of the greedy team during the run, evenly spaced, beside one before it; the best team is evaluated on "

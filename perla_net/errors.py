@@ -8,8 +8,35 @@ class InputError(Exception):
     """
 
 
+class ContractError(InputError):
+    """An environment that does not keep what it says or what the parallel API asks: one sentence that says what.
+
+    Exit status 2 where it is found before training; where it is met while running, all ranks hear of it and end together (see
+    :class:`Stopped`).
+    """
+
+
+class Stopped(Exception):
+    """A run that every rank knows to be over, so that all of them end by themselves; text: what one of them says, empty on the
+    others.
+
+    Exit status ``status``; what was learned is in a checkpoint.
+    """
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 class Diverged(Exception):
     """A run that cannot go on, because numbers in it are no longer finite: one sentence that says whose, which and when.
 
     Exit status 1, and the checkpoints of before stay.
+    """
+
+
+class WriteError(Exception):
+    """A file that cannot be written, as on a full disk: one sentence that names it.
+
+    Exit status 1; what was written before, older checkpoints above all, stays.
     """

@@ -16,17 +16,19 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, Stopped
+from .files import given as path_given
+from .files import write_whole
 from .processes import Processes, connect, cores_by_host, guarded, launched
 
 CHUNK = 32
 """Steps between looks at whether all episodes are over, for environments that do not tell their length."""
 ROOM = 2**28
 """Bytes of observations that are kept at most between two looks."""
-LONGEST = 20_000
-"""Steps after which an evaluation gives up on an episode that does not end."""
 TENFOLD = 10
 """Times as many episodes as at a point, for the absolute metric."""
+CUT = "cut_off"
+"""Figure that is there where some episode did not end by itself within ``--evaluate-steps``: 1 for those, else 0."""
 SAMPLING = 4
 """First part of the spawn key of the noise with which a sampled team acts."""
 
@@ -97,7 +99,7 @@ def absolute(processes: Processes, plan: Any, points: Path) -> dict[str, Any] | 
 
     best = b""
     if processes.rank == 0:
-        lines = (points.parent / "evaluations.jsonl").read_text().splitlines()
+        lines = (points.parent / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         returns = {row["round"]: row["figures"]["return"] for row in rows}
         best = str(max(returns, key=lambda round: math.fsum(returns[round]) / len(returns[round]))).encode()
@@ -139,8 +141,10 @@ def _team(
     chunk = max(1, min(plan.world.horizon or CHUNK, ROOM // step))
     blocks = blocks_of(len(plan.world.agents), processes.size)
     hosts = cores_by_host(processes)
+    use = EVALUATION if use is None else use
+    limit = plan.config.evaluate_steps
     world = World(
-        processes, plan.world, plan.config.env, blocks, hosts, episodes, chunk, seed, EVALUATION if use is None else use
+        processes, plan.world, plan.config.env, blocks, hosts, episodes, chunk, seed, use, limit=limit
     )
     players, streams = [], []
     for index in world.local:
@@ -154,8 +158,6 @@ def _team(
         running = 0 if world.host is None or (world.host.episode > 0).all() else 1
         if not processes.agree(running, "end of an evaluation"):
             break
-        if world.steps > LONGEST:
-            raise RuntimeError(f"an evaluation episode of {plan.world.name} has not ended after {LONGEST} steps")
     figures = _figures(world.take_episodes())
     world.close()
     return figures
@@ -165,53 +167,31 @@ def _reference(processes: Processes, plan: Any, name: str, episodes: int, seed: 
     """A reference controller needs no agents: every host runs its own copies, no traffic."""
     from .world.environments import make
     from .world.hosts import Host
-    from .world.world import EVALUATION, blocks_of, gather_episodes
+    from .world.rehearsal import RandomActions
+    from .world.world import EVALUATION, blocks_of, broken_text, gather_episodes
 
     hosts = cores_by_host(processes)[:episodes]
     host = None
     if processes.rank in hosts:
         shard = blocks_of(episodes, len(hosts))[hosts.index(processes.rank)]
         environment = make(plan.config.env, len(shard), len(plan.world.agents))
-        host = Host(environment, plan.world, shard[0], (seed, EVALUATION), 0)
-        controller = _Random(host, plan.world, seed) if name == "random" else environment.controllers[name](environment)
+        host = Host(environment, plan.world, shard[0], (seed, EVALUATION), limit=plan.config.evaluate_steps)
+        if name == "random":
+            keys = [(SAMPLING, 1 << 20, copy) for copy in shard]
+            streams = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in keys]
+            controller = RandomActions(host, plan.world, streams)
+        else:
+            controller = environment.controllers[name](environment)
         host.start()
-        while (host.episode == 0).any():
+        while host.broken is None and (host.episode == 0).any():
             host.act(controller.act(environment))
             host.step()
             host.finals.clear()
-            if host.steps > LONGEST:
-                raise RuntimeError(f"an evaluation episode of {plan.world.name} has not ended after {LONGEST} steps")
+    broken = host is not None and host.broken is not None
+    first = processes.size - processes.agree(processes.size - processes.rank if broken else 0, "end of an evaluation")
+    if first < processes.size:
+        raise Stopped(broken_text(host, processes) if first == processes.rank else "")
     return _figures(gather_episodes(processes, host, len(plan.world.agents)))
-
-
-class _Random:
-    """Uniformly random allowed actions, the reference where an environment has none of its own."""
-
-    def __init__(self, host: Any, world: Any, seed: int) -> None:
-        self.host, self.world = host, world
-        self.streams = [
-            np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SAMPLING, 1 << 20, host.first + copy)))
-            for copy in range(host.copies)
-        ]
-
-    def act(self, environment: Any) -> list[np.ndarray]:
-        """Words per agent, [copies, words] int32 or float32."""
-        chosen = []
-        for spec, layout, rows in zip(self.world.agents, self.host.layouts, self.host.rows):
-            _, mask = layout.views(rows)
-            words = np.zeros((len(self.streams), spec.action.words), np.float32)
-            for copy, stream in enumerate(self.streams):
-                self._draw(stream, spec.action, None if mask is None else mask[copy], words[copy])
-            chosen.append(words if spec.action.low else words.view(np.int32))
-        return chosen
-
-    def _draw(self, stream: np.random.Generator, action: Any, mask: np.ndarray | None, words: np.ndarray) -> None:
-        whole, start = words[: len(action.sizes)].view(np.int32), 0
-        for component, size in enumerate(action.sizes):
-            allowed = np.arange(size) if mask is None else np.flatnonzero(mask[start : start + size])
-            whole[component] = stream.choice(allowed) if len(allowed) else 0
-            start += size
-        words[len(action.sizes) :] = stream.uniform(-1, 1, len(action.low))
 
 
 def _figures(episodes: Sequence[Any] | None) -> dict[str, list[float]] | None:
@@ -220,16 +200,18 @@ def _figures(episodes: Sequence[Any] | None) -> dict[str, list[float]] | None:
         return None
     first = sorted((episode for episode in episodes if episode.number == 0), key=lambda episode: episode.copy)
     figures = {"return": [math.fsum(episode.returns) for episode in first]}
+    if any(episode.cut for episode in first):
+        figures[CUT] = [float(episode.cut) for episode in first]
     for name in first[0].figures:
         figures[name] = [episode.figures[name] for episode in first]
     return figures
 
 
 def players_of(folder: Path, agents: Sequence[Any]) -> list[Path]:
-    """Where a sealed checkpoint keeps each of the agents (specs, in order)."""
-    from .checkpoint import stem
+    """Where a checkpoint keeps each of the agents (specs, in order)."""
+    from .checkpoint import stems
 
-    return [folder / stem(agent.name) for agent in agents]
+    return [folder / stem for stem in stems([agent.name for agent in agents])]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -251,17 +233,18 @@ class Task:
     players: list[str]
     episodes: int
     seed: int
-    record: str
+    record: Path | None
     watch: bool
-    out: str | None
+    out: Path | None
 
 
 def task_of(arguments: Sequence[str], ranks: int) -> Task:
     """The command line, checked; on rank 0. Raises InputError."""
-    from .checkpoint import newest
+    from .checkpoint import newest, read_agent
     from .options import parser, read_yaml, validated
-    from .plan import prepare
+    from .plan import check_fit, check_team, prepare
     from .run import read_schedule
+    from .world.spec import agent_from_data
 
     reader = parser("perla_net.evaluate", "Evaluate the trained team of a run beside the reference controllers.")
     reader.add_argument("run", metavar="RUN", help="the run's folder")
@@ -279,12 +262,13 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     reader.add_argument("--watch", action="store_true", help="show one episode in the terminal, where it can be shown")
     reader.add_argument("--out", metavar="FILE", help="write the figures as JSON")
     given = reader.parse_args(list(arguments))
-    run = Path(given.run)
+    run = path_given(given.run, "RUN")
     if not (run / "config.yaml").is_file():
         raise InputError(f"{run}: is not the folder of a run (it has no config.yaml)")
     config = validated(read_yaml(run / "config.yaml", "RUN"), str(run / "config.yaml"))
     folder, _ = newest(run, "RUN")
     plan = prepare(config, read_schedule(run), ranks)
+    check_team(plan.world.agents, folder, "RUN")
     players = players_of(folder, plan.world.agents)
     if given.env:
         plan = _elsewhere(plan, given.env)
@@ -292,7 +276,12 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
         index, path = _replaced(plan, text)
         players[index] = path
     for agent, path in zip(plan.world.agents, players):
-        _check_fit(plan.config.env, agent, path)
+        data, _ = read_agent(path, "checkpoint")
+        try:
+            trained = agent_from_data(data["spec"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"checkpoint {path}: is not an agent's ({error})") from None
+        check_fit(agent, trained, f"--env {plan.config.env}: {path.name}")
     looks = bool(given.record or given.watch)
     # A film, or a look, is what was asked for then; a table as well only where its episodes are named.
     episodes = given.episodes if given.episodes is not None else 0 if looks else config.evaluate_episodes or 20
@@ -300,14 +289,16 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     for name, value, least in (("--episodes", episodes, 0 if looks else 1), ("--seed", seed, 0)):
         if value < least:
             raise InputError(f"{name} {value}: must be at least {least}")
-    if given.out and not Path(given.out).absolute().parent.is_dir():
-        raise InputError(f"--out {given.out}: there is no folder {Path(given.out).parent}")
-    if given.record:
+    out = path_given(given.out, "--out") if given.out else None
+    if out and not out.absolute().parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}")
+    record = path_given(given.record, "--record") if given.record else None
+    if record:
         from .film import check_ending
 
-        check_ending(Path(given.record))
+        check_ending(record)
     title = f"{folder}, seed {seed}" + (f", in {given.env}" if given.env else "")
-    return Task(plan, title, list(map(str, players)), episodes, seed, given.record or "", given.watch, given.out)
+    return Task(plan, title, list(map(str, players)), episodes, seed, record, given.watch, out)
 
 
 def _elsewhere(plan: Any, env: str) -> Any:
@@ -327,32 +318,12 @@ def _replaced(plan: Any, text: str) -> tuple[int, Path]:
     names = [agent.name for agent in plan.world.agents]
     if not equals or not path:
         raise InputError(f"--replace {text}: is not AGENT=PATH")
+    place = path_given(path, "--replace")
     if who in names:
-        return names.index(who), Path(path)
+        return names.index(who), place
     if who.isdecimal() and int(who) < len(names):
-        return int(who), Path(path)
+        return int(who), place
     raise InputError(f"--replace {text}: there is no agent '{who}'; there are 0 to {len(names) - 1}, or {names[0]} …")
-
-
-def _check_fit(env: str, agent: Any, path: Path) -> None:
-    """Refuse a policy that cannot act for an agent of an environment."""
-    from .checkpoint import read_data
-    from .world.spec import agent_from_data
-
-    data = read_data(path.with_name(path.name + ".json"), "checkpoint")
-    try:
-        trained = agent_from_data(data["spec"])
-    except (KeyError, TypeError) as error:
-        raise InputError(f"checkpoint {path}: is not an agent's ({error})") from None
-    # What the first action is called in a space does not matter to a policy.
-    mine, needed = (replace(one.action, start=(), parts=()) for one in (trained, agent))
-    if not trained.reads_like(agent) or (mine, trained.masked) != (needed, agent.masked):
-        raise InputError(
-            f"--env {env}: {agent.name} observes {agent.observation_kind}{agent.observation_shape} and acts in "
-            f"{agent.action.kind}{agent.action.sizes or (len(agent.action.low),)}, but {path.name} was trained for "
-            f"{trained.observation_kind}{trained.observation_shape} and {trained.action.kind}"
-            f"{trained.action.sizes or (len(trained.action.low),)}"
-        )
 
 
 def _main(processes: Processes, arguments: Sequence[str]) -> int:
@@ -381,7 +352,7 @@ def _main(processes: Processes, arguments: Sequence[str]) -> int:
         print(task.title)
         print(evaluation_table(table, episodes))
         if task.out:
-            Path(task.out).write_text(json.dumps(table, indent=1))
+            write_whole(task.out, json.dumps(table, indent=1))
     return 0
 
 
@@ -392,7 +363,7 @@ def _look(task: Task) -> None:
     if task.watch:
         film.watch(task.plan, players, task.seed)
     if task.record:
-        print(film.record(task.plan, players, task.seed, Path(task.record)))
+        print(film.record(task.plan, players, task.seed, task.record))
 
 
 if __name__ == "__main__":

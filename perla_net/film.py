@@ -45,8 +45,7 @@ def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], Non
 
     def look(environment: Any) -> None:
         nonlocal shown
-        over = (environment.terminated | environment.truncated | ~environment.alive).all()
-        if over or (host.steps + 1 in steps if steps else (host.steps + 1) % every == 0):
+        if host.lives.over.all() or (host.steps + 1 in steps if steps else (host.steps + 1) % every == 0):
             see(environment)
             shown += 1
 

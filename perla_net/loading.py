@@ -12,6 +12,7 @@ from . import checkpoint
 from .agent import Player
 from .distributions import distribution_of
 from .errors import InputError
+from .files import given
 from .models import Policy
 from .world.spec import AgentSpec, agent_from_data
 
@@ -28,23 +29,27 @@ class LoadedAgent:
         self._begins = True
 
     def act(self, observation: Any, mask: Any = None, rng: np.random.Generator | None = None) -> Any:
-        """The action for one observation of the agent's own space: an int, or an array for several components.
+        """The action for one observation of the agent's own space, which the action space contains: an int, or an array for
+        several components.
 
         Greedy without ``rng``, else sampled. ``mask``: allowed actions (also taken from a Dict observation).
-        Raises ValueError for an observation of another size.
+        Raises ValueError for an observation or a mask that is not of the space.
         """
-        if isinstance(observation, dict):
+        if isinstance(observation, dict) and {"observation", "action_mask"} <= set(observation):
             observation, mask = observation["observation"], observation["action_mask"]
-        row = self.spec.flatten(observation)
-        if row.size != self.spec.observation_size:
-            raise ValueError(f"{self.spec.name} observes {self.spec.observation_size} numbers, not {row.size}")
+        try:
+            row = self.spec.flatten(observation)
+        except ValueError as error:
+            raise ValueError(f"the observation of {self.spec.name} {error}") from None
+        try:
+            flags = self.spec.allowed(mask)[None] if self.spec.masked or mask is not None else None
+        except ValueError as error:
+            raise ValueError(f"the action mask of {self.spec.name} {error}") from None
         self.player.begin(*([] if rng is None else [rng]))
         words = np.zeros((1, self.spec.action.words), np.float32)
-        allowed = None if mask is None else np.asarray(mask, np.float32)[None]
-        self.player.act(0, [row[None]], [allowed], [np.array([self._begins])], [words])
+        self.player.act(0, [row[None]], [flags], [np.array([self._begins])], [words])
         self._begins = False
-        values = self.spec.action.native(words[0])
-        return int(values[0]) if self.spec.action.kind == "discrete" else values
+        return self.spec.action.native(words[0])
 
 
 def load_agent(path: str | Path) -> LoadedAgent:
@@ -55,9 +60,9 @@ def load_agent(path: str | Path) -> LoadedAgent:
 
 def load_player(path: Path, copies: int, horizon: int, option: str) -> tuple[AgentSpec, Player, dict[str, Any]]:
     """(space, acting policy, whole JSON) of one agent's files. Raises InputError naming ``option``."""
+    path = given(path, option)
     stem = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
-    data = checkpoint.read_data(stem.with_name(stem.name + ".json"), option)
-    arrays = checkpoint.read_arrays(stem.with_name(stem.name + ".safetensors"), option)
+    data, arrays = checkpoint.read_agent(stem, option)
     try:
         spec = agent_from_data(data["spec"])
         policy = Policy.from_description(data["policy"])

@@ -93,6 +93,7 @@ RESUMABLE = (
     "keep_checkpoints",
     "evaluate_episodes",
     "evaluate_points",
+    "evaluate_steps",
 )
 """Options that may change when a run is continued."""
 

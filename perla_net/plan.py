@@ -6,14 +6,14 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Sequence
 
 from .config import PRESETS, AgentSettings, Config, from_data, parse_spec, to_data
 from .errors import InputError
 from .network.links import bad_share
 from .network.schedule import Schedule
 from .processes import UNIT
-from .world.spec import WorldSpec
+from .world.spec import AgentSpec, WorldSpec, agent_from_data
 
 if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan stands
     from .team import Team
@@ -34,10 +34,13 @@ class Plan:
     schedule: Schedule
     folder: str = ""
     resume_from: str = ""
+    notes: tuple[str, ...] = ()
+    """What a user should know before the run begins."""
 
     def to_bytes(self) -> bytes:
         """The plan as JSON."""
-        data = {name: to_data(getattr(self, name)) for name in ("config", "settings", "world", "folder", "resume_from")}
+        names = ("config", "settings", "world", "folder", "resume_from", "notes")
+        data = {name: to_data(getattr(self, name)) for name in names}
         return json.dumps(data | {"schedule": self.schedule.to_data()}).encode()
 
     @classmethod
@@ -51,6 +54,7 @@ class Plan:
             Schedule.from_data(tree["schedule"]),
             tree["folder"],
             tree["resume_from"],
+            tuple(tree["notes"]),
         )
 
     def team(self) -> Team:
@@ -61,10 +65,11 @@ class Plan:
         return Team(self.world.agents, self.settings, edges, self.config.compression)
 
 
-def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1) -> Plan:
+def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1, rehearsed: bool = False) -> Plan:
     """Check a validated configuration against its environment and graph; on rank 0 only.
 
-    schedule: the graphs of a run that is continued. Raises InputError for everything that could not run. Writes nothing.
+    schedule: the graphs of a run that is continued; rehearsed: let an environment of others play an episode before it is relied
+    on. Raises InputError for everything that could not run. Writes nothing.
     """
     from .options import agent_overrides, settings_with
     from .topology import schedule_of
@@ -72,7 +77,13 @@ def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1) ->
 
     # One agent per rank where nothing else says how many.
     wanted = config.agents.number or (ranks if ranks > 1 and takes_any_number(config.env) else None)
-    world = make(config.env, 1, wanted).spec
+    environment = make(config.env, 1, wanted)
+    world = environment.spec
+    notes = []
+    if rehearsed and getattr(environment, "unknown", False):
+        from .world.rehearsal import rehearse
+
+        notes += rehearse(config.env, environment, world)
     names = [agent.name for agent in world.agents]
     number = len(names)
     if ranks > number:
@@ -90,9 +101,55 @@ def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1) ->
         schedule = longer
     config = replace(config, agents=replace(config.agents, number=number))
     settings = tuple(settings_with(config, overrides) for overrides in agent_overrides(config, names))
-    plan = Plan(config, settings, world, schedule)
+    plan = Plan(config, settings, world, schedule, notes=tuple(notes))
     _check_combinations(plan)
     return plan
+
+
+def check_team(agents: Sequence[AgentSpec], folder: Path, option: str) -> None:
+    """Refuse to go on with a sealed checkpoint whose team is not these agents: other names, another order, other spaces. Raises
+    InputError naming ``option``."""
+    from .checkpoint import read_agent, read_data
+
+    stored = read_data(folder / "manifest.json", option).get("agents", {})
+    names = [agent.name for agent in agents]
+    if list(stored) != names:
+        what = "in another order" if sorted(stored) == sorted(names) else "others"
+        raise InputError(
+            f"{option} {folder}: was saved by the agents {_some(list(stored))}; those of the environment are now {what}: {_some(names)}"
+        )
+    for index, (agent, stem) in enumerate(zip(agents, stored.values())):
+        data, _ = read_agent(folder / stem, option)
+        try:
+            trained, place = agent_from_data(data["spec"]), data["index"]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{option} {folder / stem}: is not an agent's checkpoint ({error})") from None
+        if (trained.name, place) != (agent.name, index):
+            raise InputError(
+                f"{option} {folder / stem}: holds {trained.name}, agent {place}, in the place of {agent.name}, agent {index}"
+            )
+        check_fit(agent, trained, f"{option} {folder / stem}")
+
+
+def check_fit(agent: AgentSpec, trained: AgentSpec, where: str) -> None:
+    """Refuse a policy that cannot act for an agent: one for other spaces. Raises InputError, naming ``where`` the policy is."""
+    if trained.reads_like(agent) and (trained.action.bare, trained.masked) == (agent.action.bare, agent.masked):
+        return
+    mine, needed = (_spaces(one) for one in (trained, agent))
+    raise InputError(
+        f"{where}: was trained for {mine}, but {agent.name} {needed.replace('observations', 'has observations', 1)}"
+    )
+
+
+def _spaces(agent: AgentSpec) -> str:
+    action = agent.action
+    acts = f"{action.kind}{action.sizes}" if action.sizes else f"{action.kind}{tuple(zip(action.low, action.high))}"
+    masks = " with masks" if agent.masked else ""
+    return f"observations {agent.observation_kind}{agent.observation_shape} and actions {acts}{masks}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "") if names else "nobody"
 
 
 def check_policy_losses(plan: Plan) -> None:

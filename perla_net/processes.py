@@ -20,7 +20,7 @@ from typing import Any, Callable, Iterator, NoReturn, Sequence
 
 import numpy as np
 
-from .errors import Diverged, InputError
+from .errors import Diverged, InputError, Stopped, WriteError
 
 Block = tuple[int, int]
 """(offset, length) of a contiguous piece of a buffer, in bytes."""
@@ -435,9 +435,13 @@ def guarded(processes: Processes, work: Callable[[], int]) -> int:
         if isinstance(error, KeyboardInterrupt):
             print(f"perla_net: interrupted in {processes.where}", file=sys.stderr, flush=True)
             processes.abort(130)
-        if isinstance(error, InputError):
+        if isinstance(error, Stopped):  # all ranks have it, and only one a text
+            if str(error):
+                print(f"perla_net: {error}", file=sys.stderr, flush=True)
+            return error.status
+        if isinstance(error, (InputError, WriteError)):
             print(f"perla_net: rank {processes.rank}: {error}", file=sys.stderr, flush=True)
-            processes.abort(2)
+            processes.abort(2 if isinstance(error, InputError) else 1)
         if isinstance(error, Diverged):
             print(f"perla_net: {error}", file=sys.stderr, flush=True)
             processes.abort(1)

@@ -12,6 +12,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from .files import write_whole, writing
 from .network.ledger import PURPOSES
 
 HEADS = {
@@ -37,7 +38,7 @@ class Recorder:
         for name in HEADS:
             _keep(folder / name, lambda line: int(line.split(",", 1)[0]) <= after, 1)
         self.edges = _last_edges(folder / "graphs.jsonl")
-        self.files = {name: (folder / name).open("a", newline="") for name in (*LINES, *HEADS)}
+        self.files = {name: (folder / name).open("a", newline="", encoding="utf-8") for name in (*LINES, *HEADS)}
         self.rows = {name: csv.writer(self.files[name], lineterminator="\n") for name in HEADS}
         for name, head in HEADS.items():
             if self.files[name].tell() == 0:
@@ -52,7 +53,18 @@ class Recorder:
         edges: Sequence[tuple[int, int]],
     ) -> None:
         """One round; ledger rows as :meth:`Ledger.take` of all ranks makes them; neighbours: rows (agent, neighbour, age, hops)
-        with age −1 for an absent one."""
+        with age −1 for an absent one. Raises WriteError."""
+        with writing(self.folder):
+            self._write(metrics, timings, ledger, neighbours, edges)
+
+    def _write(
+        self,
+        metrics: dict[str, Any],
+        timings: dict[str, Any],
+        ledger: np.ndarray,
+        neighbours: np.ndarray,
+        edges: Sequence[tuple[int, int]],
+    ) -> None:
         number, names = metrics["round"], self.names
         self.files["metrics.jsonl"].write(json.dumps(metrics) + "\n")
         self.files["timings.jsonl"].write(json.dumps(timings) + "\n")
@@ -69,13 +81,14 @@ class Recorder:
 
     def write_evaluation(self, row: dict[str, Any]) -> None:
         """A point at which the team was evaluated, see :func:`perla_net.evaluate.at_point`."""
-        with (self.folder / POINTS).open("a") as file:
+        with writing(self.folder / POINTS), (self.folder / POINTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
         """Close the files."""
-        for file in self.files.values():
-            file.close()
+        with writing(self.folder):
+            for file in self.files.values():
+                file.close()
 
 
 def _last_edges(file: Path) -> Any:
@@ -90,9 +103,7 @@ def _keep(file: Path, wanted: Any, head: int) -> None:
         return
     lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
     kept = lines[:head] + [line for line in lines[head:] if wanted(line)]
-    draft = file.with_suffix(".tmp")
-    draft.write_text("".join(kept))
-    os.replace(draft, file)
+    write_whole(file, "".join(kept))
 
 
 def describe_machine(command: Sequence[str], library: str, ranks: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -13,15 +14,21 @@ from typing import Any, Callable, Sequence
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before numpy and torch are loaded: cores are used by ranks
 
+from . import console  # noqa: E402
 from .config import Config  # noqa: E402
-from .errors import Diverged, InputError  # noqa: E402
+from .errors import Diverged, InputError, Stopped, WriteError  # noqa: E402
 from .evaluate import absolute, at_point, evaluate, players_of, points_of  # noqa: E402
+from .files import write_whole, writing  # noqa: E402
 from .network.schedule import Schedule  # noqa: E402
-from .plan import Plan, check_policy_losses, prepare  # noqa: E402
+from .plan import Plan, check_policy_losses, check_team, prepare  # noqa: E402
 from .processes import Processes, connect, guarded, launched  # noqa: E402
 from .simulation import Simulation  # noqa: E402
 from .trackers import Trackers  # noqa: E402
 from .trackers import check as check_trackers  # noqa: E402
+
+
+NAME_PART = 40
+"""Characters that each part of a run's default name has at most."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Result:
 def train(config: Config) -> Result:
     """Run a configuration in the processes of the present mpirun, or alone. Raises InputError for what cannot run."""
     processes = connect()
-    problem: list[InputError] = []
+    problem: list[Exception] = []
 
     def plan() -> Plan:
         try:
@@ -50,7 +57,11 @@ def train(config: Config) -> Result:
     def work() -> int:
         agreed = agree_on_plan(processes, plan, quiet=True)
         if agreed is not None:
-            result.append(simulate(processes, agreed[0], ["perla_net.train"]))
+            try:
+                result.append(simulate(processes, agreed[0], ["perla_net.train"]))
+            except Stopped as error:
+                problem.append(error)
+                raise
         return 0
 
     guarded(processes, work)
@@ -60,9 +71,11 @@ def train(config: Config) -> Result:
 
 
 def plan_of(config: Config, ranks: int) -> Plan:
-    """The plan for a configuration, its folder chosen but not made. On rank 0. Raises InputError."""
+    """The plan for a configuration, with a folder that is this run's alone; none is made where the plan is refused. On rank 0.
+    Raises InputError."""
     from dataclasses import replace
 
+    from . import claim
     from .checkpoint import newest
     from .options import resumed, validated
 
@@ -80,17 +93,16 @@ def plan_of(config: Config, ranks: int) -> Plan:
                 "and evaluated none of them; give it more --rounds"
             )
         schedule = read_schedule(Path(config.resume))
-    plan = prepare(config, schedule, ranks)
+    plan = prepare(config, schedule, ranks, rehearsed=True)
     check_policy_losses(plan)
-    folder = Path(config.out or Path("runs") / _new_name(config))
-    if not config.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"--out {folder}: is there already and not empty; choose another, or continue it with --resume {folder}"
-        )
-    present = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not present.is_dir() or not os.access(present, os.W_OK):
-        raise InputError(f"--out {folder}: cannot be made, because {present} is not a folder that one may write to")
+    if resume_from:
+        check_team(plan.world.agents, Path(resume_from), "--resume")
     check_trackers(plan.config)
+    if config.resume:
+        folder = Path(config.resume)
+        claim.again(folder)
+    else:
+        folder = claim.new(config.out, _new_name(config))
     return replace(plan, folder=str(folder), resume_from=resume_from)
 
 
@@ -113,7 +125,7 @@ def _new_name(config: Config) -> str:
         f"seed{config.seed}",
         time.strftime("%Y%m%d-%H%M%S"),
     )
-    return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
+    return "-".join(re.sub(r"[^A-Za-z0-9._]", "_", part)[:NAME_PART] for part in parts)
 
 
 def agree_on_plan(
@@ -147,12 +159,22 @@ def _load_torch() -> None:
 
 def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result:
     """The whole run: rounds, checkpoints, evaluation; the same calls on every rank."""
+    from . import claim
+
+    try:
+        simulation = Simulation(plan, processes)
+        return _simulate(simulation, simulation.start(), command)
+    finally:
+        claim.release(Path(plan.folder))
+
+
+def _simulate(simulation: Simulation, same: bool, command: Sequence[str]) -> Result:
+    """The same with a simulation that has begun; same: the environment is as it was left, where the run is continued."""
+    processes, plan = simulation.processes, simulation.plan
     config, folder = plan.config, Path(plan.folder)
     chief = processes.rank == 0
     if chief:
         _open_folder(plan, folder, command, processes)
-    simulation = Simulation(plan, processes)
-    same = simulation.start()
     recorder = progress = trackers = None
     if chief:
         from .display import Progress
@@ -170,6 +192,8 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
                 f"{_edges_text(plan.schedule)}, {config.algorithm}: {estimator_line(simulation.team, plan.schedule, config.links.hops)}",
                 flush=True,
             )
+            for note in plan.notes:
+                print(f"note: {note}", flush=True)
             if plan.resume_from:
                 print(f"continuing after round {simulation.done} of {folder}", flush=True)
             if not same:
@@ -195,23 +219,31 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
             recorder.write_evaluation(found)
             trackers.write_evaluation(found)
 
-    if not plan.resume_from:
-        evaluate_point()
-    with processes.catching_signals():
-        while simulation.done < config.rounds and not stopped:
-            row = simulation.round()
-            if row is not None:
-                assert recorder is not None and progress is not None and trackers is not None
-                recorder.write(**row)
-                trackers.write(row["metrics"], row["timings"])
-                metrics = row["metrics"]
-                progress.show(metrics, config.copies * config.horizon, metrics["bytes"] / len(plan.world.agents))
+    try:
+        if not plan.resume_from:
             evaluate_point()
-            stopped = processes.agree(processes.interrupted, "end of a round")
-            due = config.checkpoint_every and simulation.done % config.checkpoint_every == 0
-            if due or stopped or simulation.done == config.rounds:
-                saved = simulation.done
-                simulation.save(folder / "checkpoints" / str(saved))
+        with processes.catching_signals():
+            while simulation.done < config.rounds and not stopped:
+                row = simulation.round()
+                if row is not None:
+                    assert recorder is not None and progress is not None and trackers is not None
+                    recorder.write(**row)
+                    trackers.write(row["metrics"], row["timings"])
+                    metrics = row["metrics"]
+                    progress.show(metrics, config.copies * config.horizon, metrics["bytes"] / len(plan.world.agents))
+                evaluate_point()
+                stopped = processes.agree(processes.interrupted, "end of a round")
+                due = config.checkpoint_every and simulation.done % config.checkpoint_every == 0
+                if due or stopped or simulation.done == config.rounds:
+                    saved = simulation.done
+                    simulation.save(folder / "checkpoints" / str(saved))
+    except Stopped as error:  # met by all ranks, so that all can still save what was learned
+        if simulation.done > max(saved, 0):
+            saved = simulation.done
+            simulation.save(folder / "checkpoints" / str(saved))
+        if str(error) and saved > 0:
+            raise Stopped(f"{error}; what was learned is in {folder / 'checkpoints' / str(saved)}", error.status) from None
+        raise
     if recorder is not None and trackers is not None:
         recorder.close()
         trackers.close()
@@ -239,10 +271,9 @@ def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Pr
     from .options import to_yaml
     from .recorder import describe_machine
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "run.jsonl").open("a") as file:
+    with writing(folder / "run.jsonl"), (folder / "run.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(describe_machine(command, processes.library, processes.size)) + "\n")
-    (folder / "config.yaml").write_text(to_yaml(plan.config))  # also when resumed: rounds and the like may have changed
+    write_whole(folder / "config.yaml", to_yaml(plan.config))  # also when resumed: rounds and the like may have changed
     if plan.resume_from:
         if int(Path(plan.resume_from).name) < plan.config.rounds:  # these are of a team that will not be the last one
             for name in ("evaluation.json", "absolute.json"):
@@ -254,8 +285,9 @@ def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Pr
 
     # Everybody who may hear whom; which of these edges each round had stands in graphs.jsonl.
     names = [agent.name for agent in plan.world.agents]
-    nx.write_graphml(graph_of(plan.schedule.potential(), names, plan.schedule), folder / "topology.graphml")
-    (folder / "schedule.json").write_text(json.dumps(plan.schedule.to_data()))
+    with writing(folder / "topology.graphml"):
+        nx.write_graphml(graph_of(plan.schedule.potential(), names, plan.schedule), folder / "topology.graphml")
+    write_whole(folder / "schedule.json", json.dumps(plan.schedule.to_data()))
 
 
 def _edges_text(schedule: Schedule) -> str:
@@ -277,9 +309,9 @@ def _close_folder(
     from .display import evaluation_table, interval, traffic_lines
 
     if evaluation is not None:
-        _write(folder / "evaluation.json", json.dumps(evaluation, indent=1))
+        write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=1))
     if best is not None:
-        _write(folder / "absolute.json", json.dumps(best))
+        write_whole(folder / "absolute.json", json.dumps(best))
     if plan.config.display == "none":
         return
     if evaluation is not None:
@@ -294,13 +326,6 @@ def _close_folder(
     print(traffic_lines(folder / "ledger.csv"))
     again = _again(processes, "perla_net.evaluate")
     print(f"run's folder: {folder}\nnext: {again} {folder} --episodes 100", flush=True)
-
-
-def _write(file: Path, text: str) -> None:
-    """In one step: whoever finds the file finds all of it."""
-    draft = file.with_name(file.name + ".tmp")
-    draft.write_text(text)
-    os.replace(draft, file)
 
 
 def _again(processes: Processes, module: str = "perla_net.run") -> str:
@@ -337,15 +362,16 @@ def _command_line(arguments: Sequence[str]) -> Config:
 
 def entry(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run an entry point; an InputError is one sentence from rank 0 and exit status 2 on every rank."""
+    console.prepare()
     try:
         status = main(arguments)
     except InputError as error:
         if launched()[0] == 0:
             print(f"perla_net: {error}", file=sys.stderr, flush=True)
         status = 2
-    except Diverged as error:  # of a process that is alone; among ranks it ends all of them where it is met
+    except (Diverged, Stopped, WriteError) as error:  # of a process that is alone; among ranks see guarded
         print(f"perla_net: {error}", file=sys.stderr, flush=True)
-        status = 1
+        status = getattr(error, "status", 1)
     return status
 
 

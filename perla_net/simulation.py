@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Generator, Sequence
 import numpy as np
 
 from .config import to_data
-from .errors import Diverged
-from .network.schedule import Edges, reach, window_of
+from .errors import Diverged, Stopped
+from .network.schedule import Edges, Schedule, reach, window_of
 from .plan import Plan
 from .processes import Processes, cores_by_host
 
@@ -53,10 +53,12 @@ class Simulation:
     def __init__(self, plan: Plan, processes: Processes) -> None:
         import torch
 
+        from . import checkpoint
         from .agent import Agent, Squad
         from .network.consensus import Averaging
         from .network.exchange import Network
         from .network.links import LinkModel, needs_symmetric
+        from .world.agreement import agree
         from .world.world import World, blocks_of
 
         torch.set_num_threads(1)  # cores are used by ranks, and thread counts change the last bits
@@ -67,6 +69,8 @@ class Simulation:
         self.local = self.blocks[processes.rank]
         self.hosts = _spread(cores_by_host(processes), config.hosts, processes.size)
         self.team = plan.team()
+        self.stems = checkpoint.stems([agent.name for agent in plan.world.agents])
+        """What each agent's files are called."""
         self.world = World(
             processes, plan.world, config.env, self.blocks, self.hosts, config.copies, config.horizon, config.seed
         )
@@ -90,6 +94,7 @@ class Simulation:
         averaging = config.consensus.what != "none"
         symmetric = needs_symmetric(averaging, config.consensus.weights, config.links.symmetric)
         overrides = {(j, i): attributes for j, i, attributes in plan.schedule.links}
+        agree(processes, f"--topology {config.topology}", [_graphs(plan.schedule)])
         links = LinkModel(config.links, config.seed, symmetric, overrides)
         forwards = averaging or config.links.hops > 1
         potential = plan.schedule.potential() if forwards else ()
@@ -122,7 +127,11 @@ class Simulation:
         self.done += 1
         self.processes.where = f"round {self.done}"
         clock = Clock()
-        rollouts = self._collect()
+        try:
+            rollouts = self._collect()
+        except Stopped:
+            self._step_back()
+            raise
         self.edges = self._graph()
         clock.lap("world")
         messages = {a.index: a.message(r, self.wanted[a.index]) for a, r in zip(self.agents, rollouts)}
@@ -371,16 +380,24 @@ class Simulation:
                 more, numbers[name] = part.state(agent.index)
                 arrays |= {f"{name}.{key}": array for key, array in more.items()}
             data = self._description(agent) | {"state": numbers}
-            checkpoint.write(folder, checkpoint.stem(agent.spec.name), arrays, data)
+            checkpoint.write(folder, self.stems[agent.index], arrays, data, agent.spec.name)
         if self.world.host:
             first, copies = self.world.host.first, self.world.host.copies
             checkpoint.write(folder, f"world-{first}-{first + copies - 1}", self.world.host.save(), None)
         self.processes.agree(0, "end of a checkpoint")
         if self.processes.rank == 0:
+            names = [agent.name for agent in self.team.specs]
             data = {"round": self.done, "steps": self.world.steps, "totals": self.totals, "history": self.history}
+            data["agents"] = dict(zip(names, self.stems))
             checkpoint.seal(folder, data)
             checkpoint.prune(folder.parent.parent, self.config.keep_checkpoints)
         self.processes.agree(0, "sealing of a checkpoint")
+
+    def _step_back(self) -> None:
+        """Undo the begin of a round whose rollout could not be finished: nothing was learned in it."""
+        self.done -= 1
+        for agent in self.agents:
+            agent.take_back()
 
     def save_players(self, folder: Path) -> None:
         """Write what the agents need to act, and no more."""
@@ -389,14 +406,11 @@ class Simulation:
         for agent in self.agents:
             arrays, _ = agent.state()
             acting = {name: arrays[name] for name in ("policy", "identity")}
-            checkpoint.write(folder, checkpoint.stem(agent.spec.name), acting, self._description(agent))
+            checkpoint.write(folder, self.stems[agent.index], acting, self._description(agent), agent.spec.name)
         self.processes.agree(0, "saving of players")
 
     def _description(self, agent: Agent) -> dict[str, Any]:
-        from . import checkpoint
-
         return {
-            "format": checkpoint.FORMAT,
             "round": self.done,
             "index": agent.index,
             "spec": to_data(agent.spec),
@@ -418,8 +432,7 @@ class Simulation:
         manifest = checkpoint.read_data(folder / "manifest.json", "--resume")
         self.done, self.world.steps = manifest["round"], manifest["steps"]
         for agent in self.agents:
-            arrays = checkpoint.read_arrays(folder / f"{checkpoint.stem(agent.spec.name)}.safetensors", "--resume")
-            data = checkpoint.read_data(folder / f"{checkpoint.stem(agent.spec.name)}.json", "--resume")
+            data, arrays = checkpoint.read_agent(folder / self.stems[agent.index], "--resume")
             agent.restore(arrays, data["state"])
             for name, part in self._parts():
                 prefix = f"{name}."
@@ -430,7 +443,7 @@ class Simulation:
         same = True
         if self.world.host:
             state = read_world(folder, self.world.host.first, self.world.host.copies)
-            same = self.world.host.load(state, manifest["steps"])
+            same = self.world.host.load(state, self.world.steps)
         same = not self.processes.agree(int(not same), "return of the environment")
         if self.world.host and not same:
             self.world.host.anew()
@@ -463,6 +476,12 @@ class Clock:
         return np.array([self.seconds[phase] for phase in self.PHASES])
 
 
+def _graphs(schedule: Schedule) -> tuple[str, Any, None, str]:
+    """The first graphs as this rank works them out, for comparison: those that are drawn depend on the version of networkx."""
+    rounds = () if schedule.moves else range(1, 1 + 3 * schedule.every, schedule.every)
+    return "graphs", [schedule.edges(number) for number in rounds], None, "the same version of networkx must be installed for all of them"
+
+
 def read_world(folder: Path, first: int, copies: int) -> dict[str, np.ndarray]:
     """The state of copies first … first + copies − 1, from however many hosts wrote it."""
     from . import checkpoint
@@ -474,7 +493,8 @@ def read_world(folder: Path, first: int, copies: int) -> dict[str, np.ndarray]:
         if low <= high:
             arrays = checkpoint.read_arrays(file, "--resume")
             parts.append({name: array[low - start : high - start + 1] for name, array in arrays.items()})
-    return {name: _stack([part[name] for part in parts]) for name in parts[0]}
+    names = set(parts[0]).intersection(*parts[1:])  # one that failed kept nothing of its environment
+    return {name: _stack([part[name] for part in parts]) for name in parts[0] if name in names}
 
 
 def _stack(arrays: list[np.ndarray]) -> np.ndarray:

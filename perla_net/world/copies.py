@@ -12,38 +12,54 @@ Beyond PettingZoo's API an object may have any of these, and then the world know
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from dataclasses import replace
+from typing import Any, Hashable, Sequence
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import ContractError, InputError
+from . import contract, streams
 from .spaces import agent_spec
-from .spec import ActionSpec, WorldSpec
+from .spec import WorldSpec
 
 
 class Copies:
     """Batch interface over equal environments, one per copy.
 
     Observations are flattened to float32 (Discrete as one-hot); continuous actions in a bounded Box are scaled from
-    [-1, 1]. Agents that leave ``env.agents`` are not alive until the next episode. The state of such an environment
+    [-1, 1]. Agents that leave ``env.agents`` are not alive until the next episode. What the environments give is held to the
+    parallel API by ``contract.py``. The state of such an environment
     cannot be read, so :meth:`save` keeps the actions since the reset and :meth:`load` plays them again.
     """
 
-    def __init__(self, name: str, envs: Sequence[Any], agents: int | None) -> None:
-        """``name``: as in ``--env``, for messages; ``agents``: the number asked for, or None."""
-        self.name, self.envs = name, list(envs)
+    def __init__(self, name: str, envs: Sequence[Any], agents: int | None, unknown: bool = False) -> None:
+        """``name``: as in ``--env``, for messages; ``agents``: the number asked for, or None; ``unknown``: the environment is
+        anybody's, so that what it says is looked at before it is relied on (masks in infos; a rehearsal before training)."""
+        self.name, self.envs, self.unknown = name, list(envs), unknown
         first = self.envs[0]
         if not hasattr(first, "possible_agents"):
             raise InputError(
                 f"--env {self.name}: has no possible_agents, which the parallel API needs to know its agents"
             )
-        self.agents = list(first.possible_agents)
+        self.keys: list[Hashable] = list(first.possible_agents)
+        """What the environment calls its agents; their names are these as text."""
+        self.agents = contract.names_of(name, self.keys)
         if agents is not None and agents != len(self.agents):
             raise InputError(
                 f"--agents {agents}: {self.name} has {len(self.agents)} agents (set them by its own arguments)"
             )
-        self.spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in self.agents]
-        self.specs = [agent_spec(self.name, name, *spaces) for name, spaces in zip(self.agents, self.spaces)]
+        for env in self.envs[1:]:
+            if list(env.possible_agents) != self.keys:
+                raise InputError(
+                    f"--env {name}: possible_agents differs from one environment to the next in one process "
+                    f"({contract.listed(self.keys)}; {contract.listed(env.possible_agents)}); it must be the same whenever one is made"
+                )
+        self._number = {key: index for index, key in enumerate(self.keys)}
+        self._resets = [contract.reset_of(name, env) for env in self.envs]
+        self.spaces = [contract.spaces_of(name, first, key) for key in self.keys]
+        self.specs = [agent_spec(self.name, agent, *spaces) for agent, spaces in zip(self.agents, self.spaces)]
+        self._in_dict = [spec.masked for spec in self.specs]
+        """Whether an agent's mask comes with its observation; else, if at all, in its info."""
         self.copies = len(self.envs)
         shape = (self.copies, len(self.agents))
         self.reward = np.zeros(shape, np.float32)
@@ -51,8 +67,14 @@ class Copies:
         self.seen: list[list[Any]] = [[None] * len(self.agents) for _ in self.envs]
         self.masks: list[list[Any]] = [[None] * len(self.agents) for _ in self.envs]
         self.actions: list[list[np.ndarray]] = [[] for _ in self.envs]
+        self._episodes = [0] * self.copies
+        """64 bits of the seed of each copy's episode."""
         self.controllers: dict[str, type] = getattr(first, "controllers", {})
-        self._figures = self._told_by(first)
+        with streams.kept():
+            streams.begin(0, 0)
+            self._figures = self._told_by(first)
+            if unknown:
+                self._find_masks()
 
     def _told_by(self, env: Any) -> list[str]:
         """Names of what ``metrics()`` tells; some can only tell of an episode that has begun."""
@@ -61,8 +83,23 @@ class Copies:
         try:
             return list(env.metrics())
         except Exception:  # anybody's code, before its reset
-            env.reset(seed=0)
+            self._resets[0](0)
             return list(env.metrics())
+
+    def _find_masks(self) -> None:
+        """See whether the infos of a reset hold action masks, PettingZoo's newer convention."""
+        _, infos = contract.parts(self.name, "reset", self._resets[0](0))
+        for index, (key, spec) in enumerate(zip(self.keys, self.specs)):
+            if not spec.masked and contract.mask_in(infos, key) is not None:
+                self._check_mask_fits(spec)
+                self.specs[index] = replace(spec, masked=True)
+
+    def _check_mask_fits(self, spec: Any) -> None:
+        if not spec.action.flags:
+            raise ContractError(
+                f"--env {self.name}: infos hold an action_mask of {spec.name}, but its actions {self.spaces[self.agents.index(spec.name)][1]} "
+                "are continuous; masks are for discrete actions"
+            )
 
     @property
     def spec(self) -> WorldSpec:
@@ -70,12 +107,12 @@ class Copies:
         first = self.envs[0]
         edges = getattr(first, "interaction_graph", None)
         if edges is not None:
-            number = {name: index for index, name in enumerate(self.agents)}
-            if unknown := sorted({str(name) for edge in edges for name in edge if name not in number}):
+            edges = [tuple(edge) for edge in edges]
+            if unknown := sorted({str(key) for edge in edges for key in edge if key not in self._number}):
                 raise InputError(
                     f"--env {self.name}: interaction_graph names {unknown[0]}, who is not in possible_agents"
                 )
-            edges = tuple(sorted((number[source], number[target]) for source, target in edges))
+            edges = tuple(sorted((self._number[source], self._number[target]) for source, target in edges))
         horizon = getattr(first, "horizon", None)
         return WorldSpec(
             self.name, tuple(self.specs), edges, horizon, tuple(self.controllers), moves=_tells_positions(first)
@@ -87,9 +124,9 @@ class Copies:
         env = self.envs[0]
         if callable(getattr(env, "positions", None)):
             told = env.positions()
-            return np.array([told[name] for name in self.agents], float)
+            return np.array([told[key] for key in self.keys], float)
         places = {agent.name: agent.state.p_pos for agent in env.unwrapped.world.agents}
-        return np.array([places[name] for name in self.agents], float)
+        return np.array([places[key] for key in self.keys], float)
 
     def picture(self, copy: int) -> np.ndarray | None:
         """What the environment renders, uint8 [height, width, 3]; None where it renders nothing."""
@@ -100,77 +137,75 @@ class Copies:
         return np.asarray(drawn, np.uint8)[..., :3] if isinstance(drawn, np.ndarray) and drawn.ndim == 3 else None
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
-        """Begin a new episode in the given copies."""
-        for copy, seed in zip(copies, seeds, strict=True):
-            self.actions[copy] = []
-            began = self.envs[copy].reset(seed=int(seed.generate_state(1)[0] >> 1))
-            observations, infos = self._parts("reset", began, "observations and infos", 2)
-            self.terminated[copy] = self.truncated[copy] = False
-            self._note(copy, observations, infos)
+        """Begin a new episode in the given copies. Raises ContractError."""
+        with streams.kept():
+            for copy, seed in zip(copies, seeds, strict=True):
+                self.actions[copy] = []
+                self.seen[copy] = [None] * len(self.agents)  # what somebody saw in the last episode is not of this one
+                self._episodes[copy] = int(seed.generate_state(1, np.uint64)[0])
+                streams.begin(self._episodes[copy], 0)
+                began = self._resets[copy](int(seed.generate_state(1)[0] >> 1))
+                observations, infos = contract.parts(self.name, "reset", began)
+                self.terminated[copy] = self.truncated[copy] = False
+                self._note(copy, "reset", observations, infos)
 
     def step(self, actions: list[np.ndarray]) -> None:
-        """Advance every copy by one step."""
+        """Advance every copy by one step. Raises ContractError."""
         words = np.concatenate([action.reshape(self.copies, -1).view(np.int32) for action in actions], axis=1)
-        for copy in range(self.copies):
-            self._step(copy, words[copy].copy())
+        with streams.kept():
+            for copy in range(self.copies):
+                self._step(copy, words[copy].copy())
 
     def _step(self, copy: int, words: np.ndarray) -> None:
         self.actions[copy].append(words)
         chosen, start = {}, 0
-        for index, (name, spec) in enumerate(zip(self.agents, self.specs)):
+        for index, (key, spec) in enumerate(zip(self.keys, self.specs)):
             piece = words[start : start + spec.action.words]
             start += spec.action.words
             if self.alive[copy, index]:
-                chosen[name] = _native(piece, spec.action, self.spaces[index][1])
+                chosen[key] = spec.action.native(piece.view(np.float32))
+        streams.begin(self._episodes[copy], len(self.actions[copy]))
         result = self.envs[copy].step(chosen)
-        parts = self._parts("step", result, "observations, rewards, terminations, truncations and infos", 5)
-        observations, rewards, terminated, truncated, infos = parts
-        for index, name in enumerate(self.agents):
-            was_alive = self.alive[copy, index]
-            self.reward[copy, index] = self._reward(rewards, name) if was_alive else 0.0
-            self.terminated[copy, index] = was_alive and bool(terminated.get(name, name not in self.envs[copy].agents))
-            self.truncated[copy, index] = (
-                was_alive and bool(truncated.get(name, False)) and not self.terminated[copy, index]
-            )
-        self._note(copy, observations, infos)
+        observations, rewards, terminated, truncated, infos = contract.parts(self.name, "step", result)
+        for index, key in enumerate(self.keys):
+            if self.alive[copy, index]:
+                self.reward[copy, index] = contract.reward(self.name, rewards, key)
+                self.terminated[copy, index] = contract.flag(self.name, "termination", terminated, key)
+                self.truncated[copy, index] = contract.flag(self.name, "truncation", truncated, key)
+            else:  # who has ended but was left in agents keeps its flags; newcomers may have none yet
+                self.reward[copy, index] = 0.0
+                self.terminated[copy, index] = key in terminated and contract.flag(
+                    self.name, "termination", terminated, key
+                )
+                self.truncated[copy, index] = key in truncated and contract.flag(
+                    self.name, "truncation", truncated, key
+                )
+        self._note(copy, "step", observations, infos)
 
-    def _parts(self, method: str, result: Any, parts: str, number: int) -> Any:
-        """What reset or step returned; raises InputError where it is not what the parallel API says."""
-        if not isinstance(result, tuple) or len(result) != number:
-            found = f"{len(result)} values" if isinstance(result, tuple) else f"a {type(result).__name__}"
-            raise InputError(f"--env {self.name}: {method} returned {found}, not {parts} of the parallel API")
-        return result
-
-    def _reward(self, rewards: dict[str, Any], name: str) -> float:
-        if name not in rewards:
-            raise InputError(f"--env {self.name}: step returned no reward for {name}, who was there")
-        try:
-            return float(rewards[name])
-        except (TypeError, ValueError):
-            raise InputError(f"--env {self.name}: the reward of {name} is {rewards[name]!r}, not a number") from None
-
-    def _note(self, copy: int, observations: dict[str, Any], infos: dict[str, Any]) -> None:
-        env = self.envs[copy]
-        present = set(env.agents)
-        for index, (name, spec) in enumerate(zip(self.agents, self.specs)):
+    def _note(self, copy: int, method: str, observations: Any, infos: Any) -> None:
+        """Keep what everybody sees after ``reset`` or ``step``."""
+        here = contract.present(self.name, method, self.envs[copy], self._number)
+        for index, (key, spec) in enumerate(zip(self.keys, self.specs)):
             ended = self.terminated[copy, index] or self.truncated[copy, index]
-            self.alive[copy, index] = name in present and not ended
-            if name not in observations:
+            self.alive[copy, index] = key in here and not ended
+            if key not in observations:
                 if self.alive[copy, index]:
-                    raise InputError(f"--env {self.name}: there is no observation of {name}, who is in agents")
+                    raise ContractError(f"--env {self.name}: there is no observation of {key}, who is in agents")
                 continue  # the last one stays: nobody reads it, since the agent is not alive
-            seen = observations[name]
-            mask = infos.get(name, {}).get("action_mask") if isinstance(infos.get(name), dict) else None
-            if isinstance(seen, dict):
-                seen, mask = seen["observation"], seen["action_mask"]
-            try:
-                flat = spec.flatten(seen)
-                if flat.size != spec.observation_size:
-                    raise ValueError(f"has shape {np.shape(seen)}, but its space says {spec.observation_shape}")
-            except (ValueError, TypeError, IndexError) as error:
-                raise InputError(f"--env {self.name}: the observation of {name} {error}") from None
-            self.seen[copy][index] = flat
-            self.masks[copy][index] = mask
+            if not self.alive[copy, index] and not ended:
+                continue  # somebody who is not there yet
+            seen, mask = contract.observed(self.name, spec, observations[key], self._in_dict[index])
+            self.seen[copy][index] = seen
+            if not self._in_dict[index]:
+                mask = contract.mask_in(infos, key)
+                if mask is not None and not spec.masked:
+                    self._check_mask_fits(spec)
+                    raise ContractError(
+                        f"--env {self.name}: infos of {method} hold an action_mask of {spec.name}, but those of the first reset did "
+                        "not; who has masks must have one from the beginning (ones where everything is allowed)"
+                    )
+            if spec.masked:
+                self.masks[copy][index] = contract.allowed(self.name, spec, mask)
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
         """Write the newest observations and masks of the given copies; zeros for agents that are not there."""
@@ -182,7 +217,7 @@ class Copies:
                 out[row] = 0 if seen is None or gone else seen
                 if mask is not None:
                     given = self.masks[copy][index]
-                    mask[row] = 1 if given is None else given
+                    mask[row] = 1 if given is None or gone else given
 
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
         """What the environments' ``metrics()`` tell of the running episodes."""
@@ -214,9 +249,10 @@ class Copies:
     def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> bool:
         """Play each running episode again up to where it was; False when an observation then differs from the saved one."""
         self.reset(np.arange(self.copies), seeds)
-        for copy in range(self.copies):
-            for words in state["words"][copy, : state["steps"][copy]]:
-                self._step(copy, words.copy())
+        with streams.kept():
+            for copy in range(self.copies):
+                for words in state["words"][copy, : state["steps"][copy]]:
+                    self._step(copy, words.copy())
         return bool(
             np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"])
         )
@@ -225,11 +261,3 @@ class Copies:
 def _tells_positions(env: Any) -> bool:
     bodies = getattr(getattr(env.unwrapped, "world", None), "agents", [])
     return callable(getattr(env, "positions", None)) or (len(bodies) > 0 and hasattr(bodies[0], "state"))
-
-
-def _native(words: np.ndarray, action: ActionSpec, space: Any) -> Any:
-    """Action words as the environment wants them."""
-    values = action.native(words.view(np.float32))
-    if action.kind == "discrete":
-        return int(values[0])
-    return values if action.kind == "mixed" else values.astype(space.dtype)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
+from ..errors import ContractError, InputError
+from .contract import Lives
 from .spec import AgentSpec, WorldSpec
 
-TERMINATED, TRUNCATED, ALIVE, OVER, FINAL = 1, 2, 4, 8, 16
+TERMINATED, TRUNCATED, ALIVE, OVER, FINAL, BROKEN = 1, 2, 4, 8, 16, 32
 """Bits of a row's flags. TERMINATED, TRUNCATED: this agent, by the step that led here. ALIVE: it acts next. OVER: the
 copy's episode ended with that step, the observation is the first of the next. FINAL: the observation that the episode
 ended with is kept, because some agent was cut off there and bootstraps from it. In the row of a final observation, ALIVE:
-the agent is there, TRUNCATED: it was cut off there."""
+the agent is there, TRUNCATED: it was cut off there. BROKEN: the host cannot go on (:attr:`Host.broken`), and the rows mean nothing."""
 
 ROW_PAD = 16
 """Rows are padded to 64 bytes, so that a row's alignment does not depend on who shares a rank."""
@@ -61,10 +64,15 @@ class Host:
     one rank is contiguous. ``actions[i]`` is [copies, words] float32, to be read as the action space says.
     """
 
-    def __init__(self, environment: Any, spec: WorldSpec, first: int, seed: tuple[int, int], stagger: int) -> None:
-        """``seed``: (run's seed, kind of use); ``stagger``: all copies of the run, to spread their first resets, or 0."""
-        self.environment, self.first, self.seed = environment, first, seed
+    def __init__(
+        self, environment: Any, spec: WorldSpec, first: int, seed: tuple[int, int], stagger: int = 0, limit: int = 0
+    ) -> None:
+        """``seed``: (run's seed, kind of use); ``stagger``: all copies of the run, to spread their first resets, or 0;
+        ``limit``: steps after which first episodes are cut off, and count as they are then, or 0."""
+        self.environment, self.first, self.seed, self.limit = environment, first, seed, limit
         self.copies, number = environment.copies, len(spec.agents)
+        self.lives = Lives(spec.name, [agent.name for agent in spec.agents], self.copies)
+        self.reward = np.zeros((self.copies, number), np.float32)
         self.layouts = [RowLayout.of(agent) for agent in spec.agents]
         self.discrete = [not agent.action.low for agent in spec.agents]
         self.buffer = aligned(sum(layout.width for layout in self.layouts) * self.copies)
@@ -74,6 +82,8 @@ class Host:
         self.finals: list[np.ndarray] = []
         self.episodes: list[Episode] = []
         self.steps = 0
+        self.broken: Exception | None = None
+        """What the environment could not go on after; every rank hears of it with the rows."""
         self.look: Callable[[Any], None] | None = None
         """Shown the environment after every step, before episodes that ended begin anew: for films."""
         self.episode = np.zeros(self.copies, np.int64)
@@ -85,14 +95,30 @@ class Host:
         if stagger > 1 and spec.horizon:
             self.cut[:] = -(-spec.horizon * (first + 1 + np.arange(self.copies)) // stagger)
             self.cut[self.cut >= spec.horizon] = 0
+        elif limit:
+            self.cut[:] = limit
 
     def start(self) -> None:
         """Begin the first episodes."""
-        everyone = np.arange(self.copies)
-        self.environment.reset(everyone, self._seeds(everyone))
-        self._publish(
-            np.zeros(self.copies, bool), np.zeros(self.copies, bool), np.zeros_like(self.environment.terminated)
-        )
+        with self._holding():
+            everyone = np.arange(self.copies)
+            self.environment.reset(everyone, self._seeds(everyone))
+            self.lives.begin(everyone, self.environment.alive)
+            nothing = np.zeros(self.copies, bool)
+            self._publish(nothing, nothing, np.zeros(self.lives.alive.shape, np.int32))
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Whatever an environment raises within is kept in :attr:`broken`, and the rows say so: the other ranks wait for them, and
+        all end together."""
+        try:
+            yield
+        except Exception as error:  # anybody's code
+            if isinstance(error, InputError) and not isinstance(error, ContractError):
+                raise  # somebody else's, such as of a film
+            self.broken = error
+            for layout, rows in zip(self.layouts, self.rows):
+                rows[:, layout.reward + 1].view(np.int32)[:] = BROKEN
 
     def _seeds(self, copies: np.ndarray) -> list[np.random.SeedSequence]:
         seed, use = self.seed
@@ -109,25 +135,34 @@ class Host:
 
     def step(self) -> None:
         """Advance every copy by the actions in :attr:`actions`; begin new episodes where one ended."""
-        environment = self.environment
+        if self.broken is None:
+            with self._holding():
+                self._step()
+
+    def _step(self) -> None:
+        environment, lives = self.environment, self.lives
         environment.step(
             [action.view(np.int32) if discrete else action for action, discrete in zip(self.actions, self.discrete)]
         )
+        there = lives.step(environment.terminated, environment.truncated, environment.alive)
+        self.reward[:] = 0
+        np.copyto(self.reward, environment.reward, where=there)
         if self.look:
             self.look(environment)
         self.steps += 1
         self.length += 1
-        self.returns += environment.reward
-        terminated, truncated = environment.terminated, environment.truncated
-        cut = (self.cut > 0) & (self.length >= self.cut) & ~(terminated | truncated).any(1)
+        self.returns += self.reward
+        cut = (self.cut > 0) & (self.length >= self.cut) & ~lives.over
+        if not self.limit:
+            cut &= ~(lives.terminated | lives.truncated).any(1)
         if cut.any():
-            truncated[cut] = environment.alive[cut]
-        over = (terminated | truncated | ~environment.alive).all(1)
-        final = truncated.any(1)
+            lives.cut(cut)
+        over = lives.over
+        final = lives.truncated.any(1)
         if final.any():
-            self._keep_finals(np.flatnonzero(final), truncated)
+            self._keep_finals(np.flatnonzero(final))
         # Read before the reset: the flags speak of the step, not of the new episode.
-        ended = terminated * TERMINATED + truncated * TRUNCATED
+        ended = lives.terminated * TERMINATED + lives.truncated * TRUNCATED
         if over.any():
             which = np.flatnonzero(over)
             self._note_episodes(which, cut)
@@ -136,30 +171,33 @@ class Host:
             self.returns[which] = 0
             self.episode[which] += 1
             environment.reset(which, self._seeds(which))
+            lives.begin(which, environment.alive[which])
         self._publish(over, final, ended)
 
     def _publish(self, over: np.ndarray, final: np.ndarray, ended: np.ndarray) -> None:
-        environment = self.environment
-        flags = ended + environment.alive * ALIVE + (over * OVER + final * FINAL)[:, None]
+        flags = ended + self.lives.alive * ALIVE + (over * OVER + final * FINAL)[:, None]
         views = [layout.views(rows) for layout, rows in zip(self.layouts, self.rows)]
-        environment.observe(slice(None), [view for view, _ in views], [mask for _, mask in views])
+        self.environment.observe(slice(None), [view for view, _ in views], [mask for _, mask in views])
+        gone = (flags & (ALIVE | TERMINATED | TRUNCATED)) == 0
+        for agent in np.flatnonzero(gone.any(0)):
+            views[agent][0][gone[:, agent]] = 0
         for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
-            rows[:, layout.reward] = environment.reward[:, agent]
+            rows[:, layout.reward] = self.reward[:, agent]
             rows[:, layout.reward + 1].view(np.int32)[:] = flags[:, agent]
 
-    def _keep_finals(self, copies: np.ndarray, truncated: np.ndarray) -> None:
+    def _keep_finals(self, copies: np.ndarray) -> None:
         block = np.zeros(sum(layout.width for layout in self.layouts) * len(copies), np.float32)
         rows = split(block, [(len(copies), layout.width) for layout in self.layouts])
         views = [layout.views(row) for layout, row in zip(self.layouts, rows)]
         self.environment.observe(copies, [view for view, _ in views], [mask for _, mask in views])
         for agent, (layout, row) in enumerate(zip(self.layouts, rows)):
-            cut_off = truncated[copies, agent]
-            there = self.environment.alive[copies, agent] | cut_off
+            cut_off = self.lives.truncated[copies, agent]
+            there = self.lives.alive[copies, agent] | cut_off
             row[:, layout.reward + 1].view(np.int32)[:] = there * ALIVE + cut_off * TRUNCATED
         self.finals.append(block)
 
     def _note_episodes(self, copies: np.ndarray, cut: np.ndarray) -> None:
-        whole = copies[~cut[copies]]
+        whole = copies if self.limit else copies[~cut[copies]]
         metrics = self.environment.metrics(whole) if len(whole) else {}
         for row, copy in enumerate(whole):
             figures = {name: float(values[row]) for name, values in metrics.items()}
@@ -172,6 +210,7 @@ class Host:
                     int(self.length[copy]),
                     self.returns[copy].copy(),
                     figures,
+                    bool(cut[copy]),
                 )
             )
 
@@ -190,9 +229,11 @@ class Host:
             [rows[:, layout.reward + 1].view(np.int32) for layout, rows in zip(self.layouts, self.rows)], 1
         )
         own = {"episode": self.episode, "length": self.length, "returns": self.returns, "cut": self.cut, "flags": flags}
-        return {f"host.{name}": array.copy() for name, array in own.items()} | {
-            f"environment.{name}": array for name, array in self.environment.save().items()
-        }
+        own |= {"ended": self.lives.ended, "alive": self.lives.alive, "reward": self.reward}
+        found = {f"host.{name}": array.copy() for name, array in own.items()}
+        if self.broken is not None:
+            return found  # of an environment that failed nothing is worth keeping
+        return found | {f"environment.{name}": array for name, array in self.environment.save().items()}
 
     def load(self, state: dict[str, np.ndarray], steps: int) -> bool:
         """Continue from :meth:`save`; False when the environment could not be brought back, and must be begun :meth:`anew`."""
@@ -200,14 +241,21 @@ class Host:
         for name in ("episode", "length", "returns", "cut"):
             getattr(self, name)[:] = state[f"host.{name}"]
         inner = {name.partition(".")[2]: array for name, array in state.items() if name.startswith("environment.")}
-        same = self.environment.load(inner, self._seeds(np.arange(self.copies)))
-        if same is False:
+        if not inner:
             return False
-        nothing = np.zeros(self.copies, bool)
-        self._publish(nothing, nothing, np.zeros_like(self.environment.terminated))
+        with self._holding():
+            if self.environment.load(inner, self._seeds(np.arange(self.copies))) is False:
+                return False
+            self.lives.ended[:], self.lives.alive[:] = state["host.ended"], state["host.alive"]
+            self.reward[:] = state["host.reward"]
+            nothing = np.zeros(self.copies, bool)
+            self._publish(nothing, nothing, np.zeros(self.lives.alive.shape, np.int32))
+            self._restore_flags(state)
+        return True
+
+    def _restore_flags(self, state: dict[str, np.ndarray]) -> None:
         for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
             rows[:, layout.reward + 1].view(np.int32)[:] = state["host.flags"][:, agent]
-        return True
 
     def anew(self) -> None:
         """Begin the next episode in every copy, whatever became of the present ones."""
@@ -226,6 +274,8 @@ class Episode:
     length: int
     returns: np.ndarray
     figures: dict[str, float]
+    cut: bool = False
+    """It did not end by itself: the evaluation did not wait any longer."""
 
 
 def split(flat: np.ndarray, shapes: list[tuple[int, int]]) -> list[np.ndarray]:

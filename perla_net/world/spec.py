@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Part:
+    """One space inside an action space: Discrete, MultiDiscrete or Box.
+
+    key: its place in a Tuple or Dict, None where it is the whole; kind: ``discrete``, ``multi_discrete`` or ``continuous``;
+    shape and dtype (numpy's name) of an action in it.
+    """
+
+    key: Any
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def components(self) -> int:
+        """How many numbers an action in it has."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -17,7 +36,8 @@ class ActionSpec:
     kind: ``discrete`` (sizes = one number), ``multi_discrete`` (a number per component), ``continuous`` (low and high per
     component; infinite bounds are allowed) or ``mixed`` (both: first all discrete components, then all continuous ones).
     ``start``: what the first action of each discrete component is called in the space; in here actions count from 0.
-    ``shape``: that of a continuous action in the space. ``parts``: of a mixed space, each (key, kind, shape) in its order.
+    ``parts``: the spaces that it is made of, in the space's order, of environments that take actions in their own terms;
+    ``container``: ``dict`` or ``tuple`` where these stand in one.
     """
 
     kind: str
@@ -25,8 +45,8 @@ class ActionSpec:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     start: tuple[int, ...] = ()
-    shape: tuple[int, ...] = ()
-    parts: tuple[tuple[Any, str, tuple[int, ...]], ...] = ()
+    parts: tuple[Part, ...] = ()
+    container: str = ""
 
     @property
     def words(self) -> int:
@@ -43,44 +63,63 @@ class ActionSpec:
         """Numbers in an action mask: one per logit."""
         return sum(self.sizes)
 
+    @property
+    def bare(self) -> ActionSpec:
+        """What a policy knows of it: how actions are called and packed in the space is none of its business."""
+        return replace(self, start=(), parts=(), container="")
+
     def native(self, words: np.ndarray) -> Any:
-        """An action [words] float32 (int32 bits where discrete) in the space's own terms."""
-        whole, values = words[: len(self.sizes)].view(np.int32), words[len(self.sizes) :]
-        whole = whole + np.array(self.start or (0,) * len(self.sizes), np.int32)
-        if self.kind == "mixed":
-            return self._in_parts(whole, self._scaled(values))
-        return self._scaled(values).reshape(self.shape or values.shape) if self.kind == "continuous" else whole
-
-    def _in_parts(self, whole: np.ndarray, values: np.ndarray) -> Any:
-        found: dict[Any, Any] = {}
-        for key, kind, shape in self.parts:
-            count = math.prod(shape)
-            if kind == "continuous":
-                found[key], values = values[:count].reshape(shape), values[count:]
+        """An action [words] float32 (int32 bits where discrete) in the space's own terms: an int for Discrete, else arrays of
+        the space's shapes and types, within its bounds to the last bit; a dict or tuple of these where it is one."""
+        whole = words[: len(self.sizes)].view(np.int32).astype(np.int64)
+        whole += np.array(self.start or (0,) * len(self.sizes), np.int64)
+        values = words[len(self.sizes) :]
+        found, first, second = [], 0, 0
+        for part in self.parts or self._itself:
+            if part.kind == "continuous":
+                piece = slice(second, second := second + part.components)
+                found.append(self.in_bounds(values[piece], part.dtype, piece).reshape(part.shape))
             else:
-                found[key], whole = int(whole[0]) if kind == "discrete" else whole[:count], whole[count:]
-        return found if isinstance(self.parts[0][0], str) else tuple(found.values())
-
-    def _scaled(self, values: np.ndarray) -> np.ndarray:
-        """A policy's continuous action in the space's units: [-1, 1] onto a bounded component, clipping elsewhere."""
-        low, high, bounded = self._bounds
-        with np.errstate(invalid="ignore"):
-            inside = low + (np.clip(values, -1, 1) + 1) / 2 * (high - low)
-        return np.where(bounded, inside, np.clip(values, low, high))
+                piece = slice(first, first := first + part.components)
+                counted = whole[piece]
+                found.append(int(counted[0]) if part.kind == "discrete" else counted.astype(part.dtype))
+        if not self.container:
+            return found[0]
+        keys = [part.key for part in self.parts]
+        return dict(zip(keys, found)) if self.container == "dict" else tuple(found)
 
     @cached_property
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Least and greatest values, and where both are finite."""
-        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
-        return low, high, np.isfinite(low) & np.isfinite(high)
+    def _itself(self) -> tuple[Part, ...]:
+        """The parts of a space that came without any."""
+        number = max(len(self.sizes), len(self.low))
+        return (Part(None, self.kind, (number,), "float32" if self.low else "int64"),)
+
+    def in_bounds(self, values: np.ndarray, dtype: str, components: slice = slice(None)) -> np.ndarray:
+        """A policy's continuous actions [..., components] in the space's units and type: [−1, 1] onto a bounded component, clipping
+        elsewhere. Within the bounds to the last bit: rounding to the type may leave them, hence the second clipping."""
+        low, high = (bound[components] for bound in self._bounds)
+        values = values.astype(np.float64)
+        share = (np.clip(values, -1, 1) + 1) / 2
+        with np.errstate(invalid="ignore"):
+            inside = low * (1 - share) + high * share  # not low + share (high − low), which may overflow
+        most = np.finfo(dtype).max
+        found = np.where(np.isfinite(low) & np.isfinite(high), inside, np.clip(values, low, high))
+        return np.clip(np.clip(found, -most, most).astype(dtype), low.astype(dtype), high.astype(dtype))
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest values, float64."""
+        return np.array(self.low, np.float64), np.array(self.high, np.float64)
 
     def internal(self, native: np.ndarray) -> np.ndarray:
-        """The inverse of :meth:`native` for whole rows: bounded components back onto [−1, 1], actions counted from 0."""
+        """The inverse of :meth:`native` for whole rows of one space: bounded components back onto [−1, 1], actions counted
+        from 0."""
         if self.kind != "continuous":
             return native - np.array(self.start or (0,) * len(self.sizes))
-        low, high, bounded = self._bounds
-        with np.errstate(invalid="ignore"):
-            return np.where(bounded, (native - low) / (high - low) * 2 - 1, native)
+        low, high = self._bounds
+        with np.errstate(invalid="ignore", divide="ignore"):
+            inside = np.where(high > low, (native - low) / (high - low) * 2 - 1, 0.0)
+        return np.where(np.isfinite(low) & np.isfinite(high), inside, native)
 
     @property
     def joint(self) -> int | None:
@@ -94,7 +133,8 @@ class AgentSpec:
 
     ``observation_kind`` and ``observation_shape`` tell the original space, so that two observations of equal
     length but different meaning are not taken for one another: ``box``, ``image`` (bytes [height, width, channels], which
-    become numbers from 0 to 1), ``discrete`` (one-hot; ``observation_start`` is its least value) or ``multi_binary``.
+    become numbers from 0 to 1 between ``observation_low`` and ``observation_high``, a number for all or one for each),
+    ``discrete`` (one-hot; ``observation_start`` is its least value) or ``multi_binary``.
     ``masked``: an action mask comes with every observation, one flag per logit.
     """
 
@@ -105,17 +145,90 @@ class AgentSpec:
     action: ActionSpec
     masked: bool = False
     observation_start: int = 0
+    observation_low: tuple[int, ...] = (0,)
+    observation_high: tuple[int, ...] = (255,)
 
     def flatten(self, seen: Any) -> np.ndarray:
-        """An observation of the space (without a Dict around it) as ``observation_size`` float32."""
+        """An observation of the space (without a Dict around it) as ``observation_size`` float32.
+
+        Raises ValueError for what is not of the space, in words that follow "the observation of NAME".
+        """
+        if isinstance(seen, Mapping):
+            raise ValueError(f"is a dict of {', '.join(map(str, seen)) or 'nothing'}, but its space is not a Dict")
+        if seen is None:
+            raise ValueError("is None")
+        array = np.asarray(seen)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"holds {short(seen)}, not numbers")
         if self.observation_kind == "discrete":
-            return np.eye(self.observation_size, dtype=np.float32)[int(seen) - self.observation_start]
-        flat = np.asarray(seen, np.float32).ravel()
-        return flat / np.float32(255) if self.observation_kind == "image" else flat
+            return self._one_hot(array, seen)
+        if _plain(array.shape) != _plain(self.observation_shape):
+            raise ValueError(f"has shape {array.shape}, but its space says {self.observation_shape}")
+        if self.observation_kind != "image":
+            return array.astype(np.float32).ravel()
+        if array.dtype.kind == "f":
+            raise ValueError(f"holds {array.dtype}, but its space says bytes (uint8)")
+        low, span = self._bytes
+        return (array.astype(np.float32).ravel() - low) / span
+
+    def _one_hot(self, array: np.ndarray, seen: Any) -> np.ndarray:
+        number = array.ravel()[0] - self.observation_start if array.size == 1 else -1
+        if number != int(number) or not 0 <= number < self.observation_size:
+            last = self.observation_start + self.observation_size - 1
+            raise ValueError(f"is {short(seen)}, but its space has {self.observation_start} to {last}")
+        row = np.zeros(self.observation_size, np.float32)
+        row[int(number)] = 1
+        return row
+
+    @cached_property
+    def _bytes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least value of each byte, and how many lie above it (1 where none does), float32."""
+        low, high = np.array(self.observation_low, np.float32), np.array(self.observation_high, np.float32)
+        return low, np.where(high > low, high - low, np.float32(1))
+
+    def allowed(self, mask: Any) -> np.ndarray:
+        """An action mask as ``action.flags`` float32, each 1 (allowed) or 0. None: everything is allowed.
+
+        A component that has no action allowed can only take its first one, as gymnasium's ``sample(mask)`` does. Flags come as one
+        array, or one for each component. Raises ValueError in words that follow "the action mask of NAME".
+        """
+        if mask is None:
+            return np.ones(self.action.flags, np.float32)
+        if isinstance(mask, (tuple, list)) and any(np.ndim(part) for part in mask):
+            mask = np.concatenate([np.ravel(part) for part in mask])
+        flags = np.asarray(mask)
+        if flags.dtype.kind not in "fiub" or flags.size != self.action.flags:
+            raise ValueError(f"has {flags.size} flags, but there are {self.action.flags} actions, one flag each")
+        flags = flags.ravel()
+        if not ((flags == 0) | (flags == 1)).all():
+            raise ValueError(f"holds {flags[(flags != 0) & (flags != 1)][0]}; a flag is 1 (allowed) or 0")
+        flags = flags.astype(np.float32)
+        start = 0
+        for size in self.action.sizes:
+            if not flags[start : start + size].any():
+                flags[start] = 1
+            start += size
+        return flags
 
     def reads_like(self, other: AgentSpec) -> bool:
         """True when a policy for one observation can be evaluated on the other."""
-        return (self.observation_kind, self.observation_shape) == (other.observation_kind, other.observation_shape)
+        return self._meaning == other._meaning
+
+    @property
+    def _meaning(self) -> tuple[Any, ...]:
+        scale = (self.observation_low, self.observation_high) if self.observation_kind == "image" else ()
+        return self.observation_kind, self.observation_shape, scale
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the axes of length one, which change nothing."""
+    return tuple(length for length in shape if length != 1)
+
+
+def short(value: Any) -> str:
+    """A value in at most 60 characters of one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 @dataclass(frozen=True)
@@ -143,10 +256,7 @@ class WorldSpec:
 
 def agent_from_data(entry: dict[str, Any]) -> AgentSpec:
     """An AgentSpec from ``config.to_data`` of one, as it stands in checkpoints too."""
-    action = {key: _tuples(value) for key, value in entry["action"].items()}
-    shape = tuple(entry["observation_shape"])
-    return AgentSpec(**(entry | {"action": ActionSpec(**action), "observation_shape": shape}))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    action = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["action"].items()}
+    action["parts"] = tuple(Part(**(part | {"shape": tuple(part["shape"])})) for part in action["parts"])
+    own = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return AgentSpec(**(own | {"action": ActionSpec(**action)}))

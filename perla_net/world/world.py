@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from typing import Protocol, Sequence
 
 import numpy as np
 
+from ..errors import ContractError, Stopped
 from ..processes import Processes
+from .agreement import agree_on_world
 from .environments import make
-from .hosts import ALIVE, FINAL, OVER, TERMINATED, TRUNCATED, Episode, Host, RowLayout, aligned, split
+from .hosts import ALIVE, BROKEN, FINAL, OVER, TERMINATED, TRUNCATED, Episode, Host, RowLayout, aligned, split
 from .spec import WorldSpec
 
 TRAINING, EVALUATION, POINTS, ABSOLUTE = 1, 2, 3, 4
@@ -90,9 +93,10 @@ class World:
         seed: int,
         use: int = TRAINING,
         render: bool = False,
+        limit: int = 0,
     ) -> None:
         """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or another; ``render``: pictures
-        will be asked for."""
+        will be asked for; ``limit``: see :class:`Host`. Raises Stopped where the ranks do not have the same environment."""
         self.processes, self.spec, self.horizon, self.copies = processes, spec, horizon, copies
         self.local = agents[processes.rank]
         self.hosts = list(hosts)[:copies]
@@ -102,7 +106,8 @@ class World:
         if processes.rank in self.hosts:
             shard = self.shards[self.hosts.index(processes.rank)]
             environment = make(env, len(shard), len(spec.agents), render)
-            self.host = Host(environment, spec, shard[0], (seed, use), copies if use == TRAINING else 0)
+            self.host = Host(environment, spec, shard[0], (seed, use), copies if use == TRAINING else 0, limit)
+        agree_on_world(processes, env, spec, self.host.environment.spec if self.host else spec)
         self._make_transfers(agents)
         words = [spec.agents[agent].action.words for agent in self.local]
         row_words = sum(self.layouts[agent].width for agent in self.local) * copies
@@ -158,6 +163,14 @@ class World:
     def show(self) -> None:
         """Bring the hosts' present observations to the agents, as the first of the next rollout."""
         self._to_agents.run(self._host_rows, self.slab[self.horizon].view(np.uint8))
+        self._look_for_breaks(self.horizon)
+
+    def _look_for_breaks(self, t: int) -> None:
+        """Raises Stopped on every rank where a host could not go on before step t; the first such host says why."""
+        broken = np.flatnonzero(self.flags[0][t] & BROKEN)
+        if len(broken):
+            owner = next(host for host, shard in zip(self.hosts, self.shards) if broken[0] in shard)
+            raise Stopped(broken_text(self.host, self.processes) if owner == self.processes.rank else "")
 
     def collect(self, actors: Sequence[Actor], slots: Sequence[Sequence[int]] | None = None) -> list[Rollout]:
         """Let the agents of this rank act for ``horizon`` steps; their rollouts, valid until the next call.
@@ -182,6 +195,7 @@ class World:
         if self.host:
             self.host.step()
         self._to_agents.run(self._host_rows, self.slab[t + 1].view(np.uint8))
+        self._look_for_breaks(t + 1)
         self.steps += 1
 
     def _rollouts(self) -> list[Rollout]:
@@ -261,6 +275,15 @@ class World:
         return gather_episodes(self.processes, self.host, len(self.spec.agents))
 
 
+def broken_text(host: Host | None, processes: Processes) -> str:
+    """Why a host could not go on: a sentence, or, for what an environment's own code raised, its traceback."""
+    assert host is not None and host.broken is not None
+    if isinstance(host.broken, ContractError):
+        return f"{host.broken} (in {processes.where})"
+    text = "".join(traceback.format_exception(host.broken)).rstrip()
+    return f"rank {processes.rank} failed in {processes.where}\n{text}"
+
+
 def gather_episodes(processes: Processes, host: Host | None, agents: int) -> list[Episode] | None:
     """The episodes that ended on all hosts since the last call, by step and copy: on rank 0, None elsewhere."""
     rows = np.zeros(0)
@@ -272,7 +295,7 @@ def gather_episodes(processes: Processes, host: Host | None, agents: int) -> lis
         return None
     # Rank 0 hosts copies whenever anybody does, so it knows the figures' names.
     names = list(host.environment.metrics(np.zeros(0, np.int64))) if host else []
-    table = np.concatenate(gathered).reshape(-1, 4 + agents + len(names))
+    table = np.concatenate(gathered).reshape(-1, 5 + agents + len(names))
     return sorted((_unpack(row, agents, names) for row in table), key=lambda episode: (episode.ended, episode.copy))
 
 
@@ -286,10 +309,11 @@ def _split_steps(slab: np.ndarray, shapes: list[tuple[int, int]]) -> list[np.nda
 
 
 def _pack(episode: Episode) -> np.ndarray:
-    head = [episode.ended, episode.copy, episode.number, episode.length]
+    head = [episode.ended, episode.copy, episode.number, episode.length, episode.cut]
     return np.concatenate([head, episode.returns, list(episode.figures.values())])
 
 
 def _unpack(row: np.ndarray, agents: int, names: list[str]) -> Episode:
-    ended, copy, number, length = (int(value) for value in row[:4])
-    return Episode(ended, copy, number, length, row[4 : 4 + agents], dict(zip(names, row[4 + agents :].tolist())))
+    (ended, copy, number, length, cut), rest = (int(value) for value in row[:5]), row[5:]
+    figures = dict(zip(names, rest[agents:].tolist()))
+    return Episode(ended, copy, number, length, rest[:agents], figures, bool(cut))

@@ -21,6 +21,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ...errors import InputError
+from .. import contract, streams
 from ..copies import Copies
 from ..networked.base import bounded
 
@@ -39,6 +40,7 @@ class Played:
 
     def __init__(self, env: Any, shrink: int) -> None:
         self.env, self.shrink = env, shrink
+        self._reset = contract.reset_of("", env)
         inner = getattr(env.unwrapped, "env", None)
         limits = [getattr(env, "horizon", None), *(getattr(one, "max_cycles", None) for one in (env.unwrapped, inner))]
         self.horizon = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
@@ -56,19 +58,18 @@ class Played:
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Begin an episode."""
-        began = self.env.reset(seed=seed, options=options)
-        if not isinstance(began, tuple):
-            return began  # whoever holds it to the API says so
-        return self._shrunk(began[0]), *began[1:]
+        return self._shrunk(self._reset(seed))
 
     def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
         """Advance by one step."""
-        seen, *rest = self.env.step(actions)
-        return self._shrunk(seen), *rest
+        return self._shrunk(self.env.step(actions))
 
-    def _shrunk(self, seen: dict[str, Any]) -> dict[str, Any]:
+    def _shrunk(self, result: Any) -> Any:
+        """What was returned, with smaller images; as it is where it is not what it should be, which whoever reads it says."""
         step = self.shrink
-        return seen if step == 1 else {name: image[::step, ::step] for name, image in seen.items()}
+        if step == 1 or not isinstance(result, tuple) or not result or not isinstance(result[0], dict):
+            return result
+        return {name: image[::step, ::step] for name, image in result[0].items()}, *result[1:]
 
 
 class Pursuit(Played):
@@ -168,15 +169,19 @@ def parallel_copies(
     played = CORRECTED.get(re.sub(r"_v\d+$", "", last), Played) if top.startswith("pettingzoo.") else Played
     if render or played.draws_to_see:
         arguments = {"render_mode": "rgb_array", **arguments}
+    envs = []
     try:
-        envs = [played(construct(**arguments), shrink) for _ in range(copies)]
+        with streams.kept():
+            for _ in range(copies):
+                streams.begin(0, 0)  # copies are equal, also where something is drawn to make one
+                envs.append(played(construct(**arguments), shrink))
     except Exception as error:  # an environment's own constructor may raise anything
         raise InputError(f"--env {name}: cannot be made with {arguments}: {' '.join(str(error).split())}") from None
-    for agent in envs[0].possible_agents if shrink > 1 else ():
+    for agent in getattr(envs[0], "possible_agents", ()) if shrink > 1 else ():
         shape = envs[0].env.observation_space(agent).shape or ()
         if len(shape) != 3:
             raise InputError(f"--env {name}: shrink is for images, and {agent} does not see any")
-    return Copies(name, envs, agents)
+    return Copies(name, envs, agents, unknown=top.partition(".")[0] not in ("pettingzoo", "mpe2"))
 
 
 def _constructor(name: str, module: str) -> Any:

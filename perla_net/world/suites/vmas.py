@@ -33,7 +33,7 @@ import vmas
 from vmas.simulator.core import Box, Sphere
 from vmas.simulator.environment import Environment
 
-from ...errors import InputError
+from ...errors import ContractError, InputError
 from ..networked.base import bounded
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 
@@ -199,7 +199,7 @@ class Vmas:
             before = Environment.vmas_random_state[0]
             over[:] = self._note(slice(None), self.worlds[0].step(native))
             if not torch.equal(before, Environment.vmas_random_state[0]):
-                raise InputError(f"--env {self.name}: draws random numbers in its steps; say separate=true")
+                raise ContractError(f"--env {self.name}: draws random numbers in its steps; say separate=true")
         self.time += 1
         self.terminated[:] = there & over[:, None]
         self.truncated[:] = there & ~self.terminated & (self.time >= self.horizon)[:, None]
@@ -209,8 +209,7 @@ class Vmas:
         """Actions [copies, words] per agent in the scenario's units: from [−1, 1] to the bounds, or as numbered."""
         if not self.continuous:
             return [word.view(np.int32) for word in words]
-        bounds = [np.array((agent.action.low, agent.action.high), np.float32) for agent in self.spec.agents]
-        return [low + (np.clip(word, -1, 1) + 1) / 2 * (high - low) for word, (low, high) in zip(words, bounds)]
+        return [agent.action.in_bounds(word, "float32") for agent, word in zip(self.spec.agents, words)]
 
     def _note(self, where: slice, told: tuple[Any, ...]) -> np.ndarray:
         """Keep what a world tells of the copies ``where``; which of them are done."""

@@ -1,0 +1,41 @@
+"""Files as users name them, and as this program writes them: UTF-8 whatever the locale, and a sentence for what cannot be written."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from .errors import InputError, WriteError
+
+
+def given(text: str | Path, option: str) -> Path:
+    """The path that a user means, with ``~`` as the home folder. Raises InputError naming ``option`` where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{option} {text}: there is no home folder of that user") from None
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Within, what cannot be written (a full disk, say) raises WriteError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise
+        raise WriteError(f"{error.filename or place}: cannot be written ({error.strerror or error})") from None
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file in one step: whoever looks finds the old one or all of the new one. Raises WriteError."""
+    draft = file.with_name(file.name + ".tmp")
+    with writing(file):
+        try:
+            draft.write_text(text, encoding="utf-8")
+            os.replace(draft, file)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise

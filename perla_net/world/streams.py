@@ -1,0 +1,67 @@
+"""The global random streams of ``random``, numpy and torch, for environments that draw from them.
+
+Many environments of others do so, whatever seed their reset is given. Around each call into a copy these streams are therefore
+set to what follows from the copy's episode and step alone, so that a run repeats and its numbers depend neither on ranks nor
+on other copies; outside they stay as they were. What an environment draws from elsewhere (``default_rng()`` without a seed, the
+clock) is out of reach: ``rehearsal.py`` finds that out.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+import numpy as np
+
+_STRIDE, _WORD = 0x9E3779B97F4A7C15, 2**64 - 1
+
+
+def begin(episode: int, step: int) -> None:
+    """Set the streams for one call: ``episode``, 64 bits of the copy's seed; ``step``: which call since the reset."""
+    mixed = (episode + step * _STRIDE) & _WORD  # splitmix64 (Steele et al. 2014): neighbouring steps have unlike seeds
+    mixed = ((mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9) & _WORD
+    mixed = ((mixed ^ mixed >> 27) * 0x94D049BB133111EB) & _WORD
+    mixed ^= mixed >> 31
+    random.seed(mixed)
+    np.random.seed(mixed & 0xFFFFFFFF)
+    if generator := _of_torch():
+        generator.manual_seed(mixed)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Whatever happens within, the streams go on afterwards as if nothing had been drawn."""
+    before = state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        if len(before) > 2:
+            _of_torch().set_state(before[2])
+
+
+def state() -> tuple[Any, ...]:
+    """Where the streams are."""
+    found = random.getstate(), np.random.get_state()
+    generator = _of_torch()
+    return (*found, generator.get_state()) if generator else found
+
+
+def _of_torch() -> Any:
+    """torch's stream, where torch has been loaded."""
+    return getattr(sys.modules.get("torch"), "default_generator", None)
+
+
+def moved(before: tuple[Any, ...]) -> str:
+    """Whose stream was drawn from since ``before``; empty where none was."""
+    now = state()
+    if now[0] != before[0]:
+        return "Python's random"
+    if now[1][2:] != before[1][2:] or not np.array_equal(now[1][1], before[1][1]):
+        return "numpy.random"
+    if len(before) > 2 and not bool((now[2] == before[2]).all()):
+        return "torch"
+    return ""
