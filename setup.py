@@ -34,7 +34,7 @@ setup(
     name="perla_net",
     version="0.1.0",
     description="A simulator of networked learning agents: one MPI rank each, policies shared along a graph",
-    long_description=(HERE / "README.md").read_text(),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",

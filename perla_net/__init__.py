@@ -5,6 +5,10 @@ Public names, loaded when first used: ``Config``, ``train``, ``load_agent``, ``I
 
 from typing import Any
 
+from . import steady
+
+steady.restart()
+
 __version__ = "0.1.0"
 __all__ = ["Config", "InputError", "load_agent", "train"]
 

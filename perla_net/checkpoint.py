@@ -35,10 +35,11 @@ def stems(names: Sequence[str]) -> list[str]:
     index in the team (no name that is kept has a ``+``).
     """
     plain = [re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:LONGEST] for name in names]
+    plain = ["agent" if OTHERS.fullmatch(part.partition(".")[0]) else part for part in plain]
     alike = [part.lower() for part in plain]
     found = []
     for index, (name, part) in enumerate(zip(names, plain)):
-        kept = name != "" and part == name and name[0] not in ".-" and name[-1] != "." and not OTHERS.fullmatch(name.partition(".")[0])
+        kept = name != "" and part == name and name[0] not in ".-" and name[-1] != "."
         kept = kept and Path(name).suffix.lower() not in (".json", ".safetensors", ".tmp")
         found.append(name if kept and alike.count(part.lower()) == 1 else f"{part}+{index}")
     return found
@@ -94,6 +95,12 @@ def seal(folder: Path, data: Mapping[str, Any]) -> None:
     with writing(folder / "manifest.json"):
         files = {file.name: [file.stat().st_size, zlib.crc32(file.read_bytes())] for file in sorted(folder.iterdir())}
     write_whole(folder / "manifest.json", json.dumps({"format": FORMAT, **data, "files": files}, indent=1))
+
+
+def discard(folder: Path) -> None:
+    """Remove a checkpoint that could not be finished, which gives a full disk its room back; one that counts is left alone."""
+    if folder.is_dir() and not (folder / "manifest.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def prune(run: Path, keep: int) -> None:

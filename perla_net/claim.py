@@ -34,7 +34,7 @@ def again(folder: Path) -> None:
         file = (folder / "run.jsonl").open("a", encoding="utf-8")
     except OSError as error:
         raise InputError(f"--resume {folder}: cannot be written ({error.strerror})") from None
-    if not _lock(file):
+    if not lock(file):
         file.close()
         raise InputError(f"--resume {folder}: a run is still writing it; wait for it, or end it")
     HELD[folder] = file
@@ -62,12 +62,13 @@ def _claimed(folder: Path) -> bool:
         return False
     except OSError as error:
         raise InputError(f"--out {folder}: cannot be made ({error.strerror})") from None
-    _lock(file)
+    lock(file)
     HELD[folder] = file
     return True
 
 
-def _lock(file: TextIO) -> bool:
+def lock(file: TextIO) -> bool:
+    """Lock an open file against other processes; False where another has it locked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -55,7 +55,7 @@ def score(folder: Path, metric: str, measure: str = "final") -> float | None:
             return None
         figures = read_data(folder / "absolute.json", "STUDY")["figures"]
     elif points.is_file() and points.stat().st_size:
-        figures = json.loads(points.read_text().splitlines()[-1])["figures"]
+        figures = json.loads(points.read_text(encoding="utf-8").splitlines()[-1])["figures"]
     elif (folder / "evaluation.json").is_file():
         greedy = read_data(folder / "evaluation.json", "STUDY")["team, greedy"]
         figures = {name: [values["mean"]] for name, values in greedy.items()}

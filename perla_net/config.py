@@ -6,15 +6,20 @@ validating YAML and command lines, which rank 0 alone does, is in ``options.py``
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Literal, Optional, get_type_hints
+from typing import Annotated, Any, Callable, Literal, Optional, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from .errors import InputError
+
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
-Rate = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
+Rate = Annotated[float, Gt(0), Lt(math.inf)]
+NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Discount = Annotated[float, Ge(0), Lt(1)]
 Sizes = tuple[Positive, ...]
@@ -316,9 +321,11 @@ PRESETS = {
 
 
 def to_data(value: Any) -> Any:
-    """Dataclasses as plain JSON/YAML data; tuples become lists."""
+    """Dataclasses as plain JSON/YAML data; tuples become lists, paths text."""
     if is_dataclass(value):
         return to_data(asdict(value))
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, dict):
         return {key: to_data(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -340,31 +347,47 @@ def from_data(kind: type, data: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+def parse_spec(text: str, is_file: Callable[[str], bool] = lambda name: False) -> tuple[str, dict[str, Any]]:
     """``'watts_strogatz:k=4,p=0.1'`` → ``('watts_strogatz', {'k': 4, 'p': 0.1})``; names may hold colons themselves.
 
-    Values are read as int, float, true/false or text, in this order.
+    Arguments begin behind the first colon that is followed by ``word=``; is_file: whether a name is that of a file, whose own ``:`` and
+    ``=`` are then part of it. Values are read as int, float, true, false or none, or text, in this order; text in quotes is text, and may
+    hold commas. Raises InputError for what is not key=value.
     """
-    from .errors import InputError
-
     name, arguments = text, {}
-    head, _, tail = text.rpartition(":")
-    if head and "=" in tail:
-        name = head
-        for item in tail.split(","):
-            key, equals, value = item.partition("=")
-            if not equals or not key.strip() or not value.strip():
+    if is_file(text):
+        return name, arguments
+    places = [match.start() for match in re.finditer(r":(?=[A-Za-z_]\w*=)", text)]
+    for place in sorted(places, key=lambda place: not is_file(text[:place]))[:1]:
+        name = text[:place]
+        for item in _items(text[place + 1 :]):
+            key, equals, value = (part.strip() for part in item.partition("="))
+            if not equals or not key or not value:
                 raise InputError(f"'{text}': '{item}' is not key=value")
-            if key.strip() in arguments:
-                raise InputError(f"'{text}': '{key.strip()}' is given twice")
-            arguments[key.strip()] = _literal(value.strip())
+            if key in arguments:
+                raise InputError(f"'{text}': '{key}' is given twice")
+            arguments[key] = _literal(value)
     return name, arguments
 
 
+def _items(text: str) -> list[str]:
+    """``key=value`` parts between commas that stand outside quotes."""
+    found: list[str] = []
+    for part in text.split(","):
+        value = found[-1].partition("=")[2].strip() if found else ""
+        quoted = value[:1] in ("'", '"') and (len(value) == 1 or value[-1] != value[0])
+        if quoted:
+            found[-1] += "," + part
+        else:
+            found.append(part)
+    return found
+
+
 def _literal(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
+        return int(text)
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", text, re.ASCII):
+        return float(text)
+    return {"true": True, "false": False, "none": None, "null": None}.get(text.lower(), text)

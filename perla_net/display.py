@@ -26,7 +26,7 @@ def on_terminal() -> bool:
     process = os.getppid()
     for _ in range(4):
         try:
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")
+            fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")
             if fields[0].partition("(")[2] in LAUNCHERS:
                 return os.readlink(f"/proc/{process}/fd/1").startswith(("/dev/pts/", "/dev/tty"))
             process = int(fields[2].split()[1])
@@ -89,8 +89,8 @@ def duration_text(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def evaluation_table(evaluation: Mapping[str, Mapping[str, Mapping[str, float]]], episodes: int) -> str:
-    """Mean ± half of the 95 % interval of every figure, a row per controller."""
+def evaluation_table(evaluation: Mapping[str, Mapping[str, Mapping[str, float]]], episodes: int, most: int) -> str:
+    """Mean ± half of the 95 % interval of every figure, a row per controller; and which episodes were cut off after ``most`` steps."""
     figures = list(next(iter(evaluation.values())))
     rows = [["controller", *figures]]
     for name, values in evaluation.items():
@@ -101,14 +101,23 @@ def evaluation_table(evaluation: Mapping[str, Mapping[str, Mapping[str, float]]]
         ]
         rows.append([name, *cells])
     what = "s (mean ± 95 % interval)" if episodes > 1 else ""
-    return f"evaluation over {episodes} held-out episode{what}\n" + columns(rows)
+    cut = {
+        name: round(values["cut_off"]["mean"] * episodes) for name, values in evaluation.items() if "cut_off" in values
+    }
+    lines = [
+        f"  {number} of {episodes} episode{'s' * (episodes > 1)} of {name} did not end within {most:,} steps (--evaluate-steps): cut off "
+        "there, and counted as they were then"
+        for name, number in cut.items()
+        if number
+    ]
+    return "\n".join([f"evaluation over {episodes} held-out episode{what}", columns(rows), *lines])
 
 
 def traffic_lines(ledger: Path) -> str:
     """What the agents sent one another, from a run's ledger: edges, bytes per edge, purposes."""
     edges: dict[tuple[str, str], int] = {}
     purposes: dict[str, int] = {}
-    with ledger.open(newline="") as file:
+    with ledger.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             edge = row["source"], row["target"]
             edges[edge] = edges.get(edge, 0) + int(row["bytes"])

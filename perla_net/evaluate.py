@@ -20,6 +20,7 @@ from .errors import InputError, Stopped
 from .files import given as path_given
 from .files import write_whole
 from .processes import Processes, connect, cores_by_host, guarded, launched
+from .selection import selected
 
 CHUNK = 32
 """Steps between looks at whether all episodes are over, for environments that do not tell their length."""
@@ -71,7 +72,13 @@ def by_episode(
     for name in (plan.world.references or ("random",)) if references is None else references:
         processes.where = f"evaluation of {name}"
         table[name] = _reference(processes, plan, name, episodes, seed)
-    return None if processes.rank else {name: figures for name, figures in table.items() if figures}
+    if processes.rank:
+        return None
+    found = {name: figures for name, figures in table.items() if figures}
+    if any(CUT in figures for figures in found.values()):
+        for figures in found.values():
+            figures.setdefault(CUT, [0.0] * episodes)
+    return found
 
 
 def points_of(rounds: int, points: int) -> list[int]:
@@ -112,6 +119,8 @@ def absolute(processes: Processes, plan: Any, points: Path) -> dict[str, Any] | 
             processes, plan, players, plan.config.evaluate_episodes, plan.config.seed, False, ABSOLUTE + batch
         )
         for name, values in (found or {}).items():
+            if name == CUT:  # there only in a batch in which it happened
+                values = [0.0] * (batch * plan.config.evaluate_episodes - len(figures.get(CUT, ()))) + values
             figures.setdefault(name, []).extend(values)
     if processes.rank:
         return None
@@ -143,9 +152,7 @@ def _team(
     hosts = cores_by_host(processes)
     use = EVALUATION if use is None else use
     limit = plan.config.evaluate_steps
-    world = World(
-        processes, plan.world, plan.config.env, blocks, hosts, episodes, chunk, seed, use, limit=limit
-    )
+    world = World(processes, plan.world, plan.config.env, blocks, hosts, episodes, chunk, seed, use, limit=limit)
     players, streams = [], []
     for index in world.local:
         players.append(load_player(paths[index], episodes, chunk, "checkpoint")[1])
@@ -243,7 +250,7 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     from .checkpoint import newest, read_agent
     from .options import parser, read_yaml, validated
     from .plan import check_fit, check_team, prepare
-    from .run import read_schedule
+    from .run import of_run, read_schedule
     from .world.spec import agent_from_data
 
     reader = parser("perla_net.evaluate", "Evaluate the trained team of a run beside the reference controllers.")
@@ -267,7 +274,10 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
         raise InputError(f"{run}: is not the folder of a run (it has no config.yaml)")
     config = validated(read_yaml(run / "config.yaml", "RUN"), str(run / "config.yaml"))
     folder, _ = newest(run, "RUN")
-    plan = prepare(config, read_schedule(run), ranks)
+    try:
+        plan = prepare(config, read_schedule(run), ranks)
+    except InputError as error:
+        raise of_run(error, run, "RUN") from None
     check_team(plan.world.agents, folder, "RUN")
     players = players_of(folder, plan.world.agents)
     if given.env:
@@ -318,12 +328,10 @@ def _replaced(plan: Any, text: str) -> tuple[int, Path]:
     names = [agent.name for agent in plan.world.agents]
     if not equals or not path:
         raise InputError(f"--replace {text}: is not AGENT=PATH")
-    place = path_given(path, "--replace")
-    if who in names:
-        return names.index(who), place
-    if who.isdecimal() and int(who) < len(names):
-        return int(who), place
-    raise InputError(f"--replace {text}: there is no agent '{who}'; there are 0 to {len(names) - 1}, or {names[0]} …")
+    chosen = selected(who, names, f"--replace {text}")
+    if len(chosen) > 1:
+        raise InputError(f"--replace {text}: takes one agent, not several; it may be repeated")
+    return chosen[0], path_given(path, "--replace")
 
 
 def _main(processes: Processes, arguments: Sequence[str]) -> int:
@@ -350,7 +358,7 @@ def _main(processes: Processes, arguments: Sequence[str]) -> int:
     table = evaluate(processes, the_plan, list(map(Path, players)), episodes, seed) if episodes else None
     if table is not None and task:
         print(task.title)
-        print(evaluation_table(table, episodes))
+        print(evaluation_table(table, episodes, the_plan.config.evaluate_steps))
         if task.out:
             write_whole(task.out, json.dumps(table, indent=1))
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .files import given as path_given
+
 
 def topologies_folder() -> Path:
     """Where the graph files that come with the program are: inside an installed package, beside it in a checkout."""
@@ -13,8 +15,11 @@ def topologies_folder() -> Path:
 
 def find_file(name: str | Path) -> Path | None:
     """The file of that path, else the one of that name in :func:`topologies_folder`, else None."""
-    given = Path(name)
-    if given.exists():
-        return given
+    given = path_given(name, "FILE")
+    try:
+        if given.exists():
+            return given
+    except OSError:  # a name that no file can have
+        return None
     shipped = topologies_folder() / given.name
     return shipped if shipped.exists() else None

@@ -16,6 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from .config import AgentSettings, Config, Section, to_data
 from .errors import InputError
+from .files import given as given_path
+from .selection import selected
 
 PER_AGENT = tuple(entry.name for entry in dataclasses.fields(AgentSettings))
 
@@ -57,7 +59,7 @@ def command_line(arguments: Sequence[str]) -> Config:
             )
     given = vars(_parse(reader, arguments))
     file = given.pop("config")
-    tree = read_yaml(Path(file)) if file else {}
+    tree = nested(read_yaml(given_path(file, "--config")), file) if file else {}
     if isinstance(tree.get("agents"), int):
         tree["agents"] = {"number": tree["agents"]}
     for name, text in given.items():
@@ -159,7 +161,7 @@ def read_yaml(file: Path, option: str = "--config") -> dict[str, Any]:
     """A YAML or (by its ending) JSON mapping as data. Raises InputError when the file cannot be read or holds something else."""
     kind = "JSON" if file.suffix.lower() == ".json" else "YAML"
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         data = json.loads(text, object_pairs_hook=_once) if kind == "JSON" else yaml.load(text, _Reader)
     except OSError as error:
         raise InputError(f"{option} {file}: cannot be read ({error.strerror})") from None
@@ -182,13 +184,46 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     data = to_data(tree)
     if isinstance(data.get("agents"), int):
         data["agents"] = {"number": data["agents"]}
+    data = nested(data, source)
     agents = data.get("agents")
+    if isinstance(agents, dict) and isinstance(agents.get("default"), dict):
+        agents = agents | {"default": nested(agents["default"], f"{source}, agents.default")}
     if isinstance(agents, dict) and isinstance(agents.get("overrides"), dict):  # YAML reads the index 3 as a number
-        data["agents"] = agents | {"overrides": {str(key): value for key, value in agents["overrides"].items()}}
+        whose = {str(key): value for key, value in agents["overrides"].items()}
+        own = {
+            key: nested(value, f"{source}, agents.overrides.{key}") if isinstance(value, dict) else value
+            for key, value in whose.items()
+        }
+        agents = agents | {"overrides": own}
+    if agents is not None:
+        data["agents"] = agents
     config = check(Config, data, source, options or {})
+    for name in ("out", "resume"):
+        if getattr(config, name) is not None:
+            setattr(config, name, str(given_path(getattr(config, name), f"--{name}")))
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:
         settings_with(config, [(selector, override)], source)
     return config
+
+
+def nested(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """Options with dotted names (``ppo.minibatch: 8``), as studies have them, in their groups. Raises InputError where one is given in
+    both ways."""
+    found = {key: value for key, value in tree.items() if not isinstance(key, str) or "." not in key}
+    for key in tree:
+        if key in found:
+            continue
+        *groups, last = key.split(".")
+        inner = found
+        for group in groups:
+            known = inner.get(group, {})
+            if not isinstance(known, dict):
+                raise InputError(f"{source}: {key}: '{group}' is given as {known!r}, too, which is not a mapping")
+            inner[group] = inner = dict(known)
+        if last in inner:
+            raise InputError(f"{source}: {key} is given twice")
+        inner[last] = tree[key]
+    return found
 
 
 def settings_with(
@@ -217,28 +252,9 @@ def agent_overrides(config: Config, names: Sequence[str]) -> list[list[tuple[str
     """For each agent the overrides that apply to it: default first, then in the order of the file."""
     chosen: list[list[tuple[str, dict[str, Any]]]] = [[("default", config.agents.default)] for _ in names]
     for selector, override in config.agents.overrides.items():
-        for index in _selected(str(selector), names):
+        for index in selected(str(selector), names, "agents.overrides"):
             chosen[index].append((selector, override))
     return chosen
-
-
-def _selected(selector: str, names: Sequence[str]) -> range | list[int]:
-    if selector in names:
-        return [names.index(selector)]
-    first, dash, last = selector.partition("-")
-    if first.isdigit() and (last.isdigit() if dash else True):
-        chosen = range(int(first), int(last or first) + 1)
-        if chosen and chosen[-1] < len(names):
-            return chosen
-        wrong = f"is outside 0-{len(names) - 1}" if chosen else "ends before it begins"
-        raise InputError(f"agents.overrides: '{selector}' {wrong}")
-    raise InputError(
-        f"agents.overrides: no agent is called '{selector}'; names are {_some(names)}, indices and ranges like 0-3"
-    )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
 @lru_cache
@@ -248,6 +264,7 @@ def _adapter(kind: type) -> TypeAdapter:
 
 def check(kind: type, data: dict[str, Any], source: str, options: dict[str, str]) -> Any:
     """Data as an object of a dataclass. Raises InputError that names ``source``, or the option of a dotted name in ``options``."""
+    data = _as_written(kind, data)
     try:
         return _adapter(kind).validate_python(data)
     except ValidationError as error:
@@ -263,6 +280,24 @@ def check(kind: type, data: dict[str, Any], source: str, options: dict[str, str]
     where = options.get(name, f"{source}: {name}")
     reason = first["msg"][0].lower() + first["msg"][1:]
     raise InputError(f"{where} {first['input']!r}: {reason.replace('input should', 'it should')}")
+
+
+def _as_written(kind: type, data: Any) -> Any:
+    """Data with YAML's booleans turned into what they were written as (``symmetric: no``), where an option's values are texts."""
+    if not isinstance(data, dict):
+        return data
+    hints, found = get_type_hints(kind, include_extras=True), dict(data)
+    for name, value in data.items():
+        hint = hints.get(name)
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            found[name] = _as_written(hint, value)
+        elif isinstance(value, bool) and hint is not None:
+            bare, optional = _bare(hint)
+            if get_origin(bare) is Literal and {"yes", "no"} <= set(get_args(bare)):
+                found[name] = "yes" if value else "no"
+            elif bare is str:
+                found[name] = "true" if value else None if optional else "false"
+    return found
 
 
 def _lay(tree: dict[str, Any], override: dict[str, Any]) -> None:

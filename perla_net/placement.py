@@ -19,6 +19,7 @@ import networkx as nx
 from networkx.algorithms.community import kernighan_lin_bisection
 
 from .errors import InputError
+from .files import given as path_given
 from .topology import graph_of, schedule_of
 from .world.world import blocks_of
 
@@ -148,7 +149,10 @@ def _hosts(text: str | None, file: str | None) -> dict[str, int]:
     if text is not None:
         return read_hosts(text.split(","), f"--hosts {text}")
     try:
-        lines = [line.partition("#")[0].strip() for line in Path(file).read_text().splitlines()]
+        lines = [
+            line.partition("#")[0].strip()
+            for line in path_given(file, "--hostfile").read_text(encoding="utf-8").splitlines()
+        ]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"--hostfile {file}: cannot be read ({getattr(error, 'strerror', 'it is not text')})"
@@ -199,7 +203,7 @@ def main(arguments: Sequence[str]) -> int:
         option = f"--hosts {given.hosts}" if given.hosts is not None else f"--hostfile {given.hostfile}"
         raise InputError(f"{option}: {error}; name more, or take fewer with --ranks") from None
     if given.out:
-        _write(Path(given.out), [list(hosts)[host] for host in placed])
+        _write(path_given(given.out, "--out"), [list(hosts)[host] for host in placed])
     print(f"{given.spec} for {len(names)} agents of {given.env} on {ranks} rank{'s' * (ranks > 1)}")
     usual, total = cut(between, contiguous(ranks, slots)), graph.size(weight="weight")
     print(
@@ -248,7 +252,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 def _write(file: Path, hosts: Sequence[str]) -> None:
     """A host a line: what MPICH (``-f``), Open MPI (``--map-by seq``) and Slurm (``SLURM_HOSTFILE``) all read."""
     try:
-        file.write_text("".join(f"{host}\n" for host in hosts))
+        file.write_text("".join(f"{host}\n" for host in hosts), encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {file}: cannot be written ({error.strerror})") from None
 

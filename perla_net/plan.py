@@ -72,7 +72,7 @@ def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1, re
     on. Raises InputError for everything that could not run. Writes nothing.
     """
     from .options import agent_overrides, settings_with
-    from .topology import schedule_of
+    from .topology import is_graph_file, schedule_of
     from .world.environments import make, takes_any_number
 
     # One agent per rank where nothing else says how many.
@@ -94,11 +94,20 @@ def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1, re
         schedule = schedule_of(
             config.topology, names, world.interaction, config.seed, world.positions, world.moves, config.rounds
         )
-    elif config.rounds > len(schedule.graphs) > 1 and Path(parse_spec(config.topology)[0]).suffix == ".py":
+    elif (
+        config.rounds > len(schedule.graphs) > 1 and Path(parse_spec(config.topology, is_graph_file)[0]).suffix == ".py"
+    ):
         longer = schedule_of(config.topology, names, None, config.seed, rounds=config.rounds)
         if longer.graphs[: len(schedule.graphs)] != schedule.graphs:
             raise InputError(f"--topology {config.topology}: does not make the graphs any more that the run began with")
         schedule = longer
+    if schedule.nodes and not schedule.nodes.startswith(("by name", "by number (node k")):
+        notes.append(f"the nodes of {config.topology} became agents {schedule.nodes}")
+    if schedule.weighted and config.consensus.what != "none":
+        notes.append(
+            f"the edges of {config.topology} have weights of their own, which averaging does not use: it takes those of "
+            f"--consensus.weights {config.consensus.weights}"
+        )
     config = replace(config, agents=replace(config.agents, number=number))
     settings = tuple(settings_with(config, overrides) for overrides in agent_overrides(config, names))
     plan = Plan(config, settings, world, schedule, notes=tuple(notes))
@@ -262,10 +271,17 @@ def _check_network(plan: Plan) -> None:
         raise InputError(
             f"--links.loss-bad {links.loss_bad}: must be more than --links.loss-good, or --links.burst be 0"
         )
-    if links.delay_model == "constant" and links.delay != round(links.delay):
-        raise InputError(
-            f"--links.delay {links.delay}: a constant delay is a whole number of rounds; or make it geometric"
-        )
+    names = [agent.name for agent in plan.world.agents]
+    delays = [
+        (f"--topology {config.topology}: edge {names[j]} → {names[i]} has delay", attributes["delay"])
+        for j, i, attributes in schedule.links
+        if "delay" in attributes
+    ]
+    for where, delay in [("--links.delay", links.delay), *delays]:
+        if links.delay_model == "constant" and delay != round(delay):
+            raise InputError(
+                f"{where} {delay:g}: a constant delay is a whole number of rounds; or say --links.delay-model geometric"
+            )
     _check_losses(plan)
     slow = links.delay or any("delay" in attributes for _, _, attributes in schedule.links)
     if links.hops > 1 and links.every > 1 and slow:

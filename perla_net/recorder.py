@@ -93,7 +93,7 @@ class Recorder:
 
 def _last_edges(file: Path) -> Any:
     """The edges in the last line of ``graphs.jsonl``; None before the first."""
-    lines = file.read_text().splitlines() if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return tuple((j, i) for j, i in json.loads(lines[-1])["edges"]) if lines else None
 
 
@@ -101,7 +101,7 @@ def _keep(file: Path, wanted: Any, head: int) -> None:
     """Keep the first ``head`` lines and those that are wanted; drop the rest, and a line that was cut short."""
     if not file.exists():
         return
-    lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
     kept = lines[:head] + [line for line in lines[head:] if wanted(line)]
     write_whole(file, "".join(kept))
 

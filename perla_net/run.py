@@ -26,7 +26,6 @@ from .simulation import Simulation  # noqa: E402
 from .trackers import Trackers  # noqa: E402
 from .trackers import check as check_trackers  # noqa: E402
 
-
 NAME_PART = 40
 """Characters that each part of a run's default name has at most."""
 
@@ -93,7 +92,10 @@ def plan_of(config: Config, ranks: int) -> Plan:
                 "and evaluated none of them; give it more --rounds"
             )
         schedule = read_schedule(Path(config.resume))
-    plan = prepare(config, schedule, ranks, rehearsed=True)
+    try:
+        plan = prepare(config, schedule, ranks, rehearsed=True)
+    except InputError as error:
+        raise of_run(error, config.resume, "--resume") from None
     check_policy_losses(plan)
     if resume_from:
         check_team(plan.world.agents, Path(resume_from), "--resume")
@@ -104,6 +106,11 @@ def plan_of(config: Config, ranks: int) -> Plan:
     else:
         folder = claim.new(config.out, _new_name(config))
     return replace(plan, folder=str(folder), resume_from=resume_from)
+
+
+def of_run(error: InputError, run: str | Path | None, option: str) -> InputError:
+    """The same error; where it is about a number of agents that only the run's folder asked for, it names that."""
+    return InputError(f"{option} {run}: {error}") if run and str(error).startswith("--agents") else error
 
 
 def read_schedule(run: Path) -> Schedule:
@@ -242,7 +249,9 @@ def _simulate(simulation: Simulation, same: bool, command: Sequence[str]) -> Res
             saved = simulation.done
             simulation.save(folder / "checkpoints" / str(saved))
         if str(error) and saved > 0:
-            raise Stopped(f"{error}; what was learned is in {folder / 'checkpoints' / str(saved)}", error.status) from None
+            raise Stopped(
+                f"{error}; what was learned is in {folder / 'checkpoints' / str(saved)}", error.status
+            ) from None
         raise
     if recorder is not None and trackers is not None:
         recorder.close()
@@ -286,7 +295,8 @@ def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Pr
     # Everybody who may hear whom; which of these edges each round had stands in graphs.jsonl.
     names = [agent.name for agent in plan.world.agents]
     with writing(folder / "topology.graphml"):
-        nx.write_graphml(graph_of(plan.schedule.potential(), names, plan.schedule), folder / "topology.graphml")
+        graph = graph_of(plan.schedule.potential(), names, plan.schedule)
+        nx.write_graphml(nx.relabel_nodes(graph, dict(enumerate(names))), folder / "topology.graphml")
     write_whole(folder / "schedule.json", json.dumps(plan.schedule.to_data()))
 
 
@@ -315,7 +325,7 @@ def _close_folder(
     if plan.config.display == "none":
         return
     if evaluation is not None:
-        print(evaluation_table(evaluation, plan.config.evaluate_episodes))
+        print(evaluation_table(evaluation, plan.config.evaluate_episodes, plan.config.evaluate_steps))
     if best is not None:
         found = interval(best["figures"]["return"])
         half = (found["high"] - found["low"]) / 2

@@ -63,7 +63,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 def json_of(file: Path) -> Any:
     """What a JSON file holds; None where there is no such file. Raises InputError for what is not JSON."""
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -228,8 +228,8 @@ def agents_of(folder: Path, number: int) -> tuple[str, ...]:
     file = folder / "topology.graphml"
     if not file.is_file():
         return tuple(map(str, range(number)))
-    graph = nx.read_graphml(file, node_type=int)
-    return tuple(str(graph.nodes[node].get("agent", node)) for node in sorted(graph))
+    graph = nx.read_graphml(file)
+    return tuple(str(graph.nodes[node].get("agent", node)) for node in graph)
 
 
 def open_study(folder: Path, metric: str | None = None) -> tuple[dict[str, Any], list[Run]]:
@@ -299,7 +299,7 @@ def traffic_of(folder: Path, agents: Sequence[str]) -> Traffic:
 def _lines(file: Path) -> Iterator[list[str]]:
     """The whole lines of a CSV file; none where there is no such file."""
     if file.exists():
-        with file.open(newline="") as lines:
+        with file.open(newline="", encoding="utf-8") as lines:
             yield from csv.reader(line for line in lines if line.endswith("\n"))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generator, Sequence
 import numpy as np
 
 from .config import to_data
-from .errors import Diverged, Stopped
+from .errors import Diverged, Stopped, WriteError
 from .network.schedule import Edges, Schedule, reach, window_of
 from .plan import Plan
 from .processes import Processes, cores_by_host
@@ -367,7 +367,17 @@ class Simulation:
     # State
 
     def save(self, folder: Path) -> None:
-        """Write this rank's agents and copies into a checkpoint's folder, then let rank 0 seal it."""
+        """Write this rank's agents and copies into a checkpoint's folder, then let rank 0 seal it. Raises WriteError, and leaves
+        nothing half-written."""
+        from . import checkpoint
+
+        try:
+            self._save(folder)
+        except WriteError:
+            checkpoint.discard(folder)
+            raise
+
+    def _save(self, folder: Path) -> None:
         from . import checkpoint
 
         self.processes.where = f"checkpoint {self.done}"
@@ -479,7 +489,12 @@ class Clock:
 def _graphs(schedule: Schedule) -> tuple[str, Any, None, str]:
     """The first graphs as this rank works them out, for comparison: those that are drawn depend on the version of networkx."""
     rounds = () if schedule.moves else range(1, 1 + 3 * schedule.every, schedule.every)
-    return "graphs", [schedule.edges(number) for number in rounds], None, "the same version of networkx must be installed for all of them"
+    return (
+        "graphs",
+        [schedule.edges(number) for number in rounds],
+        None,
+        "the same version of networkx must be installed for all of them",
+    )
 
 
 def read_world(folder: Path, first: int, copies: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,8 @@ import shlex
 import sys
 
 from .errors import InputError
-from .study_file import Study, write
+from .files import write_whole
+from .study_file import Study
 
 NOTICE = 180
 """Seconds before the end of an array task at which its ranks hear SIGTERM."""
@@ -127,6 +128,6 @@ def emit(study: Study) -> str:
         here=shlex.quote(os.getcwd()),
         python=shlex.quote(sys.executable),
     )
-    write(script, text)
+    write_whole(script, text)
     script.chmod(0o755)
     return f"{len(waiting)} runs; submit them with: sbatch {script}"

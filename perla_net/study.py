@@ -13,7 +13,6 @@ that is known of a run stands in the study's folder, so that whatever happens to
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -32,13 +31,16 @@ from typing import Any, Iterator, Mapping, Sequence, TextIO
 import yaml
 
 from . import checkpoint, slurm
+from .claim import lock as lock_file
 from .comparison import table
 from .config import Config, to_data
 from .display import duration_text
 from .errors import InputError
+from .files import given as path_given
+from .files import write_whole
 from .options import parser, read_yaml, to_yaml, validated
 from .processes import launched
-from .study_file import Run, Study, label_of, name_of, names_of_options, read_study, write
+from .study_file import Run, Study, label_of, name_of, names_of_options, read_study
 
 GRACE = 60.0
 """Seconds that a run has to end its round and write a checkpoint, before it is killed."""
@@ -54,22 +56,14 @@ TAIL = 8
 def lock(folder: Path) -> TextIO:
     """Keep others from running the study for as long as the file is open. Raises InputError that names who does."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / "lock").open("a+")
-    if not _try(file):
+    file = (folder / "lock").open("a+", encoding="utf-8")
+    if not lock_file(file):
         file.seek(0)
         host, _, process = file.read().strip().partition(" ")
         file.close()
         raise InputError(f"{folder}: process {process} on {host} runs this study; wait for it, or end it")
     _sign(file, os.getpid())
     return file
-
-
-def _try(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sign(file: TextIO, process: int) -> None:
@@ -83,8 +77,8 @@ def _holder(study: Study, run: Run) -> str | None:
     """Who has the run's lock, 'HOST PROCESS' (of Slurm: 'slurm JOB'); None when nobody has."""
     if not study.lock(run).exists():
         return None
-    with study.lock(run).open() as file:
-        return None if _try(file) else file.read().strip()
+    with study.lock(run).open(encoding="utf-8") as file:
+        return None if lock_file(file) else file.read().strip()
 
 
 def write_folder(study: Study) -> list[str]:
@@ -96,8 +90,10 @@ def write_folder(study: Study) -> list[str]:
     for name in ("configs", "runs", "logs", "locks"):
         (study.folder / name).mkdir(parents=True, exist_ok=True)
     for run in study.runs:
-        write(study.options(run), to_yaml(run.config))
-    write(study.folder / "study.yaml", yaml.safe_dump(to_data(study.file), sort_keys=False, default_flow_style=None))
+        write_whole(study.options(run), to_yaml(run.config))
+    write_whole(
+        study.folder / "study.yaml", yaml.safe_dump(to_data(study.file), sort_keys=False, default_flow_style=None)
+    )
     known = {run.label for run in study.runs}
     return sorted(place.name for place in (study.folder / "runs").iterdir() if place.name not in known)
 
@@ -140,7 +136,7 @@ def collect(study: Study) -> None:
 def _time(study: Study, run: Run) -> None:
     """The seconds of a run that somebody else ran to its end: those of its rounds."""
     if run.state == "done" and run.seconds is None:
-        rows = (study.place(run) / "timings.jsonl").read_text().splitlines()
+        rows = (study.place(run) / "timings.jsonl").read_text(encoding="utf-8").splitlines()
         run.seconds = round(math.fsum(json.loads(row)["seconds"] for row in rows), 1)
 
 
@@ -149,7 +145,7 @@ def _state(study: Study, run: Run) -> tuple[str, str]:
     if _holder(study, run) is not None:
         return "running", ""
     if study.mark(run).exists():
-        return "failed", study.mark(run).read_text().strip()
+        return "failed", study.mark(run).read_text(encoding="utf-8").strip()
     if finished(study.place(run), run.config):
         return "done", ""
     rounds = checkpoint.sealed(study.place(run))
@@ -282,8 +278,11 @@ class Runner:
         study = self.study
         while not self.signals and (run := self._next()):
             words = command(study, run)
-            with study.lock(run).open("a+") as held, study.log(run).open("a") as log:
-                if not _try(held):
+            with (
+                study.lock(run).open("a+", encoding="utf-8") as held,
+                study.log(run).open("a", encoding="utf-8") as log,
+            ):
+                if not lock_file(held):
                     run.state, run.reason = "running", "somebody else began it"
                     continue
                 if study.place(run).exists() and "--resume" not in words:
@@ -331,7 +330,7 @@ class Runner:
             reason = f"exit status {status}" if status > 0 else f"ended by {signal.Signals(-status).name}"
             reason = reason if status else "stopped by a signal from elsewhere"
         if reason:
-            write(study.mark(run), reason + "\n")
+            write_whole(study.mark(run), reason + "\n")
         run.state, run.reason = _state(study, run)
         study.write_index()
         if reason:
@@ -399,7 +398,7 @@ def progress(study: Study, cores: int, jobs: Sequence[Job] = ()) -> tuple[str, s
 
 def failure(study: Study, run: Run) -> str:
     """Why a run failed, and the last lines of its log."""
-    said = study.log(run).read_text(errors="replace").splitlines() if study.log(run).exists() else []
+    said = study.log(run).read_text(encoding="utf-8", errors="replace").splitlines() if study.log(run).exists() else []
     tail = [line for line in said if line.strip()][-TAIL:]
     return "\n    ".join([f"failed: {run.label}: {run.reason}; the end of {study.log(run)}:", *tail])
 
@@ -425,6 +424,8 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(f"--cores {given.cores}: must be at least 1")
     if given.baseline and not given.table:
         raise InputError("--baseline: is for --table")
+    given.study = path_given(given.study, "STUDY")
+    given.out = path_given(given.out, "--out") if given.out else None
     cores = given.cores or len(os.sched_getaffinity(0))
     if given.table:
         folder = given.study if given.study.is_dir() else given.out

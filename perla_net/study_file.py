@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
-import os
 import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -16,6 +15,7 @@ import numpy as np
 
 from .config import Config, Count, Rate, Section, option, to_data
 from .errors import InputError
+from .files import write_whole
 from .options import check, flat, read_yaml, to_yaml, validated
 from .plan import check_policy_losses, prepare
 from .world.environments import make
@@ -125,14 +125,7 @@ class Study:
         ]
         shared = to_data(self.file)
         head = {name: shared[name] for name in ("name", "metric", "higher_is_better", "normalise", "baseline")}
-        write(self.folder / "index.json", json.dumps(head | {"axes": self.axes, "runs": rows}, indent=1))
-
-
-def write(file: Path, text: str) -> None:
-    """Write a file in one step: a reader finds the old one or the new one."""
-    draft = file.with_name(file.name + ".tmp")
-    draft.write_text(text)
-    os.replace(draft, file)
+        write_whole(self.folder / "index.json", json.dumps(head | {"axes": self.axes, "runs": rows}, indent=1))
 
 
 def read_study(path: Path, out: Path | None = None) -> Study:
@@ -314,7 +307,8 @@ def _check_distinct(path: Path, runs: Sequence[Run]) -> None:
     """No two runs in one folder, and none under two names."""
     seen: dict[str, Run] = {}
     for run in runs:
-        for key, what in ((run.label, "have one name"), (to_yaml(run.config), "are the same run")):
+        # Where upper and lower case are one, so would be their folders.
+        for key, what in ((run.label.lower(), "have one name"), (to_yaml(run.config), "are the same run")):
             other = seen.setdefault(key, run)
             if other is not run:
                 raise InputError(f"{path}: {_joined(other.settings)} and {_joined(run.settings)} {what} ({run.label})")

@@ -21,22 +21,43 @@ import numpy as np
 
 from .config import parse_spec
 from .errors import InputError
+from .files import given as path_given
 from .graph_files import find_file, topologies_folder
-from .network.families import generate, generated, is_random, tidy
+from .network.families import generate, generated, is_random
+from .network.nodes import by_place, of_file, of_function
 from .network.schedule import LINK_ATTRIBUTES, Edges, Schedule, complete_window, parse_away
 from .processes import UNIT
+
+
+def _edge_list(file: Path) -> nx.Graph:
+    """Edges with data as a dict, or with a weight."""
+    try:
+        return nx.read_edgelist(file)
+    except (TypeError, ValueError, SyntaxError):
+        return nx.read_weighted_edgelist(file)
+
+
+def _json(file: Path) -> nx.Graph:
+    """Node-link data; older versions of networkx call the edges ``links``."""
+    data = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or "nodes" not in data:
+        raise ValueError("it is not node-link data: nodes and edges")
+    return nx.node_link_graph(data, edges="links" if "links" in data and "edges" not in data else "edges")
+
 
 READERS: dict[str, Callable[[Path], nx.Graph]] = {
     ".graphml": nx.read_graphml,
     ".gml": lambda file: nx.read_gml(file, label="id"),
     ".gexf": nx.read_gexf,
     ".net": nx.read_pajek,
-    ".edgelist": nx.read_edgelist,
+    ".edgelist": _edge_list,
     ".adjlist": nx.read_adjlist,
     ".g6": nx.read_graph6,
     ".s6": nx.read_sparse6,
-    ".json": lambda file: nx.node_link_graph(json.loads(file.read_text()), edges="edges"),
+    ".json": _json,
 }
+BY_INDEX = (".g6", ".s6")
+"""Files whose nodes are called nothing."""
 
 
 def build(spec: str, names: Sequence[str], interaction: Sequence[tuple[int, int]] | None, seed: int) -> nx.DiGraph:
@@ -81,15 +102,16 @@ def schedule_of(
     arguments, unreadable files and graphs of another size.
     """
     number = len(names)
-    whole = Path(parse_spec(spec)[0])
-    parts = [spec] if "+" not in spec or find_file(whole) else spec.split("+")
+    parts = [spec] if "+" not in spec or find_file(parse_spec(spec, is_graph_file)[0]) else spec.split("+")
     away: tuple[tuple[int, int, int], ...] = ()
     graphs: list[Edges] = []
     links: dict[tuple[int, int], dict[str, float]] = {}
     everies = set()
+    hows: list[str] = []
+    weighted = False
     for part in parts:
-        name, arguments = parse_spec(part)
-        away += parse_away(arguments.pop("away"), number, spec) if "away" in arguments else ()
+        name, arguments = parse_spec(part, is_graph_file)
+        away += parse_away(arguments.pop("away"), names, spec) if "away" in arguments else ()
         every = arguments.pop("every", None)
         if every is not None and (not isinstance(every, int) or every < 1):
             raise InputError(f"--topology {spec}: every={every} is not a positive number of rounds")
@@ -104,9 +126,12 @@ def schedule_of(
                     raise InputError(
                         f"--topology {spec}: has {graph.number_of_nodes()} nodes, but there are {number} agents"
                     )
-                whole = tidy(graph, names)
+                _check_parallel(spec, graph)
+                whole, how = _placed(spec, name, graph, names)
+                hows += [how] * (how != "" and how not in hows)
                 graphs.append(tuple(sorted(whole.edges)))
-                links |= _link_attributes(spec, whole)
+                links |= _link_attributes(spec, whole, names)
+                weighted |= any(weight != 1 for _, _, weight in whole.edges(data="weight", default=1))
         elif len(parts) > 1:
             raise InputError(f"--topology {spec}: {name} cannot stand in a list; it changes by itself")
         else:
@@ -114,7 +139,40 @@ def schedule_of(
     if len(everies) > 1:
         raise InputError(f"--topology {spec}: every part of the list needs the same every=M")
     rows = tuple((j, i, attributes) for (j, i), attributes in sorted(links.items()))
-    return Schedule(number, "list", tuple(graphs), everies.pop() or 1, away=away, links=rows)
+    return Schedule(
+        number,
+        "list",
+        tuple(graphs),
+        everies.pop() or 1,
+        away=away,
+        links=rows,
+        nodes="; ".join(hows),
+        weighted=weighted,
+    )
+
+
+def is_graph_file(name: str) -> bool:
+    """Whether a name is that of a file that there is, with a graph or with Python that makes one."""
+    return Path(name).suffix.lower() in (".py", *READERS) and find_file(name) is not None
+
+
+def _check_parallel(spec: str, graph: nx.Graph) -> None:
+    """Refuse several edges from one node to another of which each says something else of the link."""
+    seen: dict[tuple[Any, Any], dict[str, Any]] = {}
+    for source, target, data in graph.edges(data=True) if graph.is_multigraph() else ():
+        own = {name: data[name] for name in LINK_ATTRIBUTES if name in data}
+        if seen.setdefault((source, target), own) != own:
+            raise InputError(f"--topology {spec}: has several edges from {source} to {target}, and their links differ")
+
+
+def _placed(spec: str, name: str, graph: nx.Graph, names: Sequence[str]) -> tuple[nx.DiGraph, str]:
+    """The graph with agents as its nodes, and in words how they became that, of a file."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".py":
+        return of_function(spec, graph, names)
+    if suffix in READERS and suffix not in BY_INDEX:
+        return of_file(spec, graph, names, suffix == ".gml")
+    return by_place(graph, names), ""
 
 
 def _process(
@@ -179,12 +237,12 @@ def _graphs(
         graph.add_edges_from(interaction)
         return [graph]
     if suffix == ".py" or suffix in READERS:
-        return _from_file(spec, Path(name), names, seed, rounds)
+        return _from_file(spec, name, names, seed, rounds)
     found = generate(spec, name, arguments, len(names), seed)
     return found if isinstance(found, list) else [found]
 
 
-def _link_attributes(spec: str, graph: nx.DiGraph) -> dict[tuple[int, int], dict[str, float]]:
+def _link_attributes(spec: str, graph: nx.DiGraph, names: Sequence[str]) -> dict[tuple[int, int], dict[str, float]]:
     """What the edges say of their links (:data:`LINK_ATTRIBUTES`)."""
     found: dict[tuple[int, int], dict[str, float]] = {}
     for source, target, data in graph.edges(data=True):
@@ -197,14 +255,14 @@ def _link_attributes(spec: str, graph: nx.DiGraph) -> dict[tuple[int, int], dict
                 value = math.nan
             if not 0 <= value < math.inf or (name == "loss" and value > 1) or (name == "bandwidth" and value == 0):
                 raise InputError(
-                    f"--topology {spec}: edge {source} → {target} has {name}={data[name]!r}, which is not possible"
+                    f"--topology {spec}: edge {names[source]} → {names[target]} has {name}={data[name]!r}, which is not possible"
                 )
             found.setdefault((source, target), {})[name] = value
     return found
 
 
-def _from_file(spec: str, file: Path, names: Sequence[str], seed: int, rounds: int) -> list[nx.Graph]:
-    found = find_file(file)
+def _from_file(spec: str, name: str, names: Sequence[str], seed: int, rounds: int) -> list[nx.Graph]:
+    found = find_file(name)
     if found is None:
         raise InputError(f"--topology {spec}: there is no such file, here or in {topologies_folder()}")
     file = found
@@ -375,6 +433,8 @@ def main(arguments: Sequence[str]) -> int:
         f"{given.spec} for {len(names)} agents of {given.env}"
         + ("" if schedule.fixed else "; first its graph of round 1")
     )
+    if schedule.nodes:
+        print(f"  {'nodes became agents':<38}{schedule.nodes}")
     for name, value in figures.items():
         print(f"  {name:<38}{_shown(value)}")
     if len(graph) <= 64:
@@ -382,7 +442,7 @@ def main(arguments: Sequence[str]) -> int:
         for node in graph:
             print(f"    {node:>3} {names[node]:<16}{' '.join(map(str, sorted(graph.predecessors(node)))) or '-'}")
     if given.draw:
-        draw(graph, Path(given.draw))
+        draw(graph, path_given(given.draw, "--draw"))
         print(f"  drawn in {given.draw}")
     return 0
 

@@ -14,6 +14,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Sequence
 
 from .errors import InputError
+from .files import writing
 
 if TYPE_CHECKING:
     from .config import Config
@@ -50,7 +51,7 @@ class Trackers:
 
     def __init__(self, config: Config, folder: Path, agents: Sequence[str], after: int) -> None:
         """after: rounds that an earlier part of the run has kept; TensorBoard drops what that part wrote beyond them."""
-        self.agents = agents
+        self.folder, self.agents = folder, agents
         self.board = self.run = None
         if _wanted(config, "tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
@@ -73,18 +74,20 @@ class Trackers:
         self._write(means, row["round"])
 
     def _write(self, found: dict[str, float], step: int) -> None:
-        if self.board is not None:
-            for name, value in found.items():
-                self.board.add_scalar(name, value, step)
-        if self.run is not None:
-            self.run.log({"round": step, **found})
+        with writing(self.folder):
+            if self.board is not None:
+                for name, value in found.items():
+                    self.board.add_scalar(name, value, step)
+            if self.run is not None:
+                self.run.log({"round": step, **found})
 
     def close(self) -> None:
         """Write out what is left."""
-        if self.board is not None:
-            self.board.close()
-        if self.run is not None:
-            self.run.finish()
+        with writing(self.folder):
+            if self.board is not None:
+                self.board.close()
+            if self.run is not None:
+                self.run.finish()
 
 
 def scalars(row: dict[str, Any], agents: Sequence[str]) -> dict[str, float]:
@@ -111,10 +114,10 @@ def _start_wandb(config: Config, folder: Path) -> Any:
     project = PROJECT if str(config.wandb).lower() == "true" else config.wandb
     known = folder / "wandb.json"
     if known.exists():
-        name = json.loads(known.read_text())["id"]
+        name = json.loads(known.read_text(encoding="utf-8"))["id"]
     else:
         name = token_hex(4)
-        known.write_text(json.dumps({"id": name, "project": project}))
+        known.write_text(json.dumps({"id": name, "project": project}), encoding="utf-8")
     run = wandb.init(
         project=project,
         id=name,

@@ -18,6 +18,7 @@ from typing import Any, Iterable, Sequence
 
 from .display import duration_text, size_text
 from .errors import InputError
+from .files import given as path_given
 from .run_folder import PHASES, Rows, agents_of, options_of
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -231,7 +232,7 @@ def main(arguments: Sequence[str]) -> int:
     given = reader.parse_args(list(arguments))
     if not 0.05 <= given.interval < math.inf:
         raise InputError(f"--interval {given.interval:g}: must be at least 0.05 seconds")
-    folder = Path(given.run)
+    folder = path_given(given.run, "RUN")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, not the folder of a run")
     if given.once and not folder.is_dir():

@@ -18,6 +18,22 @@ import torch
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--many",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="random cases of each property test, as a multiple of the usual number",
+    )
+
+
+@pytest.fixture
+def many(request):
+    """How many random cases a property test looks at, from its usual number (``--many 20``: twenty times as many)."""
+    return lambda usual: max(1, round(usual * request.config.getoption("--many")))
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     """Inputs that a test draws from torch are the same in every run."""

@@ -11,6 +11,7 @@ from perla_net.config import Config, from_data, parse_spec, to_data
 from perla_net.errors import InputError
 from perla_net.options import agent_overrides, command_line, read_yaml, resumed, settings_with, to_yaml, validated
 from perla_net.plan import prepare
+from perla_net.selection import selected
 
 
 def test_command_line_wins_over_yaml_wins_over_defaults(tmp_path):
@@ -55,6 +56,9 @@ def test_bad_options_are_one_sentence(arguments, sentence):
         ("a: [", "is not YAML"),
         ("topology: ring\nseed: 1\ntopology: star", "the key 'topology' is there twice"),
         ("ppo: {epochs: 3, epochs: 4}", "the key 'epochs' is there twice"),
+        ("ppo.epochs: 3\nppo: {epochs: 4}", "ppo.epochs is given twice"),
+        ("ppo.epochs: 3\nppo: 4", "'ppo' is given as 4, too"),
+        ("links: {symmetric: 3}", "links.symmetric 3"),
         ("agents: {default: {rounds: 3}}", "unknown key 'rounds': it is the whole run's"),
         ("agents: {overrides: {0: {ppo: {epochs: 0}}}}", "ppo.epochs 0"),
         ("agents: {overrides: {0: {ppo: {epoch: 3}}}}", "unknown key 'ppo.epoch'; did you mean 'ppo.epochs'?"),
@@ -66,6 +70,80 @@ def test_bad_yaml_is_one_sentence(tmp_path, text, sentence):
     with pytest.raises(InputError) as caught:
         command_line(["--config", str(file)])
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("links: {symmetric: no}", "links.symmetric", "no"),
+        ("links: {symmetric: true}", "links.symmetric", "yes"),
+        ("batch_agents: yes", "batch_agents", "yes"),
+        ("batch_agents: off", "batch_agents", "no"),
+        ("wandb: true", "wandb", "true"),
+        ("wandb: false", "wandb", None),
+        ("ppo.minibatch: 8", "ppo.minibatch", 8),
+        ("ppo.minibatch: 8\nppo: {epochs: 3}", "ppo.minibatch", 8),
+        ("agents: {default: {ppo.minibatch: 8}}", "agents.default", {"ppo": {"minibatch": 8}}),
+        ("agents: {overrides: {0: {ppo.minibatch: 8}}}", "agents.overrides", {"0": {"ppo": {"minibatch": 8}}}),
+        ("agents.number: 3", "agents.number", 3),
+    ],
+)
+def test_yaml_as_one_writes_it(tmp_path, text, name, value):
+    file = tmp_path / "options.yaml"
+    file.write_text(text)
+    config = to_data(command_line(["--config", str(file)]))
+    for part in name.split("."):
+        config = config[part]
+    assert config == value
+
+
+@pytest.mark.parametrize(
+    "name", ["links.delay", "cost.latency", "stall_timeout", "optimiser.learning_rate", "ppo.clip"]
+)
+def test_numbers_are_finite(name):
+    for value in ("inf", "nan"):
+        with pytest.raises(InputError, match=f"--{name.replace('_', '-')} '{value}'"):
+            command_line([f"--{name.replace('_', '-')}", value])
+
+
+def test_specs_with_paths_quotes_and_nothing(tmp_path):
+    """A colon or an equals sign may be part of a file's name, and of a value."""
+    assert parse_spec("kwargs:size=none,rate=1e-3,flag=True") == ("kwargs", {"size": None, "rate": 0.001, "flag": True})
+    assert parse_spec("kwargs:name='none',b='a,c=1',c=\"x\"") == ("kwargs", {"name": "none", "b": "a,c=1", "c": "x"})
+    assert parse_spec("kwargs:name=O'Hara,b=it's") == ("kwargs", {"name": "O'Hara", "b": "it's"})
+    assert parse_spec("m:v=1_000,w=nan_ny,x=-2,y=.5") == ("m", {"v": "1_000", "w": "nan_ny", "x": -2, "y": 0.5})
+    assert parse_spec("sumo:net.net.xml:routes=/a:b/c=d.xml,step=5")[1] == {"routes": "/a:b/c=d.xml", "step": 5}
+    assert parse_spec("pettingzoo:perla_net.world.parallel:env=traffic:grid,agents=4")[1] == {
+        "env": "traffic:grid",
+        "agents": 4,
+    }
+    place = tmp_path / "x=1:y=2"
+    place.mkdir()
+    (place / "k=v,w.edgelist").write_text("0 1\n")
+    spec = str(place / "k=v,w.edgelist")
+    assert parse_spec(spec + ":away=1@2", lambda name: name == spec) == (spec, {"away": "1@2"})
+    assert prepare(validated({"env": "spread", "agents": 2, "topology": spec})).schedule.edges(1) == ((0, 1), (1, 0))
+    later = prepare(validated({"env": "spread", "agents": 2, "topology": spec + ":away=1@2"})).schedule
+    assert later.edges(1) and not later.edges(2)
+
+
+def test_paths_may_be_paths(tmp_path):
+    assert validated(Config(out=tmp_path / "x", topology=tmp_path / "y")).out == str(tmp_path / "x")
+
+
+def test_agents_are_meant_by_name_first():
+    assert selected("a", ["a", "b"], "x") == [0] and selected("1", ["a", "b"], "x") == [1]
+    assert selected("3", ["3", "1", "0", "2"], "x") == [0] and selected("0-3", ["0", "1", "2", "3"], "x") == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    for selector, sentence in (("0-2", "may mean agents by their place or by their names"), ("7", "is outside 0-3")):
+        with pytest.raises(InputError, match=sentence):
+            selected(selector, ["3", "1", "0", "2"], "x")
+    with pytest.raises(InputError, match="no agent is called '²'"):
+        selected("²", ["a"], "x")
 
 
 def test_yaml_repeats_a_configuration_and_data_repeat_it_too(tmp_path):

@@ -266,3 +266,12 @@ def test_simulation_reports_disagreement():
     simulation.start()
     rows = [simulation.round()["metrics"]["disagreement"] for _ in range(4)]
     assert rows[0] > rows[-1] > 0
+
+
+def test_weights_of_a_files_edges_are_said_not_to_be_used(tmp_path):
+    (tmp_path / "weighted.edgelist").write_text("0 1 0.5\n1 2 0.25\n2 3 1.0\n")
+    options = {"env": "spread", "agents": 4, "topology": str(tmp_path / "weighted.edgelist"), "algorithm": "ippo"}
+    averaging = options | {"consensus": {"what": "policies"}}
+    (note,) = prepare(validated(averaging)).notes
+    assert "have weights of their own, which averaging does not use" in note
+    assert prepare(validated(options)).notes == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import networkx as nx
 import numpy as np
 import pytest
 from test_network import exchanged, small_team
@@ -567,3 +568,16 @@ def test_only_actions_are_wanted_of_a_modelled_neighbour():
 def test_differences_are_not_forwarded():
     with pytest.raises(InputError, match="differences cannot be forwarded"):
         prepare(validated({"agents": 4, "links": {"hops": 2}, "compression": {"method": "top_k"}}))
+
+
+def test_an_edges_own_delay_is_held_to_what_the_options_are(tmp_path):
+    """A constant delay is a whole number of rounds; a geometric one may be any mean."""
+    graph = nx.path_graph(4)
+    nx.set_edge_attributes(graph, {(0, 1): 2.0, (1, 2): 3.2}, "delay")
+    nx.write_graphml(graph, tmp_path / "delay.graphml")
+    options = {"env": "spread", "agents": 4, "topology": str(tmp_path / "delay.graphml")}
+    with pytest.raises(
+        InputError, match="edge agent_1 → agent_2 has delay 3.2: a constant delay is a whole number of rounds"
+    ):
+        prepare(validated(options))
+    assert prepare(validated(options | {"links": {"delay_model": "geometric"}})).schedule.links

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any, Callable, Sequence
+from typing import Any, Callable
 
 import networkx as nx
 
 from ..config import parse_spec
 from ..errors import InputError
+from .nodes import by_place
 from .schedule import Edges
 
 
@@ -124,7 +125,7 @@ def generated(spec: str, number: int, seed: int) -> Edges:
     graph = generate(spec, name, arguments, number, seed)
     if isinstance(graph, list) or graph.number_of_nodes() != number:
         raise InputError(f"--topology {spec}: does not make one graph of {number} nodes")
-    return tuple(sorted(tidy(graph, [str(node) for node in range(number)]).edges))
+    return tuple(sorted(by_place(graph, [str(node) for node in range(number)]).edges))
 
 
 def is_random(name: str) -> bool:
@@ -134,22 +135,3 @@ def is_random(name: str) -> bool:
         return family is not None and "seed" in inspect.signature(family).parameters
     except (TypeError, ValueError):
         return False
-
-
-def tidy(graph: nx.Graph, names: Sequence[str]) -> nx.DiGraph:
-    """Nodes 0 … n−1 in the order of agents: matched by agents' names, else by number, else in the graph's order."""
-    labels = [str(node) for node in graph.nodes]
-    if set(labels) == set(names):
-        index = {node: names.index(str(node)) for node in graph.nodes}
-    elif set(labels) == {str(k) for k in range(len(names))}:
-        index = {node: int(str(node)) for node in graph.nodes}
-    else:
-        index = {node: k for k, node in enumerate(graph.nodes)}
-    whole = nx.DiGraph()
-    whole.add_nodes_from((k, {"agent": name}) for k, name in enumerate(names))
-    for source, target, data in graph.edges(data=True):
-        if source != target:
-            whole.add_edge(index[source], index[target], **data)
-            if not graph.is_directed():
-                whole.add_edge(index[target], index[source], **data)
-    return whole

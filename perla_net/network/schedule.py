@@ -12,6 +12,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..errors import InputError
+from ..selection import selected
 
 Edge = tuple[int, int]
 Edges = tuple[Edge, ...]
@@ -30,7 +31,8 @@ class Schedule:
     kind ``list``: ``graphs`` one after the other, then again, each for ``every`` rounds. ``redrawn``: ``spec`` with a new
     seed each ``every`` rounds (``directed``: it makes directed graphs). ``matching``: pairs drawn at random each ``every`` rounds, everybody in at most one (gossip).
     ``distance``: agents within ``radius`` of each other. ``away``: (agent, first, last): rounds in which an agent has left.
-    ``links``: source → target → attributes of that link. ``positions`` [agents][dimensions]: where agents that never
+    ``links``: source → target → attributes of that link. ``nodes``: how the nodes of a file became agents, in words; ``weighted``:
+    edges of a file have weights. ``positions`` [agents][dimensions]: where agents that never
     move stand, for ``distance``; None where they move.
     """
 
@@ -45,6 +47,8 @@ class Schedule:
     positions: tuple[tuple[float, ...], ...] | None = None
     away: tuple[tuple[int, int, int], ...] = ()
     links: tuple[tuple[int, int, dict[str, float]], ...] = ()
+    nodes: str = ""
+    weighted: bool = False
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -72,6 +76,8 @@ class Schedule:
             "positions",
             "away",
             "links",
+            "nodes",
+            "weighted",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -202,24 +208,21 @@ def relays(agents: int, edges: Sequence[Edge], hops: int) -> dict[tuple[int, int
     return table
 
 
-def parse_away(text: str, agents: int, spec: str) -> tuple[tuple[int, int, int], ...]:
+def parse_away(text: str, names: Sequence[str], spec: str) -> tuple[tuple[int, int, int], ...]:
     """``'3@10-20/0-1@5'`` → (agent, first, last): agent 3 is away in rounds 10 to 20, agents 0 and 1 in round 5;
-    ``'3@10-'``: from round 10 on. Raises InputError."""
+    ``'3@10-'``: from round 10 on; agents by name, too. Raises InputError."""
     found = []
     for part in str(text).split("/"):
-        who, at, when = part.partition("@")
+        who, at, when = part.rpartition("@")
+        where = f"--topology {spec}: away '{part}' is not AGENTS@ROUNDS, such as 3@10-20 or 0-1@5"
+        first, until, last = when.partition("-")
         try:
-            low, dash, high = who.partition("-")
-            first, until, last = when.partition("-")
-            members = range(int(low), int(high if dash else low) + 1)
             rounds = (int(first), (int(last) if last else 2**31) if until else int(first))
         except ValueError:
-            members, rounds = range(0), (0, 0)
-        if not at or not members or members[0] < 0 or members[-1] >= agents or not 1 <= rounds[0] <= rounds[1]:
-            raise InputError(
-                f"--topology {spec}: away '{part}' is not AGENTS@ROUNDS, such as 3@10-20 or 0-1@5, with agents 0 to {agents - 1}"
-            )
-        found += [(member, *rounds) for member in members]
+            rounds = (0, 0)
+        if not at or not 1 <= rounds[0] <= rounds[1]:
+            raise InputError(f"{where}, with agents 0 to {len(names) - 1}")
+        found += [(member, *rounds) for member in selected(who, names, where)]
     return tuple(found)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Sequence
 
 from ..errors import InputError
+from ..files import given as path_given
 from ..options import parser
 from ..run_folder import Run, open_run, open_study
 from .content import build
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     given = reader.parse_args(list(arguments))
     check_plotly()
-    out = Path(given.out)
+    out = path_given(given.out, "--out")
     if not out.absolute().parent.is_dir() or out.is_dir():
         raise InputError(f"--out {out}: is not a file in a folder that is there")
     index, runs, metric = _read(given.runs, given.metric)
@@ -63,14 +63,14 @@ def main(arguments: Sequence[str]) -> int:
         f"report on {number if begun == len(runs) else f'{begun} of {number}'}: {out} ({out.stat().st_size / 1e6:.1f} MB)"
     )
     if given.figures:
-        written = write_files(report.figures(), report.tables(), Path(given.figures))
+        written = write_files(report.figures(), report.tables(), path_given(given.figures, "--figures"))
         print(f"{len(written)} files of figures and tables in {given.figures}")
     return 0
 
 
 def _read(folders: Sequence[str], metric: str | None) -> tuple[dict[str, Any], list[Run], str]:
     """(index of the study or {}, its runs, the metric). Raises InputError."""
-    places = [Path(folder) for folder in folders]
+    places = [path_given(folder, "RUN") for folder in folders]
     for place in places:
         if not place.is_dir():
             raise InputError(f"{place}: there is no such folder")

@@ -333,7 +333,7 @@ def write_files(figures: Sequence[Chart | Graph], tables: Sequence[Any], folder:
 
 
 def _write_rows(file: Path, rows: Any) -> Path:
-    with file.open("w", newline="") as target:
+    with file.open("w", newline="", encoding="utf-8") as target:
         csv.writer(target, lineterminator="\n").writerows(rows)
     return file
 

@@ -45,7 +45,7 @@ def page(report: Report) -> str:
 <link rel="icon" href="data:,">
 <title>{escape(report.headline)}</title>
 <style>
-{(HERE / "page.css").read_text()}
+{(HERE / "page.css").read_text(encoding="utf-8")}
 </style>
 </head>
 <body>
@@ -63,7 +63,7 @@ Tables: click a head to sort.</footer>
 <script type="application/json" id="figures">{json.dumps(data, allow_nan=False).replace("<", chr(92) + "u003c")}</script>
 <script>{plotly_source().replace("</script", "<" + chr(92) + "/script")}</script>
 <script>
-{(HERE / "page.js").read_text()}
+{(HERE / "page.js").read_text(encoding="utf-8")}
 </script>
 </body>
 </html>

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..display import columns
 from ..errors import InputError
+from ..files import given as path_given
 from .checks import LEVEL, Check, settle
 
 ESTIMATED = ("climbing", "penalty", "random")
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.draw:
         from .picture import pyplot_for
 
-        pyplot_for(Path(given.draw))  # a missing extra is told before the work, not after
+        pyplot_for(path_given(given.draw, "--draw"))  # a missing extra is told before the work, not after
     games = (given.game, given.game) if given.game else (ESTIMATED, LEARNED)
     found = look(*games, given.agent, given.gamma, counts, given.repetitions, given.steps, given.seed)
     if not found.checks:
@@ -91,10 +92,10 @@ def main(arguments: Sequence[str]) -> int:
         from .picture import draw
 
         firsts = (group[0] if group else None for group in (found.ones, found.threes))
-        draw(Path(given.draw), *firsts, found.convergences, found.changes[0] if found.changes else None)
+        draw(path_given(given.draw, "--draw"), *firsts, found.convergences, found.changes[0] if found.changes else None)
         print(f"drawn in {given.draw}")
     if given.out:
-        _write(Path(given.out), found, vars(given))
+        _write(path_given(given.out, "--out"), found, vars(given))
     return 0 if all(check.holds for check in found.checks) else 1
 
 
@@ -116,8 +117,8 @@ def _checked(given: Any) -> tuple[int, ...]:
         if value < 0:
             raise InputError(f"{name} {value}: must be at least 0")
     for name, value in (("--draw", given.draw), ("--out", given.out)):
-        if value and not Path(value).absolute().parent.is_dir():
-            raise InputError(f"{name} {value}: there is no folder {Path(value).parent}")
+        if value and not path_given(value, name).absolute().parent.is_dir():
+            raise InputError(f"{name} {value}: there is no folder {path_given(value, name).parent}")
     return counts
 
 
@@ -329,7 +330,7 @@ def _write(file: Path, found: Findings, options: dict[str, Any]) -> None:
         ],
     }
     try:
-        file.write_text(json.dumps(data, indent=1, ensure_ascii=False))
+        file.write_text(json.dumps(data, indent=1, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {file}: cannot be written ({error.strerror})") from None
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..config import parse_spec
 from ..errors import InputError
+from ..files import given as path_given
 
 LARGEST = 512
 """Joint actions of a game at most."""
@@ -156,7 +157,7 @@ def make(spec: str, rng: np.random.Generator) -> Game:
     Raises InputError for what does not exist, is malformed or too large.
     """
     if Path(spec).suffix.lower() in (".yaml", ".yml", ".json"):
-        game = from_file(Path(spec))
+        game = from_file(path_given(spec, "--game"))
     else:
         name, arguments = parse_spec(spec)
         game = RANDOM[name](spec, rng, **_checked(spec, arguments)) if name in RANDOM else _named(spec)

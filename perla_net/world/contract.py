@@ -32,7 +32,9 @@ def names_of(env: str, agents: Sequence[Hashable]) -> list[str]:
                 f"--env {env}: an agent is called {short(agent)}; names must be one line of text, without control characters"
             )
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"--env {env}: possible_agents has two agents called {short(twice[0])}; names must differ as text")
+        raise InputError(
+            f"--env {env}: possible_agents has two agents called {short(twice[0])}; names must differ as text"
+        )
     return names
 
 
@@ -60,7 +62,9 @@ def parts(env: str, method: str, result: Any) -> Sequence[Any]:
     what = PARTS[method]
     if not isinstance(result, tuple) or len(result) != len(what):
         found = f"{len(result)} values" if isinstance(result, tuple) else f"a {type(result).__name__}"
-        raise ContractError(f"--env {env}: {method} returned {found}, not {', '.join(what[:-1])} and {what[-1]} of the parallel API")
+        raise ContractError(
+            f"--env {env}: {method} returned {found}, not {', '.join(what[:-1])} and {what[-1]} of the parallel API"
+        )
     for name, part in zip(what, result):
         if not isinstance(part, Mapping):
             raise ContractError(
@@ -84,17 +88,17 @@ def reset_of(env: str, object: Any) -> Callable[[int], Any]:
         signature = inspect.signature(method)
     except (TypeError, ValueError):  # written in another language
         return lambda seed: method(seed=seed)
-    for arguments in ({"seed": 0, "options": None}, {"seed": 0}, {"options": None}, {}):
+    for arguments in ({"seed": None}, {"seed": None, "options": None}, {}, {"options": None}):
         try:
             signature.bind(**arguments)
         except TypeError:
             continue
         if "seed" in arguments:
-            return lambda seed: method(seed=seed)
+            return lambda seed: method(**arguments | {"seed": seed})
         seeding = getattr(object, "seed", None)  # as before gymnasium: a method of its own
         if not callable(seeding):
-            return lambda seed: method()
-        return lambda seed: (seeding(seed), method())[1]
+            return lambda seed: method(**arguments)
+        return lambda seed: (seeding(seed), method(**arguments))[1]
     raise InputError(f"--env {env}: reset{signature} asks for more than the seed and options of the parallel API")
 
 
@@ -189,7 +193,9 @@ class Lives:
     def begin(self, copies: np.ndarray, alive: np.ndarray) -> None:
         """Copies that were reset, and who is there then [len(copies), agents]. Raises ContractError."""
         if not alive.any(1).all():
-            raise ContractError(f"--env {self.env}: nobody is in agents after a reset; an episode must begin with at least one agent")
+            raise ContractError(
+                f"--env {self.env}: nobody is in agents after a reset; an episode must begin with at least one agent"
+            )
         self.ended[copies] = False
         self.alive[copies] = alive
 

@@ -34,7 +34,7 @@ class Copies:
 
     def __init__(self, name: str, envs: Sequence[Any], agents: int | None, unknown: bool = False) -> None:
         """``name``: as in ``--env``, for messages; ``agents``: the number asked for, or None; ``unknown``: the environment is
-        anybody's, so that what it says is looked at before it is relied on (masks in infos; a rehearsal before training)."""
+        anybody's, so that it has a rehearsal before it is relied on."""
         self.name, self.envs, self.unknown = name, list(envs), unknown
         first = self.envs[0]
         if not hasattr(first, "possible_agents"):
@@ -73,8 +73,7 @@ class Copies:
         with streams.kept():
             streams.begin(0, 0)
             self._figures = self._told_by(first)
-            if unknown:
-                self._find_masks()
+            self._find_masks()
 
     def _told_by(self, env: Any) -> list[str]:
         """Names of what ``metrics()`` tells; some can only tell of an episode that has begun."""
@@ -87,11 +86,18 @@ class Copies:
             return list(env.metrics())
 
     def _find_masks(self) -> None:
-        """See whether the infos of a reset hold action masks, PettingZoo's newer convention."""
+        """See whether the infos of a reset hold action masks, PettingZoo's newer convention. Who comes later has masks if others with the
+        same actions have."""
         _, infos = contract.parts(self.name, "reset", self._resets[0](0))
+        here = contract.present(self.name, "reset", self.envs[0], self._number)
+        masked = []
         for index, (key, spec) in enumerate(zip(self.keys, self.specs)):
             if not spec.masked and contract.mask_in(infos, key) is not None:
                 self._check_mask_fits(spec)
+                masked.append(spec.action)
+                self.specs[index] = replace(spec, masked=True)
+        for index, (key, spec) in enumerate(zip(self.keys, self.specs)):
+            if key not in here and spec.action in masked:
                 self.specs[index] = replace(spec, masked=True)
 
     def _check_mask_fits(self, spec: Any) -> None:
@@ -123,9 +129,11 @@ class Copies:
         agents' names, or what MPE's world holds."""
         env = self.envs[0]
         if callable(getattr(env, "positions", None)):
-            told = env.positions()
-            return np.array([told[key] for key in self.keys], float)
-        places = {agent.name: agent.state.p_pos for agent in env.unwrapped.world.agents}
+            places = env.positions()
+        else:
+            places = {agent.name: agent.state.p_pos for agent in env.unwrapped.world.agents}
+        if missing := [agent for agent, key in zip(self.agents, self.keys) if key not in places]:
+            raise ContractError(f"--env {self.name}: positions() does not tell where {missing[0]} is")
         return np.array([places[key] for key in self.keys], float)
 
     def picture(self, copy: int) -> np.ndarray | None:
@@ -171,7 +179,8 @@ class Copies:
             if self.alive[copy, index]:
                 self.reward[copy, index] = contract.reward(self.name, rewards, key)
                 self.terminated[copy, index] = contract.flag(self.name, "termination", terminated, key)
-                self.truncated[copy, index] = contract.flag(self.name, "truncation", truncated, key)
+                cut = contract.flag(self.name, "truncation", truncated, key)
+                self.truncated[copy, index] = cut and not self.terminated[copy, index]
             else:  # who has ended but was left in agents keeps its flags; newcomers may have none yet
                 self.reward[copy, index] = 0.0
                 self.terminated[copy, index] = key in terminated and contract.flag(

@@ -30,6 +30,7 @@ from typing import Any
 
 from ..config import parse_spec
 from ..errors import InputError
+from ..graph_files import find_file
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,19 @@ def takes_any_number(env: str) -> bool:
 
 
 def _parsed(env: str) -> tuple[Suite, str, dict[str, Any]]:
-    whole, arguments = parse_spec(env)
+    suite = env.partition(":")[0]
+    # A file's own ":" and "=" are part of its name; arguments come behind.
+    whole, arguments = parse_spec(env, lambda name: _is_file(name.removeprefix(f"{suite}:")))
     head, _, name = whole.partition(":")
     suite = SUITES.get(head)
     if suite is None or (not name and "" not in suite.names):
         raise InputError(f"--env {env}: there is no such environment; `python -m perla_net.environments` lists them")
     return suite, name, arguments
+
+
+def _is_file(name: str) -> bool:
+    found = find_file(name)
+    return found is not None and found.is_file()
 
 
 def _module(env: str, suite: Suite) -> Any:

@@ -6,11 +6,19 @@ played again from its seed, is said.
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
 import time
 from typing import Any
 
 import numpy as np
 
+from ..errors import ContractError
+from .contract import listed
+from .environments import make
 from .hosts import Host
 from .spec import ActionSpec, WorldSpec
 
@@ -20,6 +28,10 @@ STEPS, SECONDS = 1000, 2.0
 """An episode that has not ended after so many steps, or so much time, is not waited for."""
 AGAIN = 50
 """Steps that are played a second time."""
+PATIENCE = 60.0
+"""Seconds that another process has to make the environment."""
+LAUNCHED = ("PMI", "PMIX", "OMPI_", "MPI_", "HYDI_", "SLURM_STEP", "SLURM_PROCID")
+"""Variables by which a launcher tells its processes who they are; a process of ours is none of them."""
 
 
 class RandomActions:
@@ -39,7 +51,9 @@ class RandomActions:
             chosen.append(words if spec.action.low else words.view(np.int32))
         return chosen
 
-    def _draw(self, stream: np.random.Generator, action: ActionSpec, mask: np.ndarray | None, words: np.ndarray) -> None:
+    def _draw(
+        self, stream: np.random.Generator, action: ActionSpec, mask: np.ndarray | None, words: np.ndarray
+    ) -> None:
         whole, start = words[: len(action.sizes)].view(np.int32), 0
         for component, size in enumerate(action.sizes):
             allowed = np.arange(size) if mask is None else np.flatnonzero(mask[start : start + size])
@@ -51,6 +65,7 @@ class RandomActions:
 def rehearse(env: str, environment: Any, world: WorldSpec) -> list[str]:
     """Play an episode in a batch environment of one copy: sentences about what a user should know. Raises ContractError, and whatever
     else the environment raises."""
+    _check_order(env, environment, world)
     first, ended = _play(environment, world, STEPS)
     found = []
     if not ended:
@@ -67,6 +82,39 @@ def rehearse(env: str, environment: Any, world: WorldSpec) -> list[str]:
             )
             break
     return found
+
+
+def _check_order(env: str, environment: Any, world: WorldSpec) -> None:
+    """See that agents whose names are in no order of themselves come in the same one in another process: made from a set, they do not.
+
+    Raises ContractError. Names in their natural order are believed: if they came so by chance, every other order is refused.
+    """
+    names = [agent.name for agent in world.agents]
+    if names == sorted(names, key=_natural):
+        return
+    script = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from perla_net.world.rehearsal import show; show(sys.argv[2])"
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHED)}
+    inherited["PYTHONHASHSEED"] = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
+    command = [sys.executable, "-W", "ignore", "-c", script, json.dumps(sys.path), env]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, env=inherited, timeout=PATIENCE)
+        found = json.loads(done.stdout.decode().splitlines()[-1])
+    except (subprocess.TimeoutExpired, ValueError, IndexError):
+        return  # it cannot be made twice at a time, say: then nothing is known, and ranks are compared with each other anyway
+    if found != names:
+        raise ContractError(
+            f"--env {env}: possible_agents has another order, or other agents, in another process ({listed(names)}; {listed(found)}); make it "
+            "the same in every process: sort it, for the order of a set depends on PYTHONHASHSEED"
+        )
+
+
+def show(env: str) -> None:
+    """Print the agents' names in order, as JSON."""
+    print("\n" + json.dumps([agent.name for agent in make(env, 1, None).spec.agents]))
+
+
+def _natural(name: str) -> list[Any]:
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"[0-9]+|[^0-9]+", name)]
 
 
 def _play(environment: Any, world: WorldSpec, most: int) -> tuple[list[bytes], bool]:

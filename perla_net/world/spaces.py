@@ -49,7 +49,9 @@ def agent_spec(env: str, name: str, observation: spaces.Space, action: spaces.Sp
             "Discrete, MultiBinary and Dict(observation, action_mask) are"
         )
     if not size:
-        raise InputError(f"--env {env}: {name}'s observation space {observation} has no numbers in it; one at least is needed")
+        raise InputError(
+            f"--env {env}: {name}'s observation space {observation} has no numbers in it; one at least is needed"
+        )
     return AgentSpec(name, size, kind, shape, what, masked, start, *bounds)
 
 

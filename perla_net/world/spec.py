@@ -118,7 +118,7 @@ class ActionSpec:
             return native - np.array(self.start or (0,) * len(self.sizes))
         low, high = self._bounds
         with np.errstate(invalid="ignore", divide="ignore"):
-            inside = np.where(high > low, (native - low) / (high - low) * 2 - 1, 0.0)
+            inside = np.where(high > low, (native / 2 - low / 2) / (high / 2 - low / 2) * 2 - 1, 0.0)
         return np.where(np.isfinite(low) & np.isfinite(high), inside, native)
 
     @property
@@ -172,8 +172,8 @@ class AgentSpec:
         return (array.astype(np.float32).ravel() - low) / span
 
     def _one_hot(self, array: np.ndarray, seen: Any) -> np.ndarray:
-        number = array.ravel()[0] - self.observation_start if array.size == 1 else -1
-        if number != int(number) or not 0 <= number < self.observation_size:
+        number = float(array.ravel()[0]) - self.observation_start if array.size == 1 else -1.0
+        if not number.is_integer() or not 0 <= number < self.observation_size:
             last = self.observation_start + self.observation_size - 1
             raise ValueError(f"is {short(seen)}, but its space has {self.observation_start} to {last}")
         row = np.zeros(self.observation_size, np.float32)

@@ -38,9 +38,10 @@ class Played:
     draws_to_see = False
     """Observations are only there when the environment is told to draw."""
 
-    def __init__(self, env: Any, shrink: int) -> None:
+    def __init__(self, name: str, env: Any, shrink: int) -> None:
+        """``name``: as in ``--env``, for messages."""
         self.env, self.shrink = env, shrink
-        self._reset = contract.reset_of("", env)
+        self._reset = contract.reset_of(name, env)
         inner = getattr(env.unwrapped, "env", None)
         limits = [getattr(env, "horizon", None), *(getattr(one, "max_cycles", None) for one in (env.unwrapped, inner))]
         self.horizon = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
@@ -174,7 +175,9 @@ def parallel_copies(
         with streams.kept():
             for _ in range(copies):
                 streams.begin(0, 0)  # copies are equal, also where something is drawn to make one
-                envs.append(played(construct(**arguments), shrink))
+                envs.append(played(name, construct(**arguments), shrink))
+    except InputError:
+        raise
     except Exception as error:  # an environment's own constructor may raise anything
         raise InputError(f"--env {name}: cannot be made with {arguments}: {' '.join(str(error).split())}") from None
     for agent in getattr(envs[0], "possible_agents", ()) if shrink > 1 else ():

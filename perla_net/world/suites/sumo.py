@@ -390,6 +390,9 @@ class SumoCopies(Copies):
         places = tuple(tuple(signal["place"]) for signal in self.envs[0].signals)
         return replace(super().spec, positions=places, moves=False)
 
+    def _find_masks(self) -> None:
+        """There are none: the infos of :class:`Sumo` are empty, and a reset is expensive."""
+
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
         """Begin a new episode in the given copies."""
         for copy, seed in zip(copies, seeds, strict=True):

@@ -314,7 +314,9 @@ def _scenarios() -> dict[str, Path]:
 
 def _arguments(scenario: str) -> list[str]:
     """The arguments that a scenario's code asks for: VMAS itself passes over unknown ones."""
-    return sorted(set(re.findall(r'kwargs\.(?:pop|get)\(\s*"(\w+)"', _scenarios()[scenario].read_text())))
+    return sorted(
+        set(re.findall(r'kwargs\.(?:pop|get)\(\s*"(\w+)"', _scenarios()[scenario].read_text(encoding="utf-8")))
+    )
 
 
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Vmas:
