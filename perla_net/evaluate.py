@@ -175,6 +175,7 @@ def _reference(processes: Processes, plan: Any, name: str, episodes: int, seed: 
     from .world.environments import make
     from .world.hosts import Host
     from .world.rehearsal import RandomActions
+    from .world.streams import kept
     from .world.world import EVALUATION, blocks_of, broken_text, gather_episodes
 
     hosts = cores_by_host(processes)[:episodes]
@@ -189,11 +190,12 @@ def _reference(processes: Processes, plan: Any, name: str, episodes: int, seed: 
             controller = RandomActions(host, plan.world, streams)
         else:
             controller = environment.controllers[name](environment)
-        host.start()
-        while host.broken is None and (host.episode == 0).any():
-            host.act(controller.act(environment))
-            host.step()
-            host.finals.clear()
+        with kept():
+            host.start()
+            while host.broken is None and (host.episode == 0).any():
+                host.act(controller.act(environment))
+                host.step()
+                host.finals.clear()
     broken = host is not None and host.broken is not None
     first = processes.size - processes.agree(processes.size - processes.rank if broken else 0, "end of an evaluation")
     if first < processes.size:

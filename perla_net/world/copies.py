@@ -29,7 +29,8 @@ class Copies:
     Observations are flattened to float32 (Discrete as one-hot); continuous actions in a bounded Box are scaled from
     [-1, 1]. Agents that leave ``env.agents`` are not alive until the next episode. What the environments give is held to the
     parallel API by ``contract.py``. The state of such an environment
-    cannot be read, so :meth:`save` keeps the actions since the reset and :meth:`load` plays them again.
+    cannot be read, so :meth:`save` keeps the actions since the reset and :meth:`load` plays them again. Calls set the global random
+    streams (``streams.py``); whoever makes many of them keeps these as they were.
     """
 
     def __init__(self, name: str, envs: Sequence[Any], agents: int | None, unknown: bool = False) -> None:
@@ -146,23 +147,21 @@ class Copies:
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
         """Begin a new episode in the given copies. Raises ContractError."""
-        with streams.kept():
-            for copy, seed in zip(copies, seeds, strict=True):
-                self.actions[copy] = []
-                self.seen[copy] = [None] * len(self.agents)  # what somebody saw in the last episode is not of this one
-                self._episodes[copy] = int(seed.generate_state(1, np.uint64)[0])
-                streams.begin(self._episodes[copy], 0)
-                began = self._resets[copy](int(seed.generate_state(1)[0] >> 1))
-                observations, infos = contract.parts(self.name, "reset", began)
-                self.terminated[copy] = self.truncated[copy] = False
-                self._note(copy, "reset", observations, infos)
+        for copy, seed in zip(copies, seeds, strict=True):
+            self.actions[copy] = []
+            self.seen[copy] = [None] * len(self.agents)  # what somebody saw in the last episode is not of this one
+            self._episodes[copy] = int(seed.generate_state(1, np.uint64)[0])
+            streams.begin(self._episodes[copy], 0)
+            began = self._resets[copy](int(seed.generate_state(1)[0] >> 1))
+            observations, infos = contract.parts(self.name, "reset", began)
+            self.terminated[copy] = self.truncated[copy] = False
+            self._note(copy, "reset", observations, infos)
 
     def step(self, actions: list[np.ndarray]) -> None:
         """Advance every copy by one step. Raises ContractError."""
         words = np.concatenate([action.reshape(self.copies, -1).view(np.int32) for action in actions], axis=1)
-        with streams.kept():
-            for copy in range(self.copies):
-                self._step(copy, words[copy].copy())
+        for copy in range(self.copies):
+            self._step(copy, words[copy].copy())
 
     def _step(self, copy: int, words: np.ndarray) -> None:
         self.actions[copy].append(words)
@@ -258,10 +257,9 @@ class Copies:
     def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> bool:
         """Play each running episode again up to where it was; False when an observation then differs from the saved one."""
         self.reset(np.arange(self.copies), seeds)
-        with streams.kept():
-            for copy in range(self.copies):
-                for words in state["words"][copy, : state["steps"][copy]]:
-                    self._step(copy, words.copy())
+        for copy in range(self.copies):
+            for words in state["words"][copy, : state["steps"][copy]]:
+                self._step(copy, words.copy())
         return bool(
             np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"])
         )

@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, Sequence
 import numpy as np
 
 from ..errors import ContractError, InputError
+from . import streams
 from .contract import Lives
 from .spec import AgentSpec, WorldSpec
 
@@ -145,19 +146,22 @@ class Host:
             [action.view(np.int32) if discrete else action for action, discrete in zip(self.actions, self.discrete)]
         )
         there = lives.step(environment.terminated, environment.truncated, environment.alive)
-        self.reward[:] = 0
-        np.copyto(self.reward, environment.reward, where=there)
+        if there.all():
+            self.reward[:] = environment.reward
+        else:
+            self.reward[:] = 0
+            np.copyto(self.reward, environment.reward, where=there)
         if self.look:
             self.look(environment)
         self.steps += 1
         self.length += 1
         self.returns += self.reward
-        cut = (self.cut > 0) & (self.length >= self.cut) & ~lives.over
-        if not self.limit:
-            cut &= ~(lives.terminated | lives.truncated).any(1)
-        if cut.any():
-            lives.cut(cut)
         over = lives.over
+        cut = (self.cut > 0) & (self.length >= self.cut)
+        if cut.any():
+            cut &= ~over if self.limit else ~(lives.terminated | lives.truncated).any(1)
+            lives.cut(cut)
+            over = lives.over
         final = lives.truncated.any(1)
         if final.any():
             self._keep_finals(np.flatnonzero(final))
@@ -178,9 +182,10 @@ class Host:
         flags = ended + self.lives.alive * ALIVE + (over * OVER + final * FINAL)[:, None]
         views = [layout.views(rows) for layout, rows in zip(self.layouts, self.rows)]
         self.environment.observe(slice(None), [view for view, _ in views], [mask for _, mask in views])
-        gone = (flags & (ALIVE | TERMINATED | TRUNCATED)) == 0
-        for agent in np.flatnonzero(gone.any(0)):
-            views[agent][0][gone[:, agent]] = 0
+        if not self.lives.alive.all():
+            gone = (flags & (ALIVE | TERMINATED | TRUNCATED)) == 0
+            for agent in np.flatnonzero(gone.any(0)):
+                views[agent][0][gone[:, agent]] = 0
         for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
             rows[:, layout.reward] = self.reward[:, agent]
             rows[:, layout.reward + 1].view(np.int32)[:] = flags[:, agent]
@@ -243,7 +248,7 @@ class Host:
         inner = {name.partition(".")[2]: array for name, array in state.items() if name.startswith("environment.")}
         if not inner:
             return False
-        with self._holding():
+        with self._holding(), streams.kept():
             if self.environment.load(inner, self._seeds(np.arange(self.copies))) is False:
                 return False
             self.lives.ended[:], self.lives.alive[:] = state["host.ended"], state["host.alive"]
@@ -261,7 +266,8 @@ class Host:
         """Begin the next episode in every copy, whatever became of the present ones."""
         self.episode += 1
         self.length[:], self.returns[:] = 0, 0
-        self.start()
+        with streams.kept():
+            self.start()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ContractError
+from . import streams
 from .contract import listed
 from .environments import make
 from .hosts import Host
@@ -66,14 +67,15 @@ def rehearse(env: str, environment: Any, world: WorldSpec) -> list[str]:
     """Play an episode in a batch environment of one copy: sentences about what a user should know. Raises ContractError, and whatever
     else the environment raises."""
     _check_order(env, environment, world)
-    first, ended = _play(environment, world, STEPS)
+    with streams.kept():
+        first, ended = _play(environment, world, STEPS)
+        again, _ = _play(environment, world, min(AGAIN, len(first) - 1))
     found = []
     if not ended:
         found.append(
             f"no episode of {env} ended within {len(first) - 1:,} steps of random actions: returns will be known only of episodes that "
             "end, and an evaluation cuts its episodes off (--evaluate-steps)"
         )
-    again, _ = _play(environment, world, min(AGAIN, len(first) - 1))
     for step, (one, other) in enumerate(zip(first, again)):
         if one != other:
             found.append(

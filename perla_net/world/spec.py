@@ -71,6 +71,8 @@ class ActionSpec:
     def native(self, words: np.ndarray) -> Any:
         """An action [words] float32 (int32 bits where discrete) in the space's own terms: an int for Discrete, else arrays of
         the space's shapes and types, within its bounds to the last bit; a dict or tuple of these where it is one."""
+        if self.kind == "discrete" and not self.container:  # by far the most frequent
+            return int(words[:1].view(np.int32)[0]) + (self.start[0] if self.start else 0)
         whole = words[: len(self.sizes)].view(np.int32).astype(np.int64)
         whole += np.array(self.start or (0,) * len(self.sizes), np.int64)
         values = words[len(self.sizes) :]
@@ -153,6 +155,14 @@ class AgentSpec:
 
         Raises ValueError for what is not of the space, in words that follow "the observation of NAME".
         """
+        kind = self.observation_kind
+        if (
+            type(seen) is np.ndarray
+            and kind == "box"
+            and seen.shape == self.observation_shape
+            and seen.dtype.kind == "f"
+        ):
+            return seen.astype(np.float32).ravel()
         if isinstance(seen, Mapping):
             raise ValueError(f"is a dict of {', '.join(map(str, seen)) or 'nothing'}, but its space is not a Dict")
         if seen is None:
@@ -160,11 +170,11 @@ class AgentSpec:
         array = np.asarray(seen)
         if array.dtype.kind not in "fiub":
             raise ValueError(f"holds {short(seen)}, not numbers")
-        if self.observation_kind == "discrete":
+        if kind == "discrete":
             return self._one_hot(array, seen)
         if _plain(array.shape) != _plain(self.observation_shape):
             raise ValueError(f"has shape {array.shape}, but its space says {self.observation_shape}")
-        if self.observation_kind != "image":
+        if kind != "image":
             return array.astype(np.float32).ravel()
         if array.dtype.kind == "f":
             raise ValueError(f"holds {array.dtype}, but its space says bytes (uint8)")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ContractError, Stopped
 from ..processes import Processes
+from . import streams
 from .agreement import agree_on_world
 from .environments import make
 from .hosts import ALIVE, BROKEN, FINAL, OVER, TERMINATED, TRUNCATED, Episode, Host, RowLayout, aligned, split
@@ -157,7 +158,8 @@ class World:
     def start(self) -> None:
         """Begin the first episodes and show their first observations."""
         if self.host:
-            self.host.start()
+            with streams.kept():
+                self.host.start()
         self.show()
 
     def show(self) -> None:
@@ -179,8 +181,9 @@ class World:
         """
         self.slab[0] = self.slab[self.horizon]
         acting = list(zip(actors, slots or [[slot] for slot in range(len(self.local))], strict=True))
-        for t in range(self.horizon):
-            self.step(t, acting)
+        with streams.kept():
+            for t in range(self.horizon):
+                self.step(t, acting)
         return self._rollouts()
 
     def step(self, t: int, acting: Sequence[tuple[Actor, Sequence[int]]]) -> None:

@@ -48,7 +48,6 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from ...errors import InputError
-from .. import streams
 from ..copies import Copies
 from ..networked.base import bounded, build
 from ..networked.drawing import Scene, draw
@@ -409,13 +408,12 @@ class SumoCopies(Copies):
     def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> bool:
         """Play the running episodes again, all at the same time; False when an observation then differs."""
         self.reset(np.arange(self.copies), seeds)
-        with streams.kept():
-            for step in range(int(state["steps"].max())):
-                playing = np.flatnonzero(state["steps"] > step)
-                for copy in playing:
-                    self.envs[copy].send_step(state["words"][copy, step])
-                for copy in playing:
-                    self._step(copy, state["words"][copy, step].copy())
+        for step in range(int(state["steps"].max())):
+            playing = np.flatnonzero(state["steps"] > step)
+            for copy in playing:
+                self.envs[copy].send_step(state["words"][copy, step])
+            for copy in playing:
+                self._step(copy, state["words"][copy, step].copy())
         return bool(
             np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"])
         )
