@@ -59,6 +59,11 @@ def write(
             (folder / f"{name}.json").write_text(json.dumps(whole, default=_plain), encoding="utf-8")
 
 
+def without_ending(path: Path) -> Path:
+    """What both files of an agent are called, from either of them."""
+    return path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
+
+
 def read_agent(place: Path, option: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(data, arrays) of an agent's files ``place.json`` and ``place.safetensors``. Raises InputError naming ``option`` where they
     are damaged, or are not what they say."""
@@ -107,7 +112,7 @@ def prune(run: Path, keep: int) -> None:
     """Remove all but the newest ``keep`` sealed checkpoints, and unsealed ones."""
     rounds = sealed(run)
     for folder in (run / "checkpoints").iterdir():
-        if folder.is_dir() and folder not in rounds[-keep:]:
+        if folder.is_dir() and folder.name.isdigit() and folder not in rounds[-keep:]:
             shutil.rmtree(folder)
 
 
@@ -123,7 +128,19 @@ def newest(run: Path, option: str) -> tuple[Path, dict[str, Any]]:
     if not folders:
         raise InputError(f"{option} {run}: has no complete checkpoint in {run / 'checkpoints'}")
     folder = folders[-1]
+    try:
+        return folder, _checked(run, folder, option)
+    except InputError:
+        if sealed(run)[-1:] == [folder]:
+            raise
+    return newest(run, option)  # the run goes on, and has replaced it by a newer one meanwhile
+
+
+def _checked(run: Path, folder: Path, option: str) -> dict[str, Any]:
+    """A checkpoint's manifest, every file checked."""
     manifest = read_data(folder / "manifest.json", option)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise InputError(f"{option} {folder / 'manifest.json'}: is not the manifest of a checkpoint")
     if manifest.get("format") != FORMAT:
         raise InputError(
             f"{option} {run}: checkpoint {folder.name} has format {manifest.get('format')!r}, not {FORMAT}: another version of this "
@@ -140,7 +157,7 @@ def newest(run: Path, option: str) -> tuple[Path, dict[str, Any]]:
                 f"{option} {run}: {folder / name} is damaged ({len(content)} of {size} bytes); remove the folder "
                 f"{folder} to continue from the checkpoint before it"
             )
-    return folder, manifest
+    return manifest
 
 
 def read_data(file: Path, option: str) -> dict[str, Any]:

@@ -54,13 +54,14 @@ def release(folder: Path) -> None:
 def _claimed(folder: Path) -> bool:
     """Whether the folder is now ours: it was not there, or empty, and nobody else was faster."""
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.is_dir() and any(folder.iterdir()):
             return False
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "run.jsonl").open("x", encoding="utf-8")
-    except FileExistsError:
-        return False
-    except OSError as error:
+        try:
+            file = (folder / "run.jsonl").open("x", encoding="utf-8")
+        except FileExistsError:  # somebody was faster
+            return False
+    except OSError as error:  # such as a file, or a link that leads nowhere
         raise InputError(f"--out {folder}: cannot be made ({error.strerror})") from None
     lock(file)
     HELD[folder] = file

@@ -28,8 +28,13 @@ class Stopped(Exception):
         self.status = status
 
 
+class Unsaved(Stopped):
+    """A checkpoint that some rank could not write, as on a full disk; the checkpoints of before stay."""
+
+
 class Diverged(Exception):
-    """A run that cannot go on, because numbers in it are no longer finite: one sentence that says whose, which and when.
+    """A run that cannot go on, because its networks are no longer finite: one sentence that says whose, and when. As with
+    :class:`Stopped`, all ranks have it, and one of them the text.
 
     Exit status 1, and the checkpoints of before stay.
     """

@@ -326,14 +326,18 @@ def _elsewhere(plan: Any, env: str) -> Any:
 
 def _replaced(plan: Any, text: str) -> tuple[int, Path]:
     """(number of the agent, checkpoint) of ``--replace AGENT=PATH``."""
-    who, equals, path = text.partition("=")
+    from .checkpoint import without_ending
+
     names = [agent.name for agent in plan.world.agents]
+    # A name may hold an equals sign itself: the longest that fits is meant.
+    known = sorted((name for name in names if text.startswith(f"{name}=")), key=len)
+    who, equals, path = (known[-1], "=", text[len(known[-1]) + 1 :]) if known else text.partition("=")
     if not equals or not path:
         raise InputError(f"--replace {text}: is not AGENT=PATH")
     chosen = selected(who, names, f"--replace {text}")
     if len(chosen) > 1:
         raise InputError(f"--replace {text}: takes one agent, not several; it may be repeated")
-    return chosen[0], path_given(path, "--replace")
+    return chosen[0], without_ending(path_given(path, "--replace"))
 
 
 def _main(processes: Processes, arguments: Sequence[str]) -> int:

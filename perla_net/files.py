@@ -11,11 +11,23 @@ from .errors import InputError, WriteError
 
 
 def given(text: str | Path, option: str) -> Path:
-    """The path that a user means, with ``~`` as the home folder. Raises InputError naming ``option`` where there is no such user."""
+    """The path that a user means, with ``~`` as the home folder. Raises InputError naming ``option`` where there is no such user, or no
+    file can have that name."""
     try:
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
+        if "\0" in str(path):
+            raise ValueError("a null character")
+        path.exists()
     except RuntimeError:
         raise InputError(f"{option} {text}: there is no home folder of that user") from None
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{option} {text!a}: has letters that this locale's file names cannot have; use UTF-8 (LC_ALL)"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{option} {str(text)[:80]!r}: no file can be called that ({reason})") from None
+    return path
 
 
 @contextmanager

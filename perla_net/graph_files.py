@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .errors import InputError
 from .files import given as path_given
 
 
@@ -15,11 +16,11 @@ def topologies_folder() -> Path:
 
 def find_file(name: str | Path) -> Path | None:
     """The file of that path, else the one of that name in :func:`topologies_folder`, else None."""
-    given = path_given(name, "FILE")
     try:
-        if given.exists():
-            return given
-    except OSError:  # a name that no file can have
+        given = path_given(name, "FILE")
+    except InputError:  # what no file can be called
         return None
+    if given.exists():
+        return given
     shipped = topologies_folder() / given.name
     return shipped if shipped.exists() else None

@@ -61,7 +61,7 @@ def load_agent(path: str | Path) -> LoadedAgent:
 def load_player(path: Path, copies: int, horizon: int, option: str) -> tuple[AgentSpec, Player, dict[str, Any]]:
     """(space, acting policy, whole JSON) of one agent's files. Raises InputError naming ``option``."""
     path = given(path, option)
-    stem = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
+    stem = checkpoint.without_ending(path)
     data, arrays = checkpoint.read_agent(stem, option)
     try:
         spec = agent_from_data(data["spec"])

@@ -60,7 +60,7 @@ def command_line(arguments: Sequence[str]) -> Config:
     given = vars(_parse(reader, arguments))
     file = given.pop("config")
     tree = nested(read_yaml(given_path(file, "--config")), file) if file else {}
-    if isinstance(tree.get("agents"), int):
+    if _whole(tree.get("agents")):
         tree["agents"] = {"number": tree["agents"]}
     for name, text in given.items():
         _set(tree, name, _from_text(text, name))
@@ -145,7 +145,11 @@ class _Reader(yaml.SafeLoader):
                     None, None, f"the key '{key.value}' is there twice", key.start_mark
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        self.flatten_mapping(node)
+        if not all(isinstance(key, yaml.ScalarNode) for key, _ in node.value):
+            return super().construct_mapping(node, deep)
+        # Keys are names, as they are written: 010 is no octal number, and on is no truth.
+        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -182,7 +186,7 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     ``source`` and ``options`` say where a value came from, for the sentence of an InputError.
     """
     data = to_data(tree)
-    if isinstance(data.get("agents"), int):
+    if _whole(data.get("agents")):
         data["agents"] = {"number": data["agents"]}
     data = nested(data, source)
     agents = data.get("agents")
@@ -204,6 +208,10 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:
         settings_with(config, [(selector, override)], source)
     return config
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def nested(tree: dict[str, Any], source: str) -> dict[str, Any]:

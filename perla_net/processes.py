@@ -102,8 +102,7 @@ class Processes:
 
     def abort(self, status: int) -> NoReturn:
         """End every rank now."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(status)
 
     @contextmanager
@@ -261,11 +260,16 @@ class Ranks(Processes):
         return int(result[0])
 
     def abort(self, status: int) -> NoReturn:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         time.sleep(FORWARDING)
         self.mpi.COMM_WORLD.Abort(status)
         os._exit(status)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed before the program began
+            stream.flush()
 
 
 class RankTransfer(Transfer):
@@ -430,21 +434,23 @@ def guarded(processes: Processes, work: Callable[[], int]) -> int:
     try:
         return work()
     except BaseException as error:
-        if processes.size == 1 or (isinstance(error, SystemExit) and not error.code):
-            raise
+        if isinstance(error, SystemExit):  # somebody else's code: we leave by returning
+            error = Stopped(f"rank {processes.rank}: sys.exit({error.code or ''}) was called in {processes.where}")
+            if processes.size > 1:
+                print(f"perla_net: {error}", file=sys.stderr, flush=True)
+                processes.abort(1)
+        if processes.size == 1:
+            raise error
         if isinstance(error, KeyboardInterrupt):
             print(f"perla_net: interrupted in {processes.where}", file=sys.stderr, flush=True)
             processes.abort(130)
-        if isinstance(error, Stopped):  # all ranks have it, and only one a text
-            if str(error):
+        if isinstance(error, (Stopped, Diverged)):
+            if str(error):  # all ranks have it, and only one a text
                 print(f"perla_net: {error}", file=sys.stderr, flush=True)
-            return error.status
+            return getattr(error, "status", 1)
         if isinstance(error, (InputError, WriteError)):
             print(f"perla_net: rank {processes.rank}: {error}", file=sys.stderr, flush=True)
             processes.abort(2 if isinstance(error, InputError) else 1)
-        if isinstance(error, Diverged):
-            print(f"perla_net: {error}", file=sys.stderr, flush=True)
-            processes.abort(1)
         text = "".join(traceback.format_exception(error))
         print(
             f"perla_net: rank {processes.rank} failed in {processes.where}\n{text}", file=sys.stderr, end="", flush=True

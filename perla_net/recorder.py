@@ -12,6 +12,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from .errors import WriteError
 from .files import write_whole, writing
 from .network.ledger import PURPOSES
 
@@ -78,6 +79,8 @@ class Recorder:
             self.files["graphs.jsonl"].write(json.dumps({"round": number, "edges": edges}) + "\n")
         for file in self.files.values():
             file.flush()
+        if not os.fstat(self.files["metrics.jsonl"].fileno()).st_nlink:
+            raise WriteError(f"{self.folder}: is gone; somebody removed it while the run was writing there")
 
     def write_evaluation(self, row: dict[str, Any]) -> None:
         """A point at which the team was evaluated, see :func:`perla_net.evaluate.at_point`."""

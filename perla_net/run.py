@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
@@ -16,7 +16,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from . import console  # noqa: E402
 from .config import Config  # noqa: E402
-from .errors import Diverged, InputError, Stopped, WriteError  # noqa: E402
+from .errors import Diverged, InputError, Stopped, Unsaved, WriteError  # noqa: E402
 from .evaluate import absolute, at_point, evaluate, players_of, points_of  # noqa: E402
 from .files import write_whole, writing  # noqa: E402
 from .network.schedule import Schedule  # noqa: E402
@@ -72,18 +72,30 @@ def train(config: Config) -> Result:
 def plan_of(config: Config, ranks: int) -> Plan:
     """The plan for a configuration, with a folder that is this run's alone; none is made where the plan is refused. On rank 0.
     Raises InputError."""
-    from dataclasses import replace
-
     from . import claim
-    from .checkpoint import newest
     from .options import resumed, validated
 
     config = validated(config)
+    if not config.resume:
+        plan = _checked_plan(config, ranks)
+        return replace(plan, folder=str(claim.new(config.out, _new_name(config))))
+    if config.out != config.resume:  # from Python; the command line has done it already
+        config = resumed(config)
+    folder = Path(config.resume or "")
+    claim.again(folder)
+    try:
+        return replace(_checked_plan(config, ranks), folder=str(folder))
+    except BaseException:
+        claim.release(folder)
+        raise
+
+
+def _checked_plan(config: Config, ranks: int) -> Plan:
+    from .checkpoint import newest
+
     resume_from = ""
     schedule = None
     if config.resume:
-        if config.out != config.resume:  # from Python; the command line has done it already
-            config = resumed(config)
         resume_from = str(newest(Path(config.resume), "--resume")[0])
         points = Path(config.resume) / "evaluations.jsonl"
         if config.evaluate_points and int(Path(resume_from).name) >= config.rounds and not points.exists():
@@ -100,12 +112,7 @@ def plan_of(config: Config, ranks: int) -> Plan:
     if resume_from:
         check_team(plan.world.agents, Path(resume_from), "--resume")
     check_trackers(plan.config)
-    if config.resume:
-        folder = Path(config.resume)
-        claim.again(folder)
-    else:
-        folder = claim.new(config.out, _new_name(config))
-    return replace(plan, folder=str(folder), resume_from=resume_from)
+    return replace(plan, resume_from=resume_from)
 
 
 def of_run(error: InputError, run: str | Path | None, option: str) -> InputError:
@@ -244,6 +251,8 @@ def _simulate(simulation: Simulation, same: bool, command: Sequence[str]) -> Res
                 if due or stopped or simulation.done == config.rounds:
                     saved = simulation.done
                     simulation.save(folder / "checkpoints" / str(saved))
+    except Unsaved:
+        raise
     except Stopped as error:  # met by all ranks, so that all can still save what was learned
         if simulation.done > max(saved, 0):
             saved = simulation.done
@@ -379,10 +388,15 @@ def entry(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int
         if launched()[0] == 0:
             print(f"perla_net: {error}", file=sys.stderr, flush=True)
         status = 2
+    except SystemExit as error:
+        if {"-h", "--help"} & set(arguments):
+            raise
+        print(f"perla_net: sys.exit({error.code or ''}) was called by what was asked for", file=sys.stderr, flush=True)
+        status = 1
     except (Diverged, Stopped, WriteError) as error:  # of a process that is alone; among ranks see guarded
         print(f"perla_net: {error}", file=sys.stderr, flush=True)
         status = getattr(error, "status", 1)
-    return status
+    return status or console.lost()
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import resource
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Generator, Sequence
 
 import numpy as np
 
 from .config import to_data
-from .errors import Diverged, Stopped, WriteError
+from .errors import Diverged, InputError, Stopped, Unsaved, WriteError
 from .network.schedule import Edges, Schedule, reach, window_of
 from .plan import Plan
 from .processes import Processes, cores_by_host
@@ -171,25 +171,26 @@ class Simulation:
         slots = [[self.local.index(agent.index) for agent in squad.agents] for squad in self.squads]
         slots += [[self.local.index(agent.index)] for agent in self.singles]
         rollouts = self.world.collect([actor.begin() for actor in (*self.squads, *self.singles)], slots)
-        for agent, rollout in zip(self.agents, rollouts):
-            for what, array in (("reward", rollout.reward), ("observation", rollout.observation)):
-                if not np.isfinite(array).all():
-                    step, copy = np.argwhere(~np.isfinite(array))[0][:2]
-                    raise Diverged(
-                        f"{self.config.env}: the {what} of {agent.spec.name} is not finite at step {step} of round {self.done}, "
-                        f"copy {copy}"
-                    )
+        found = [
+            f"{self.config.env}: the {what} of {agent.spec.name} is not finite at step {step} of round {self.done}, copy {copy}"
+            for agent, rollout in zip(self.agents, rollouts)
+            for what, array in (("reward", rollout.reward), ("observation", rollout.observation))
+            if not np.isfinite(array).all()
+            for step, copy in [np.argwhere(~np.isfinite(array))[0][:2]]
+        ]
+        together(self.processes, found, Stopped, "check of the rollouts")
         return rollouts
 
     def _check_parameters(self) -> None:
         """Raise Diverged where an agent's networks hold anything but finite numbers: it would act on, by its first action."""
-        for agent in self.agents:
-            for what, network in (("policy", agent.learner.policy), ("critic", agent.learner.critic)):
-                if not bool(network.flat.isfinite().all()):
-                    raise Diverged(
-                        f"the {what} of {agent.spec.name} is no longer finite after round {self.done}: smaller learning rates, or "
-                        "rewards, help, and a --policy-loss must be finite on every step"
-                    )
+        found = [
+            f"the {what} of {agent.spec.name} is no longer finite after round {self.done}: smaller learning rates, or "
+            "rewards, help, and a --policy-loss must be finite on every step"
+            for agent in self.agents
+            for what, network in (("policy", agent.learner.policy), ("critic", agent.learner.critic))
+            if not bool(network.flat.isfinite().all())
+        ]
+        together(self.processes, found, Diverged, "check of the networks")
 
     def _learn(self, rollouts: Sequence[Any], inboxes: dict[int, Inbox]) -> list[np.ndarray]:
         """Every local agent learns; agents that share parameters step together and hear the mean of what each yields."""
@@ -367,23 +368,38 @@ class Simulation:
     # State
 
     def save(self, folder: Path) -> None:
-        """Write this rank's agents and copies into a checkpoint's folder, then let rank 0 seal it. Raises WriteError, and leaves
-        nothing half-written."""
-        from . import checkpoint
-
-        try:
-            self._save(folder)
-        except WriteError:
-            checkpoint.discard(folder)
-            raise
-
-    def _save(self, folder: Path) -> None:
+        """Write this rank's agents and copies into a checkpoint's folder, then let rank 0 seal it. Raises Unsaved on all ranks, and
+        leaves nothing half-written. Collective."""
         from . import checkpoint
 
         self.processes.where = f"checkpoint {self.done}"
         if self.processes.rank == 0 and folder.exists():
             shutil.rmtree(folder)  # what a job left that was killed while it wrote here
         self.processes.agree(0, "begin of a checkpoint")
+        self._together(self._write_parts, folder, "end of a checkpoint")
+        self._together(self._seal, folder, "sealing of a checkpoint")
+        if self.processes.rank == 0:
+            checkpoint.prune(folder.parent.parent, self.config.keep_checkpoints)
+
+    def _together(self, write: Callable[[Path], None], folder: Path, name: str) -> None:
+        """Let every rank write; where one cannot, the checkpoint is removed, and all raise Unsaved."""
+        from . import checkpoint
+
+        found = []
+        try:
+            write(folder)
+        except WriteError as error:
+            found.append(str(error))
+        try:
+            together(self.processes, found, Unsaved, name)
+        except Unsaved:
+            if self.processes.rank == 0:
+                checkpoint.discard(folder)
+            raise
+
+    def _write_parts(self, folder: Path) -> None:
+        from . import checkpoint
+
         for agent in self.agents:
             arrays, numbers = agent.state()
             for name, part in self._parts():
@@ -394,14 +410,15 @@ class Simulation:
         if self.world.host:
             first, copies = self.world.host.first, self.world.host.copies
             checkpoint.write(folder, f"world-{first}-{first + copies - 1}", self.world.host.save(), None)
-        self.processes.agree(0, "end of a checkpoint")
+
+    def _seal(self, folder: Path) -> None:
+        from . import checkpoint
+
         if self.processes.rank == 0:
             names = [agent.name for agent in self.team.specs]
             data = {"round": self.done, "steps": self.world.steps, "totals": self.totals, "history": self.history}
             data["agents"] = dict(zip(names, self.stems))
             checkpoint.seal(folder, data)
-            checkpoint.prune(folder.parent.parent, self.config.keep_checkpoints)
-        self.processes.agree(0, "sealing of a checkpoint")
 
     def _step_back(self) -> None:
         """Undo the begin of a round whose rollout could not be finished: nothing was learned in it."""
@@ -443,11 +460,14 @@ class Simulation:
         self.done, self.world.steps = manifest["round"], manifest["steps"]
         for agent in self.agents:
             data, arrays = checkpoint.read_agent(folder / self.stems[agent.index], "--resume")
-            agent.restore(arrays, data["state"])
-            for name, part in self._parts():
-                prefix = f"{name}."
-                mine = {key[len(prefix) :]: array for key, array in arrays.items() if key.startswith(prefix)}
-                part.restore(agent.index, mine, data["state"][name])
+            try:
+                agent.restore(arrays, data["state"])
+                for name, part in self._parts():
+                    prefix = f"{name}."
+                    mine = {key[len(prefix) :]: array for key, array in arrays.items() if key.startswith(prefix)}
+                    part.restore(agent.index, mine, data["state"][name])
+            except KeyError as error:
+                raise InputError(f"--resume {folder}: the state of {agent.spec.name} has no {error}") from None
         self.totals = manifest["totals"]
         self.history = [tuple((j, i) for j, i in edges) for edges in manifest["history"]]
         same = True
@@ -486,6 +506,13 @@ class Clock:
         return np.array([self.seconds[phase] for phase in self.PHASES])
 
 
+def together(processes: Processes, found: Sequence[str], kind: type[Exception], name: str) -> None:
+    """Raise ``kind`` on every rank where some rank found something wrong; the lowest such rank says its first sentence. Collective."""
+    first = processes.size - processes.agree(processes.size - processes.rank if found else 0, name)
+    if first < processes.size:
+        raise kind(found[0] if first == processes.rank else "")
+
+
 def _graphs(schedule: Schedule) -> tuple[str, Any, None, str]:
     """The first graphs as this rank works them out, for comparison: those that are drawn depend on the version of networkx."""
     rounds = () if schedule.moves else range(1, 1 + 3 * schedule.every, schedule.every)
@@ -508,6 +535,8 @@ def read_world(folder: Path, first: int, copies: int) -> dict[str, np.ndarray]:
         if low <= high:
             arrays = checkpoint.read_arrays(file, "--resume")
             parts.append({name: array[low - start : high - start + 1] for name, array in arrays.items()})
+    if sum(len(next(iter(part.values()))) for part in parts) != copies:
+        raise InputError(f"--resume {folder}: has not the state of all copies {first} to {first + copies - 1}")
     names = set(parts[0]).intersection(*parts[1:])  # one that failed kept nothing of its environment
     return {name: _stack([part[name] for part in parts]) for name in parts[0] if name in names}
 

@@ -327,8 +327,8 @@ class Runner:
         elif job.why == "time limit":
             reason = f"time limit of {study.file.time_limit:g} s"
         elif not job.why:  # one that was told to stop waits to be continued, whatever its status
-            reason = f"exit status {status}" if status > 0 else f"ended by {signal.Signals(-status).name}"
-            reason = reason if status else "stopped by a signal from elsewhere"
+            reason = f"exit status {status}" if status > 0 else "stopped by a signal from elsewhere"
+            reason = f"ended by {signal.Signals(-status).name}" if status < 0 else reason
         if reason:
             write_whole(study.mark(run), reason + "\n")
         run.state, run.reason = _state(study, run)

@@ -27,31 +27,49 @@ from .network.families import generate, generated, is_random
 from .network.nodes import by_place, of_file, of_function
 from .network.schedule import LINK_ATTRIBUTES, Edges, Schedule, complete_window, parse_away
 from .processes import UNIT
+from .world import streams
 
 
 def _edge_list(file: Path) -> nx.Graph:
     """Edges with data as a dict, or with a weight."""
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if len(words) == 1:
+            hint = ", with blanks between, not commas" if "," in words[0] else ""
+            raise ValueError(f"line {number}: '{words[0]}' is one node; an edge is two nodes{hint}")
     try:
-        return nx.read_edgelist(file)
+        return nx.read_edgelist(file, encoding="utf-8-sig")
     except (TypeError, ValueError, SyntaxError):
-        return nx.read_weighted_edgelist(file)
+        return nx.read_weighted_edgelist(file, encoding="utf-8-sig")
 
 
 def _json(file: Path) -> nx.Graph:
     """Node-link data; older versions of networkx call the edges ``links``."""
-    data = json.loads(file.read_text(encoding="utf-8"))
+    data = json.loads(file.read_text(encoding="utf-8-sig"))
     if not isinstance(data, dict) or "nodes" not in data:
         raise ValueError("it is not node-link data: nodes and edges")
-    return nx.node_link_graph(data, edges="links" if "links" in data and "edges" not in data else "edges")
+    if data.get("links") and data.get("edges"):
+        raise ValueError("it has both links and edges")
+    return nx.node_link_graph(data, edges="links" if data.get("links") else "edges" if "edges" in data else "links")
+
+
+def _pajek(file: Path) -> nx.Graph:
+    """Vertices, and either edges or arcs: networkx takes both for what comes first, and lists for something else."""
+    heads = [
+        line.split()[0].lower() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.startswith("*")
+    ]
+    if {"*edges", "*arcs"} <= set(heads) or {"*edgeslist", "*arcslist"} & set(heads):
+        raise ValueError("only one of *Edges and *Arcs is read, and no lists")
+    return nx.read_pajek(file)
 
 
 READERS: dict[str, Callable[[Path], nx.Graph]] = {
     ".graphml": nx.read_graphml,
     ".gml": lambda file: nx.read_gml(file, label="id"),
     ".gexf": nx.read_gexf,
-    ".net": nx.read_pajek,
+    ".net": _pajek,
     ".edgelist": _edge_list,
-    ".adjlist": nx.read_adjlist,
+    ".adjlist": lambda file: nx.read_adjlist(file, encoding="utf-8-sig"),
     ".g6": nx.read_graph6,
     ".s6": nx.read_sparse6,
     ".json": _json,
@@ -113,7 +131,7 @@ def schedule_of(
         name, arguments = parse_spec(part, is_graph_file)
         away += parse_away(arguments.pop("away"), names, spec) if "away" in arguments else ()
         every = arguments.pop("every", None)
-        if every is not None and (not isinstance(every, int) or every < 1):
+        if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
             raise InputError(f"--topology {spec}: every={every} is not a positive number of rounds")
         everies.add(every)
         drawn = name in ("matching", "distance") or (every is not None and len(parts) == 1 and is_random(name))
@@ -250,7 +268,7 @@ def _link_attributes(spec: str, graph: nx.DiGraph, names: Sequence[str]) -> dict
             if name not in data:
                 continue
             try:
-                value = float(data[name])
+                value = math.nan if isinstance(data[name], bool) else float(data[name])
             except (TypeError, ValueError):
                 value = math.nan
             if not 0 <= value < math.inf or (name == "loss" and value > 1) or (name == "bandwidth" and value == 0):
@@ -277,14 +295,16 @@ def _from_file(spec: str, name: str, names: Sequence[str], seed: int, rounds: in
                 f"--topology {spec}: cannot be read as {file.suffix[1:]} ({' '.join(str(error).split())})"
             ) from None
     try:
-        function = runpy.run_path(str(file)).get("topology")
-        if function is None:
-            raise InputError(f"--topology {spec}: defines no function topology(agents, rng)")
-        made = function(list(names), np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,))))
-        graphs = list(itertools.islice(made, rounds)) if inspect.isgenerator(made) else [made]
+        with streams.kept():  # generators of networkx draw from the global streams where they are given no seed
+            streams.begin(seed, 0)
+            function = runpy.run_path(str(file)).get("topology")
+            if function is None:
+                raise InputError(f"--topology {spec}: defines no function topology(agents, rng)")
+            made = function(list(names), np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,))))
+            graphs = list(itertools.islice(made, rounds)) if inspect.isgenerator(made) else [made]
     except InputError:
         raise
-    except Exception as error:  # the user's own code
+    except (Exception, SystemExit) as error:  # the user's own code
         raise InputError(f"--topology {spec}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     for graph in graphs:
         if not isinstance(graph, nx.Graph):

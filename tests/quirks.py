@@ -127,6 +127,10 @@ class Wrong(Plain):
             return seen, dict.fromkeys(here, "1"), ended, cut, infos
         if self.what == "infos":
             return seen, paid, ended, cut, None
+        if self.what == "infinite":
+            return seen, dict.fromkeys(here, float("nan")), ended, cut, infos
+        if self.what == "exit":
+            raise SystemExit(0)
         if self.what == "stranger":
             self.agents = [*self.agents, "new_7"]
         if self.what == "raises":
@@ -281,6 +285,47 @@ class Unordered(Plain):
         return seen, {name: float(name[-1]) for name in paid}, *rest
 
 
+class Figures(Plain):
+    """metrics() goes through a set, or is not what it should be."""
+
+    def __init__(self, what="set"):
+        super().__init__()
+        self.what = what
+
+    def metrics(self):
+        if self.what == "list":
+            return [1.0]
+        if self.what == "vary":
+            return {"a": 1.0} if self.t < 3 else {"b": 1.0}
+        return {name: float(len(name)) for name in {"alpha", "be", "gam", "d"}}
+
+
+class Moves(Plain):
+    """Changes the working folder in its steps, as careless environments do."""
+
+    def step(self, actions):
+        os.chdir("/")
+        return super().step(actions)
+
+
+class Duck:
+    """Has the parallel API without inheriting anything; its influences are a method."""
+
+    possible_agents = ["a", "b"]
+
+    def __init__(self):
+        self.inner = Plain()
+        self.inner.possible_agents = self.possible_agents
+
+    def __getattr__(self, name):
+        if name in ("inner", "unwrapped", "world", "positions", "metrics", "controllers", "horizon"):
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def interaction_graph(self):
+        return [("a", "b")]
+
+
 class Arguments(Plain):
     """Tells what it was given, in its figures."""
 
@@ -304,6 +349,9 @@ KINDS = {
     "changed": Changed,
     "unordered": Unordered,
     "arguments": Arguments,
+    "figures": Figures,
+    "moves": Moves,
+    "duck": Duck,
 }
 
 

@@ -35,6 +35,7 @@ def env(kind: str, **arguments) -> str:
 def importable(monkeypatch):
     """Jobs of their own find the environments, too."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # what python -m perla_net.run would have set
 
 
 def refused(*arguments: str, status: int = 2, ranks: int = 0, **settings) -> str:
@@ -369,29 +370,30 @@ def test_an_environment_that_has_changed_is_not_resumed(tmp_path, monkeypatch, h
 
 @needs_mpirun
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [0, 3])
-def test_what_was_learned_stays_where_the_contract_is_broken_later(tmp_path, ranks):
+@pytest.mark.parametrize(
+    ("what", "ranks"), [("reward", 0), ("reward", 3), ("infinite", 0), ("infinite", 3), ("exit", 0), ("exit", 3)]
+)
+def test_what_was_learned_stays_where_the_contract_is_broken_later(tmp_path, what, ranks):
     """A host is told in its tenth episode; everybody saves what it has, one says why, and a mended environment goes on."""
     options = (*SMALL, "--horizon", "5", "--rounds", "30", "--checkpoint-every", "0")
-    arguments = (
-        "perla_net.run",
-        *options,
-        "--env",
-        env("wrong", what="reward", late="true"),
-        "--out",
-        str(tmp_path / "run"),
+    broken = env("wrong", what=what, late="true")
+    said = refused(
+        "perla_net.run", *options, "--env", broken, "--out", str(tmp_path / "run"), status=1, ranks=ranks, timeout=90
     )
-    said = refused(*arguments, status=1, ranks=ranks, timeout=90)
     kept = [folder.name for folder in checkpoint.sealed(tmp_path / "run")]
-    assert "the reward of a0 is '1', not a number (in round" in said and len(kept) == 1
+    sentences = {
+        "reward": "the reward of a0 is '1', not a number (in round",
+        "infinite": "the reward of a0 is not finite at step",
+        "exit": "sys.exit(0) was called in round",
+    }
+    assert sentences[what] in said and len(kept) == 1
     assert said.endswith(f"what was learned is in {tmp_path / 'run' / 'checkpoints' / kept[0]}")
     assert len(rows(tmp_path / "run")) == int(kept[0]) >= 5
     file = tmp_path / "run" / "config.yaml"
-    file.write_text(
-        file.read_text().replace("late=true", "late=true".replace("true", "1000")).replace("what=reward", "what=none")
-    )
+    file.write_text(file.read_text().replace(f"what={what}", "what=nothing"))
     done = job(0, "perla_net.run", "--resume", str(tmp_path / "run"), "--rounds", str(int(kept[0]) + 2))
-    assert f"continuing after round {kept[0]}" in done.stdout and "its episodes start anew" in done.stdout
+    assert f"continuing after round {kept[0]}" in done.stdout
+    assert ("its episodes start anew" in done.stdout) == (what != "infinite")
     assert len(rows(tmp_path / "run")) == int(kept[0]) + 2
 
 
@@ -469,6 +471,28 @@ def test_batches_are_held_to_the_protocol(tmp_path, monkeypatch, body, sentence)
         sys.modules.pop(name, None)
 
 
+@pytest.mark.parametrize(
+    ("agents", "sentence"),
+    [
+        ('[AgentSpec("x", 2, "box", (2,), A)] * 2', "possible_agents has two agents called 'x'"),
+        ('[AgentSpec("a\\nb", 2, "box", (2,), A)]', "names must be one line of text"),
+        ('[AgentSpec(3, 2, "box", (2,), A)]', "an agent is called 3, not by a text"),
+        ('[AgentSpec("x", np.int64(2), "box", (2,), A)]', "its spec must be plain numbers and texts"),
+    ],
+)
+def test_specs_of_batches_are_plain(tmp_path, monkeypatch, agents, sentence):
+    (tmp_path / "odd_spec.py").write_text(
+        "import numpy as np\nfrom perla_net.world.networked.base import Batch\n"
+        "from perla_net.world.spec import ActionSpec, AgentSpec, WorldSpec\nA = ActionSpec('discrete', (2,))\n"
+        "class Odd(Batch):\n    def __init__(self, copies, agents=None):\n        super().__init__(copies, 1, 5)\n"
+        f"    spec = WorldSpec('odd', tuple({agents}), None, 5)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match=sentence):
+        make("batch:odd_spec.Odd", 1, None)
+    sys.modules.pop("odd_spec", None)
+
+
 def test_the_dead_are_not_paid_and_see_nothing(monkeypatch, tmp_path):
     (tmp_path / "careless.py").write_text(
         "import numpy as np\nfrom walkers_batch import Walkers\n"
@@ -486,3 +510,32 @@ def test_the_dead_are_not_paid_and_see_nothing(monkeypatch, tmp_path):
     assert not first.observation[3:5].any() and first.alive[:, 0].tolist() == [True, True, False, False, False, True]
     for name in ("careless", "walkers_batch"):
         sys.modules.pop(name, None)
+
+
+# Figures, influences, objects that inherit nothing
+
+
+@needs_mpirun
+@pytest.mark.mpi
+def test_ranks_that_disagree_about_figures_are_told(tmp_path):
+    """What the environment tells of its episodes is named by rank 0 for all."""
+    mpirun, *options = command(1, "perla_net.run", *SMALL, "--env", env("figures"), "--out", str(tmp_path / "run"))
+    start = options.index(sys.executable)
+    both = [[*options[:start], "env", f"PYTHONHASHSEED={seed}", *options[start:]] for seed in ("1", "2")]
+    done = subprocess.run(
+        [mpirun, *both[0], ":", *both[1]], capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment()
+    )
+    said = [line for line in done.stderr.splitlines() if line.startswith("perla_net: ")]
+    assert done.returncode and len(said) == 1 and ("figures" in said[0] or "PYTHONHASHSEED" in said[0]), done.stderr
+
+
+def test_figures_are_numbers_that_are_always_there(tmp_path):
+    with pytest.raises(InputError, match=r"metrics\(\) returned \[1.0\]; it must be a dict of figures"):
+        make(env("figures", what="list"), 1, None)
+    said = refused("perla_net.run", *SMALL, "--env", env("figures", what="vary"), "--out", str(tmp_path / "run"))
+    assert "metrics() must tell the same figures at any time" in said
+
+
+def test_an_environment_need_not_inherit_anything(tmp_path):
+    run(tmp_path / "run", 0, "--env", env("duck"), "--topology", "interaction")
+    assert make(env("duck"), 1, None).spec.interaction == ((0, 1),)

@@ -16,6 +16,7 @@ from perla_net import checkpoint, claim
 from perla_net.config import Config
 from perla_net.errors import InputError
 from perla_net.options import validated
+from perla_net.run import plan_of
 
 SPREAD = ("--env", "spread", "--agents", "3")
 
@@ -66,9 +67,19 @@ def test_a_folder_is_only_made_for_a_run_that_can_begin(tmp_path):
     )
     assert not (tmp_path / "x").exists()
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file" / "run", tmp_path / ("x" * 300)):
-        done = job(0, "perla_net.run", *SPREAD, "--out", str(place), check=False)
-        assert done.returncode == 2 and "cannot be made" in done.stderr and done.stderr.count("\n") == 1
+    (tmp_path / "link").symlink_to("/nowhere/disk")
+    for place, sentence in (
+        (tmp_path / "file", "cannot be made"),
+        (tmp_path / "file" / "run", "cannot be made"),
+        (tmp_path / "link", "cannot be made"),
+        (tmp_path / ("x" * 300), "no file can be called that"),
+        (tmp_path / "a\0b", "no file can be called that"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            plan_of(validated({"env": "spread", "agents": 3, "out": str(place)}), 1)
+    (tmp_path / "runs").symlink_to("/nowhere/disk")
+    done = shell(words("perla_net.run", *SMALL, *SPREAD), tmp_path)
+    assert done.returncode == 2 and "--out runs/" in done.stderr and "cannot be made" in done.stderr
 
 
 def test_a_long_environment_makes_no_long_name(tmp_path):
@@ -79,6 +90,25 @@ def test_a_long_environment_makes_no_long_name(tmp_path):
     )
     (folder,) = (tmp_path / "runs").iterdir()
     assert done.returncode == 0 and len(folder.name) < 200 and len(rows(folder)) == 3
+
+
+def test_a_run_is_where_it_began(tmp_path):
+    """Whatever an environment does to the working folder; folders of one's own among the checkpoints stay, and a run whose folder goes
+    away says so."""
+    env = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    line = words(
+        "perla_net.run", *SMALL, "--env", "pettingzoo:quirks:kind=moves", "--out", "run", "--checkpoint-every", "1"
+    )
+    assert shell(line, tmp_path, **env).returncode == 0
+    assert len(rows(tmp_path / "run")) == 3 and len(checkpoint.sealed(tmp_path / "run")) == 2
+    (tmp_path / "run" / "checkpoints" / "mine").mkdir()
+    assert shell(words("perla_net.run", "--resume", "run", "--rounds", "4"), tmp_path, **env).returncode == 0
+    assert (tmp_path / "run" / "checkpoints" / "mine").is_dir()
+    line = words("perla_net.run", *SMALL, *SPREAD, "--rounds", "100000", "--out", "gone")
+    done = shell(
+        f"({line}; echo $?) & while [ ! -s gone/metrics.jsonl ]; do sleep 0.1; done; rm -rf gone; wait", tmp_path
+    )
+    assert done.stdout.splitlines()[-1] == "1" and "gone: is gone; somebody removed it" in done.stderr
 
 
 def test_home_is_meant_by_a_tilde(tmp_path, monkeypatch):
@@ -150,8 +180,13 @@ def test_a_reader_that_goes_away_does_not_end_a_run(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_log_on_a_full_disk_does_not_end_a_run(tmp_path):
+    """It is said at the end, and no success."""
     done = shell(words("perla_net.run", *SMALL, *SPREAD, "--out", "run") + " > /dev/full", tmp_path)
-    assert done.returncode == 0 and len(rows(tmp_path / "run")) == 3, done.stderr
+    assert len(rows(tmp_path / "run")) == 3 and (tmp_path / "run" / "checkpoints" / "3").is_dir()
+    assert done.returncode == 1 and done.stderr.count("could not be written (No space left on device)") == 1, (
+        done.stderr
+    )
+    assert shell(words("perla_net.environments", "spread") + " >&- 2>&-", tmp_path).returncode == 0
 
 
 def test_a_full_disk_is_a_sentence_and_older_checkpoints_stay(tmp_path):

@@ -3,9 +3,9 @@
 Graphs by index (families, generators, ``interaction``, ``distance``, what a Python file makes of numbers) go by place: node k is agent
 k. Graphs from files go by what their nodes are called:
 
-1. by name, where the nodes' ids, else their attributes ``agent``, else their ``label``, are all agents' names, whether these look like
+1. by name, where the nodes' ids, else their attributes ``agent``, else ``label``, else ``name``, are all agents' names, whether these look like
    numbers or not (``3.0`` is the agent ``3``);
-2. else by number, where the ids (else ``agent``, else ``label``) are all numbers: the least is agent 0, and so on;
+2. else by number, where the ids (else ``agent``, ``label``, ``name``) are all numbers: the least is agent 0, and so on;
 3. else, where they have nothing to do with agents, by their order in the file.
 
 What is half one and half the other is refused. A node of a GML file is called by its ``label``, as networkx writes it.
@@ -58,18 +58,15 @@ def of_file(spec: str, graph: nx.Graph, names: Sequence[str], gml: bool = False)
 def _called(graph: nx.Graph, gml: bool) -> dict[str, list[str | None]]:
     """What the nodes are called: by kind of name, a text for each node or None."""
     found: dict[str, list[str | None]] = {"id": [str(node) for node in graph.nodes]}
-    for kind in ("agent", "label"):
+    for kind in ("agent", "label", "name"):
         told = [data.get(kind) for _, data in graph.nodes(data=True)]
         if any(text is not None for text in told):
             found[kind] = [None if text is None else str(text) for text in told]
     labels = found.get("label", [None])
     if gml and None not in labels and len(set(labels)) == len(labels):
         # In GML the id is a mere number; the label is what the node is called.
-        return (
-            {"label": labels}
-            | {kind: texts for kind, texts in found.items() if kind == "agent"}
-            | {"number": found["id"]}
-        )
+        others = {kind: texts for kind, texts in found.items() if kind in ("agent", "name")}
+        return {"label": labels, **others, "number": found["id"]}
     return found
 
 
@@ -89,20 +86,22 @@ def _by_name(spec: str, called: dict[str, list[str | None]], names: Sequence[str
         if len(set(known)) == len(set(index for index in found if index is not None)) == len(names):
             whole[kind] = [index for index in found if index is not None]
         elif known and partly is None:
-            stranger = next((text for text, index in zip(texts, found) if index is None), None)
-            partly = kind, stranger, str(known[0])
-            if stranger is None:
-                raise InputError(f"--topology {spec}: two nodes are agent {known[0]} by their {kind}")
+            if None not in found:
+                twice = next(
+                    text for text in known if known.count(text) > 1 or found.count(_agent(text, number, values)) > 1
+                )
+                raise InputError(f"--topology {spec}: two nodes are agent {twice} by their {kind}")
+            partly = kind, texts[found.index(None)], str(known[0])
     if not whole:
         if partly:
             kind, stranger, known = partly
-            other = "another node has none" if stranger is None or stranger == "None" else f"'{stranger}' is not"
+            other = "another node has none" if stranger is None else f"'{stranger}' is not"
             raise InputError(
                 f"--topology {spec}: the {kind} '{known}' of a node is an agent's name, but {other}; name all agents or none of them"
             )
         return None
     kinds = list(whole)
-    if len(kinds) > 1 and "label" not in kinds[:2] and whole[kinds[0]] != whole[kinds[1]]:
+    if kinds[:2] == ["id", "agent"] and whole[kinds[0]] != whole[kinds[1]]:
         node = next(k for k, pair in enumerate(zip(whole[kinds[0]], whole[kinds[1]])) if pair[0] != pair[1])
         raise InputError(
             f"--topology {spec}: ids and agent attributes are both agents' names and do not agree: node '{called['id'][node]}' has agent "

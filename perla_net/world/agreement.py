@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from typing import Any, Sequence
 
@@ -14,10 +15,13 @@ from ..processes import Processes
 from .spec import WorldSpec, short
 
 
-def agree_on_world(processes: Processes, env: str, planned: WorldSpec, mine: WorldSpec) -> None:
+def agree_on_world(
+    processes: Processes, env: str, planned: WorldSpec, mine: WorldSpec, figures: Sequence[str] | None
+) -> None:
     """See that every rank has the environment that rank 0 planned with. Collective; raises Stopped on all ranks.
 
-    mine: what the environment that this rank made says; ``planned`` on ranks that make none.
+    mine: what the environment that this rank made says, ``planned`` on ranks that make none; figures: what it tells of its episodes,
+    None on these.
     """
     facts = [
         ("agents", sorted(_names(mine)), sorted(_names(planned)), "it must have the same agents wherever it is made"),
@@ -34,23 +38,35 @@ def agree_on_world(processes: Processes, env: str, planned: WorldSpec, mine: Wor
             to_data(planned.interaction or ()),
             "it must be the same wherever it is made",
         ),
+        (
+            "names of figures",
+            None if figures is None else list(figures),
+            None,
+            "metrics() must tell the same, in the same order",
+        ),
+        (
+            "PYTHONHASHSEED",
+            os.environ.get("PYTHONHASHSEED", ""),
+            None,
+            "it must be the same for all of them: sets of names differ in their order otherwise",
+        ),
         ("horizon, references or positions", _rest(mine), _rest(planned), "it must be the same wherever it is made"),
     ]
     agree(processes, f"--env {env}", facts)
 
 
 def agree(processes: Processes, subject: str, facts: Sequence[tuple[str, Any, Any, str]]) -> None:
-    """Compare facts over ranks. facts: (what it is, this rank's data, rank 0's data or None where only rank 0 has them, what would be
-    right). Collective; raises Stopped on all ranks where one differs: the lowest such rank says what."""
-    digests = np.array([zlib.crc32(json.dumps(mine).encode()) for _, mine, _, _ in facts], np.uint32)
+    """Compare facts over ranks. facts: (what it is, this rank's data or None where it has none, rank 0's data or None where only rank 0
+    has them, what would be right). Collective; raises Stopped on all ranks where one differs: the lowest such rank says what."""
+    digests = np.array([_digest(mine) for _, mine, _, _ in facts], np.uint32)
     lengths = [digests.nbytes] * processes.size
     gathered = processes.all_gather(digests.view(np.uint8), lengths, "comparison of what ranks must agree on")
     table = np.ascontiguousarray(gathered).view(np.uint32).reshape(processes.size, -1)
     planned = table[0].copy()
     for number, (_, _, theirs, _) in enumerate(facts):
         if theirs is not None:
-            planned[number] = zlib.crc32(json.dumps(theirs).encode())
-    wrong = np.argwhere(table != planned)
+            planned[number] = _digest(theirs)
+    wrong = np.argwhere((table != planned) & (table != NOTHING))
     if not len(wrong):
         return
     rank, number = (int(place) for place in wrong[0])
@@ -65,6 +81,14 @@ def agree(processes: Processes, subject: str, facts: Sequence[tuple[str, Any, An
     raise Stopped(text, 2)
 
 
+NOTHING = 0
+"""In the place of a checksum: this rank has no data to compare."""
+
+
+def _digest(data: Any) -> int:
+    return NOTHING if data is None else zlib.crc32(json.dumps(data).encode()) or 1
+
+
 def _names(spec: WorldSpec) -> list[str]:
     return [agent.name for agent in spec.agents]
 
@@ -77,7 +101,16 @@ def _difference(mine: Any, theirs: Any) -> tuple[str, str]:
     """Two lists of names as they are, so far as they fit; of others the first entries that differ."""
     if all(isinstance(entry, str) for entry in [*mine, *theirs]):
         return tuple(", ".join(names[:6]) + (", …" if len(names) > 6 else "") for names in (mine, theirs))
-    for one, other in zip(mine, theirs):
-        if one != other:
-            return short(one), short(other)
-    return f"{len(mine)} entries", f"{len(theirs)} entries"
+    where, one, other = _first(mine, theirs)
+    return f"{where} {short(one)}".strip(), short(other)
+
+
+def _first(mine: Any, theirs: Any, where: str = "") -> tuple[str, Any, Any]:
+    """The first place in which two trees of data differ, and what stands there."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        pairs = [(f"{where} {key}".strip(), mine[key], theirs.get(key)) for key in mine]
+    elif isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
+        pairs = [(f"{where} {number}".strip(), *pair) for number, pair in enumerate(zip(mine, theirs))]
+    else:
+        return where, mine, theirs
+    return next((_first(one, other, place) for place, one, other in pairs if one != other), (where, mine, theirs))

@@ -14,7 +14,7 @@ from typing import Any, Callable, Hashable, Mapping, Sequence
 import numpy as np
 
 from ..errors import ContractError, InputError
-from .spec import AgentSpec, short
+from .spec import AgentSpec, as_array, short
 
 NAMELESS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 """What no name may hold: it would break a line of a file, or could not be written."""
@@ -23,6 +23,13 @@ NAMELESS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]
 def names_of(env: str, agents: Sequence[Hashable]) -> list[str]:
     """The agents' names as text, which is what they are called everywhere. Raises InputError for names that cannot be told apart
     then, or that have characters which no file could keep."""
+    for agent in agents:
+        try:
+            hash(agent)
+        except TypeError:
+            raise InputError(
+                f"--env {env}: an agent is called {short(agent)}, which cannot be a key of a dict"
+            ) from None
     names = [str(agent) for agent in agents]
     if not names:
         raise InputError(f"--env {env}: possible_agents is empty; there must be at least one agent")
@@ -105,9 +112,12 @@ def reset_of(env: str, object: Any) -> Callable[[int], Any]:
 def present(env: str, method: str, object: Any, number: Mapping[Hashable, int]) -> set[Hashable]:
     """Who is in ``agents`` now; ``number``: the agents that may be. Raises ContractError for others."""
     agents = getattr(object, "agents", None)
-    if agents is None:
-        raise ContractError(f"--env {env}: has no agents after {method}, which the parallel API asks for")
-    here = set(agents)
+    try:
+        here = set(agents)
+    except TypeError:
+        raise ContractError(
+            f"--env {env}: agents is {short(agents)} after {method}; the parallel API asks for those who are there"
+        ) from None
     for agent in here:
         if agent not in number:
             raise ContractError(
@@ -124,7 +134,7 @@ def flag(env: str, what: str, given: Mapping[Hashable, Any], agent: Hashable) ->
         raise ContractError(f"--env {env}: step returned no {what} for {agent}, who was there") from None
     if value is True or value is False:
         return value
-    array = np.asarray(value)
+    array = as_array(value)
     if array.size != 1 or array.dtype.kind not in "biuf" or array.ravel()[0] not in (0, 1):
         raise ContractError(f"--env {env}: the {what} of {agent} is {short(value)}; it must be True or False")
     return bool(array.ravel()[0])
@@ -138,10 +148,7 @@ def reward(env: str, given: Mapping[Hashable, Any], agent: Hashable) -> float:
         raise ContractError(f"--env {env}: step returned no reward for {agent}, who was there") from None
     if type(value) is float:
         return value
-    try:
-        array = np.asarray(value)
-    except ValueError:  # lists of different lengths
-        array = np.zeros(0)
+    array = as_array(value)
     if array.size != 1 or array.dtype.kind not in "fiub":
         raise ContractError(f"--env {env}: the reward of {agent} is {short(value)}, not a number")
     return float(array.ravel()[0])

@@ -13,14 +13,14 @@ Beyond PettingZoo's API an object may have any of these, and then the world know
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Hashable, Sequence
+from typing import Any, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import ContractError, InputError
 from . import contract, streams
 from .spaces import agent_spec
-from .spec import WorldSpec
+from .spec import WorldSpec, short
 
 
 class Copies:
@@ -41,6 +41,10 @@ class Copies:
         if not hasattr(first, "possible_agents"):
             raise InputError(
                 f"--env {self.name}: has no possible_agents, which the parallel API needs to know its agents"
+            )
+        if not isinstance(first.possible_agents, Iterable):
+            raise InputError(
+                f"--env {name}: possible_agents is {short(first.possible_agents)}; it must be a list of agents"
             )
         self.keys: list[Hashable] = list(first.possible_agents)
         """What the environment calls its agents; their names are these as text."""
@@ -78,13 +82,18 @@ class Copies:
 
     def _told_by(self, env: Any) -> list[str]:
         """Names of what ``metrics()`` tells; some can only tell of an episode that has begun."""
-        if not hasattr(env, "metrics"):
+        if not callable(getattr(env, "metrics", None)):
             return []
         try:
-            return list(env.metrics())
+            told = env.metrics()
         except Exception:  # anybody's code, before its reset
             self._resets[0](0)
-            return list(env.metrics())
+            told = env.metrics()
+        if not isinstance(told, Mapping):
+            raise ContractError(
+                f"--env {self.name}: metrics() returned {short(told)}; it must be a dict of figures, name → number"
+            )
+        return [str(name) for name in told]
 
     def _find_masks(self) -> None:
         """See whether the infos of a reset hold action masks, PettingZoo's newer convention. Who comes later has masks if others with the
@@ -113,8 +122,13 @@ class Copies:
         """Agents and spaces, and what the environment tells beyond PettingZoo's API."""
         first = self.envs[0]
         edges = getattr(first, "interaction_graph", None)
+        edges = edges() if callable(edges) and not hasattr(edges, "edges") else getattr(edges, "edges", edges)
         if edges is not None:
             edges = [tuple(edge) for edge in edges]
+            if odd := [edge for edge in edges if len(edge) != 2]:
+                raise InputError(
+                    f"--env {self.name}: interaction_graph has {short(odd[0])}; it must be pairs (j, i): j influences i"
+                )
             if unknown := sorted({str(key) for edge in edges for key in edge if key not in self._number}):
                 raise InputError(
                     f"--env {self.name}: interaction_graph names {unknown[0]}, who is not in possible_agents"
@@ -230,7 +244,13 @@ class Copies:
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
         """What the environments' ``metrics()`` tell of the running episodes."""
         found = [self.envs[copy].metrics() for copy in copies] if self._figures else []
-        return {name: np.array([figures[name] for figures in found], float) for name in self._figures}
+        try:
+            return {name: np.array([float(figures[name]) for figures in found]) for name in self._figures}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ContractError(
+                f"--env {self.name}: metrics() must tell the same figures at any time, numbers all of them: "
+                f"{', '.join(self._figures)} ({error!r})"
+            ) from None
 
     def save(self) -> dict[str, np.ndarray]:
         """The actions of each running episode (words, padded with zeros), their number, and the newest observations."""
@@ -266,5 +286,5 @@ class Copies:
 
 
 def _tells_positions(env: Any) -> bool:
-    bodies = getattr(getattr(env.unwrapped, "world", None), "agents", [])
+    bodies = getattr(getattr(getattr(env, "unwrapped", env), "world", None), "agents", [])
     return callable(getattr(env, "positions", None)) or (len(bodies) > 0 and hasattr(bodies[0], "state"))

@@ -83,7 +83,7 @@ class Host:
         self.finals: list[np.ndarray] = []
         self.episodes: list[Episode] = []
         self.steps = 0
-        self.broken: Exception | None = None
+        self.broken: BaseException | None = None
         """What the environment could not go on after; every rank hears of it with the rows."""
         self.look: Callable[[Any], None] | None = None
         """Shown the environment after every step, before episodes that ended begin anew: for films."""
@@ -114,7 +114,7 @@ class Host:
         all end together."""
         try:
             yield
-        except Exception as error:  # anybody's code
+        except (Exception, SystemExit) as error:  # anybody's code
             if isinstance(error, InputError) and not isinstance(error, ContractError):
                 raise  # somebody else's, such as of a film
             self.broken = error

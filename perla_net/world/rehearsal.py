@@ -66,6 +66,8 @@ class RandomActions:
 def rehearse(env: str, environment: Any, world: WorldSpec) -> list[str]:
     """Play an episode in a batch environment of one copy: sentences about what a user should know. Raises ContractError, and whatever
     else the environment raises."""
+    import torch  # noqa: F401  before its stream matters: what an environment loads it for would not be seen the first time
+
     _check_order(env, environment, world)
     with streams.kept():
         first, ended = _play(environment, world, STEPS)
@@ -75,6 +77,11 @@ def rehearse(env: str, environment: Any, world: WorldSpec) -> list[str]:
         found.append(
             f"no episode of {env} ended within {len(first) - 1:,} steps of random actions: returns will be known only of episodes that "
             "end, and an evaluation cuts its episodes off (--evaluate-steps)"
+        )
+    if os.environ.get("PYTHONHASHSEED", "random") == "random":
+        found.append(
+            "PYTHONHASHSEED is not set, so that sets of names have another order in every process; an environment that goes through them will "
+            "not repeat (python -m perla_net.run sets it)"
         )
     for step, (one, other) in enumerate(zip(first, again)):
         if one != other:
@@ -134,3 +141,10 @@ def _play(environment: Any, world: WorldSpec, most: int) -> tuple[list[bytes], b
         host.act(actions.act(environment))
         host.step()
         host.finals.clear()
+        for spec, layout, rows in zip(world.agents, host.layouts, host.rows):
+            seen, reward = rows[:, : layout.observation], rows[:, layout.reward]
+            for what, values in (("reward", reward), ("observation", seen)):
+                if host.broken is None and not np.isfinite(values).all():
+                    raise ContractError(
+                        f"--env {world.name}: the {what} of {spec.name} is not finite at step {len(shown)} of an episode"
+                    )

@@ -167,19 +167,24 @@ class AgentSpec:
             raise ValueError(f"is a dict of {', '.join(map(str, seen)) or 'nothing'}, but its space is not a Dict")
         if seen is None:
             raise ValueError("is None")
-        array = np.asarray(seen)
+        array = as_array(seen)
         if array.dtype.kind not in "fiub":
             raise ValueError(f"holds {short(seen)}, not numbers")
         if kind == "discrete":
             return self._one_hot(array, seen)
         if _plain(array.shape) != _plain(self.observation_shape):
             raise ValueError(f"has shape {array.shape}, but its space says {self.observation_shape}")
+        if kind == "multi_binary" and not ((array == 0) | (array == 1)).all():
+            raise ValueError(f"holds {array[(array != 0) & (array != 1)][0]}, but its space has 0 and 1")
         if kind != "image":
             return array.astype(np.float32).ravel()
         if array.dtype.kind == "f":
             raise ValueError(f"holds {array.dtype}, but its space says bytes (uint8)")
         low, span = self._bytes
-        return (array.astype(np.float32).ravel() - low) / span
+        above = array.astype(np.float32).ravel() - low
+        if above.min() < 0 or (above > span).any():
+            raise ValueError(f"holds numbers from {array.min()} to {array.max()}, which its space does not have")
+        return above / span
 
     def _one_hot(self, array: np.ndarray, seen: Any) -> np.ndarray:
         number = float(array.ravel()[0]) - self.observation_start if array.size == 1 else -1.0
@@ -204,21 +209,29 @@ class AgentSpec:
         """
         if mask is None:
             return np.ones(self.action.flags, np.float32)
-        if isinstance(mask, (tuple, list)) and any(np.ndim(part) for part in mask):
-            mask = np.concatenate([np.ravel(part) for part in mask])
-        flags = np.asarray(mask)
+        if isinstance(mask, Mapping):
+            keys = [part.key for part in self.action.parts if part.kind != "continuous"]
+            if missing := [key for key in keys if key not in mask]:
+                raise ValueError(f"has no flags for {missing[0]}")
+            mask = [mask[key] for key in keys]
+        if isinstance(mask, (tuple, list)) or (isinstance(mask, np.ndarray) and mask.dtype == object):
+            mask = np.concatenate([np.zeros(0, bool), *_leaves(mask)])
+        flags = as_array(mask)
         if flags.dtype.kind not in "fiub" or flags.size != self.action.flags:
             raise ValueError(f"has {flags.size} flags, but there are {self.action.flags} actions, one flag each")
         flags = flags.ravel()
         if not ((flags == 0) | (flags == 1)).all():
             raise ValueError(f"holds {flags[(flags != 0) & (flags != 1)][0]}; a flag is 1 (allowed) or 0")
         flags = flags.astype(np.float32)
+        self.allow_something(flags)
+        return flags
+
+    def allow_something(self, flags: np.ndarray) -> None:
+        """In masks [..., flags], allow the first action of every component in which nothing is allowed."""
         start = 0
         for size in self.action.sizes:
-            if not flags[start : start + size].any():
-                flags[start] = 1
+            flags[..., start] += ~flags[..., start : start + size].any(-1)
             start += size
-        return flags
 
     def reads_like(self, other: AgentSpec) -> bool:
         """True when a policy for one observation can be evaluated on the other."""
@@ -228,6 +241,21 @@ class AgentSpec:
     def _meaning(self) -> tuple[Any, ...]:
         scale = (self.observation_low, self.observation_high) if self.observation_kind == "image" else ()
         return self.observation_kind, self.observation_shape, scale
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Anything as an array; of objects where it cannot be one of numbers (of different lengths, on a device, with a gradient)."""
+    try:
+        return np.asarray(value)
+    except Exception:  # anybody's type
+        return np.array([None])
+
+
+def _leaves(value: Any) -> list[np.ndarray]:
+    """The arrays in nested tuples and lists of flags, flat."""
+    if isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.dtype == object):
+        return [leaf for part in value for leaf in _leaves(part)]
+    return [np.ravel(as_array(value))]
 
 
 def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:

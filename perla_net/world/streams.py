@@ -1,13 +1,14 @@
-"""The global random streams of ``random``, numpy and torch, for environments that draw from them.
+"""What a process has only one of: the global random streams of ``random``, numpy and torch, and the working folder.
 
 Many environments of others do so, whatever seed their reset is given. Around each call into a copy these streams are therefore
 set to what follows from the copy's episode and step alone, so that a run repeats and its numbers depend neither on ranks nor
 on other copies; outside they stay as they were. What an environment draws from elsewhere (``default_rng()`` without a seed, the
-clock) is out of reach: ``rehearsal.py`` finds that out.
+clock) is out of reach: ``rehearsal.py`` finds that out where it shows within the first steps of an episode.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from contextlib import contextmanager
@@ -32,11 +33,17 @@ def begin(episode: int, step: int) -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Whatever happens within, the streams go on afterwards as if nothing had been drawn."""
+    """Whatever happens within, the streams go on afterwards as if nothing had been drawn, and the working folder is what it was."""
     before = state()
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        folder = ""
     try:
         yield
     finally:
+        if folder:
+            os.chdir(folder)
         random.setstate(before[0])
         np.random.set_state(before[1])
         if len(before) > 2:

@@ -108,7 +108,8 @@ class World:
             shard = self.shards[self.hosts.index(processes.rank)]
             environment = make(env, len(shard), len(spec.agents), render)
             self.host = Host(environment, spec, shard[0], (seed, use), copies if use == TRAINING else 0, limit)
-        agree_on_world(processes, env, spec, self.host.environment.spec if self.host else spec)
+        figures = list(self.host.environment.metrics(np.zeros(0, np.int64))) if self.host else None
+        agree_on_world(processes, env, spec, self.host.environment.spec if self.host else spec, figures)
         self._make_transfers(agents)
         words = [spec.agents[agent].action.words for agent in self.local]
         row_words = sum(self.layouts[agent].width for agent in self.local) * copies
@@ -283,6 +284,8 @@ def broken_text(host: Host | None, processes: Processes) -> str:
     assert host is not None and host.broken is not None
     if isinstance(host.broken, ContractError):
         return f"{host.broken} (in {processes.where})"
+    if isinstance(host.broken, SystemExit):
+        return f"--env {host.lives.env}: sys.exit({host.broken.code}) was called in {processes.where}"
     text = "".join(traceback.format_exception(host.broken)).rstrip()
     return f"rank {processes.rank} failed in {processes.where}\n{text}"
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
 from typing import Any
 
 import numpy as np
 
+from ...config import to_data
 from ...errors import ContractError, InputError
-from .. import streams
+from .. import contract, streams
 from ..networked.base import build
+from ..spec import short
 
 TOLD = {"reward": "fiu", "terminated": "b", "truncated": "b", "alive": "b"}
 """Arrays that tell of a step → kinds of numbers that they may hold."""
@@ -22,7 +25,18 @@ class Watched:
     """See :class:`~perla_net.world.copies.Copies`."""
 
     def __init__(self, name: str, env: Any) -> None:
+        """Raises InputError for a ``spec`` that is not plain data, or whose agents cannot be told apart."""
         self.name, self.env = name, env
+        names = [agent.name for agent in env.spec.agents]
+        contract.names_of(name, names)
+        try:
+            if not all(isinstance(agent, str) for agent in names):
+                raise TypeError(
+                    f"an agent is called {short(next(agent for agent in names if not isinstance(agent, str)))}, not by a text"
+                )
+            json.dumps(to_data(env.spec))
+        except TypeError as error:
+            raise InputError(f"--env {name}: its spec must be plain numbers and texts ({error})") from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.env, name)
@@ -34,6 +48,18 @@ class Watched:
     def step(self, actions: list[np.ndarray]) -> None:
         """Advance every copy by one step. Raises ContractError."""
         self._watch("step", actions)
+
+    def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
+        """Write what the agents of the given copies see, and what they may do. Raises ContractError."""
+        self.env.observe(copies, observations, masks)
+        for spec, mask in zip(self.env.spec.agents, masks):
+            if mask is None:
+                continue
+            if not ((mask == 0) | (mask == 1)).all():
+                raise ContractError(
+                    f"--env {self.name}: the action mask of {spec.name} holds other flags than 1 (allowed) and 0"
+                )
+            spec.allow_something(mask)
 
     def _watch(self, method: str, *arguments: Any) -> None:
         before = streams.state()

@@ -42,8 +42,9 @@ class Played:
         """``name``: as in ``--env``, for messages."""
         self.env, self.shrink = env, shrink
         self._reset = contract.reset_of(name, env)
-        inner = getattr(env.unwrapped, "env", None)
-        limits = [getattr(env, "horizon", None), *(getattr(one, "max_cycles", None) for one in (env.unwrapped, inner))]
+        whole = getattr(env, "unwrapped", env)
+        inner = getattr(whole, "env", None)
+        limits = [getattr(env, "horizon", None), *(getattr(one, "max_cycles", None) for one in (whole, inner))]
         self.horizon = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
 
     def __getattr__(self, name: str) -> Any:
@@ -178,7 +179,7 @@ def parallel_copies(
                 envs.append(played(name, construct(**arguments), shrink))
     except InputError:
         raise
-    except Exception as error:  # an environment's own constructor may raise anything
+    except (Exception, SystemExit) as error:  # an environment's own constructor may raise anything
         raise InputError(f"--env {name}: cannot be made with {arguments}: {' '.join(str(error).split())}") from None
     for agent in getattr(envs[0], "possible_agents", ()) if shrink > 1 else ():
         shape = envs[0].env.observation_space(agent).shape or ()
