@@ -56,31 +56,21 @@ class Recorder:
         """One round; ledger rows as :meth:`Ledger.take` of all ranks makes them; neighbours: rows (agent, neighbour, age, hops)
         with age −1 for an absent one. Raises WriteError."""
         with writing(self.folder):
-            self._write(metrics, timings, ledger, neighbours, edges)
-
-    def _write(
-        self,
-        metrics: dict[str, Any],
-        timings: dict[str, Any],
-        ledger: np.ndarray,
-        neighbours: np.ndarray,
-        edges: Sequence[tuple[int, int]],
-    ) -> None:
-        number, names = metrics["round"], self.names
-        self.files["metrics.jsonl"].write(json.dumps(metrics) + "\n")
-        self.files["timings.jsonl"].write(json.dumps(timings) + "\n")
-        for source, target, purpose, messages, size in ledger.astype(np.int64).tolist():
-            row = (number, names[source], names[target], PURPOSES[purpose], messages, size)
-            self.rows["ledger.csv"].writerow(row)
-        for agent, other, age, hops in neighbours.astype(np.int64).tolist():
-            self.rows["neighbours.csv"].writerow((number, names[agent], names[other], "" if age < 0 else age, hops))
-        if self.edges != edges:
-            self.edges = edges
-            self.files["graphs.jsonl"].write(json.dumps({"round": number, "edges": edges}) + "\n")
-        for file in self.files.values():
-            file.flush()
-        if not os.fstat(self.files["metrics.jsonl"].fileno()).st_nlink:
-            raise WriteError(f"{self.folder}: is gone; somebody removed it while the run was writing there")
+            number, names = metrics["round"], self.names
+            self.files["metrics.jsonl"].write(json.dumps(metrics) + "\n")
+            self.files["timings.jsonl"].write(json.dumps(timings) + "\n")
+            for source, target, purpose, messages, size in ledger.astype(np.int64).tolist():
+                row = (number, names[source], names[target], PURPOSES[purpose], messages, size)
+                self.rows["ledger.csv"].writerow(row)
+            for agent, other, age, hops in neighbours.astype(np.int64).tolist():
+                self.rows["neighbours.csv"].writerow((number, names[agent], names[other], "" if age < 0 else age, hops))
+            if self.edges != edges:
+                self.edges = edges
+                self.files["graphs.jsonl"].write(json.dumps({"round": number, "edges": edges}) + "\n")
+            for file in self.files.values():
+                file.flush()
+            if not os.fstat(self.files["metrics.jsonl"].fileno()).st_nlink:
+                raise WriteError(f"{self.folder}: is gone; somebody removed it while the run was writing there")
 
     def write_evaluation(self, row: dict[str, Any]) -> None:
         """A point at which the team was evaluated, see :func:`perla_net.evaluate.at_point`."""

@@ -171,21 +171,28 @@ def test_influences_go_by_place(tmp_path):
 # The order of agents
 
 
-@needs_mpirun
-@pytest.mark.mpi
-def test_ranks_that_disagree_about_the_order_of_agents_are_told(tmp_path):
-    arguments = ["perla_net.run", *SMALL, "--env", env("unordered"), "--out", str(tmp_path / "run")]
-    mpirun, *options = command(1, *arguments)
+def two_processes_of_unlike_hashes(folder, what: str) -> str:
+    """What is said where two ranks run with different PYTHONHASHSEEDs; nothing is left of the run."""
+    mpirun, *options = command(1, "perla_net.run", *SMALL, "--env", what, "--out", str(folder))
     start = options.index(sys.executable)
-    both = [[*options[:start], "env", f"PYTHONHASHSEED={seed}", *options[start:]] for seed in ("1", "2")]
+    one, two = ([*options[:start], "env", f"PYTHONHASHSEED={seed}", *options[start:]] for seed in ("1", "2"))
     done = subprocess.run(
-        [mpirun, *both[0], ":", *both[1]], capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment()
+        [mpirun, *one, ":", *two], capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment()
     )
     said = [line for line in done.stderr.splitlines() if line.startswith("perla_net: ")]
-    assert done.returncode and len(said) == 1 and "possible_agents" in said[0] and "PYTHONHASHSEED" in said[0], (
-        done.stderr
-    )
-    assert not (tmp_path / "run").exists()
+    assert done.returncode and len(said) == 1 and not folder.exists(), done.stderr
+    return said[0]
+
+
+@needs_mpirun
+@pytest.mark.mpi
+def test_ranks_that_disagree_are_told(tmp_path):
+    """About the order of agents; about the figures that rank 0 names for all; about the order of sets alone."""
+    said = two_processes_of_unlike_hashes(tmp_path / "order", env("unordered"))
+    assert "possible_agents" in said and "PYTHONHASHSEED" in said
+    said = two_processes_of_unlike_hashes(tmp_path / "figures", env("figures"))
+    assert "names of figures" in said or "PYTHONHASHSEED" in said
+    assert "PYTHONHASHSEED of one process" in two_processes_of_unlike_hashes(tmp_path / "sets", env("plain"))
 
 
 def test_an_order_that_is_chance_is_refused_on_one_rank_too(tmp_path):
@@ -513,20 +520,6 @@ def test_the_dead_are_not_paid_and_see_nothing(monkeypatch, tmp_path):
 
 
 # Figures, influences, objects that inherit nothing
-
-
-@needs_mpirun
-@pytest.mark.mpi
-def test_ranks_that_disagree_about_figures_are_told(tmp_path):
-    """What the environment tells of its episodes is named by rank 0 for all."""
-    mpirun, *options = command(1, "perla_net.run", *SMALL, "--env", env("figures"), "--out", str(tmp_path / "run"))
-    start = options.index(sys.executable)
-    both = [[*options[:start], "env", f"PYTHONHASHSEED={seed}", *options[start:]] for seed in ("1", "2")]
-    done = subprocess.run(
-        [mpirun, *both[0], ":", *both[1]], capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment()
-    )
-    said = [line for line in done.stderr.splitlines() if line.startswith("perla_net: ")]
-    assert done.returncode and len(said) == 1 and ("figures" in said[0] or "PYTHONHASHSEED" in said[0]), done.stderr
 
 
 def test_figures_are_numbers_that_are_always_there(tmp_path):

@@ -22,7 +22,7 @@ def write_page(report: Report, file: Path) -> None:
     """Write the page whole or not at all. Raises InputError where it cannot be written."""
     draft = file.with_name(file.name + ".tmp")
     try:
-        draft.write_text(page(report), encoding="utf-8")
+        draft.write_text(page(report), encoding="utf-8", errors="replace")  # a folder may be called anything
         os.replace(draft, file)
     except OSError as error:
         raise InputError(f"--out {file}: cannot be written ({error.strerror})") from None
