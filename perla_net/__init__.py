@@ -1,6 +1,6 @@
 """perla_net: networked learning agents, each its own MPI rank, that tell their neighbours their policies.
 
-Public names, loaded when first used: ``Config``, ``train``, ``load_agent``, ``InputError``.
+Public names, loaded when first used: ``Config``, ``train``, ``load_agent``, ``InputError``, ``Stopped``.
 """
 
 from typing import Any
@@ -10,9 +10,9 @@ from . import steady
 steady.restart()
 
 __version__ = "0.1.0"
-__all__ = ["Config", "InputError", "load_agent", "train"]
+__all__ = ["Config", "InputError", "Stopped", "load_agent", "train"]
 
-_HOMES = {"Config": "config", "train": "run", "load_agent": "loading", "InputError": "errors"}
+_HOMES = {"Config": "config", "train": "run", "load_agent": "loading", "InputError": "errors", "Stopped": "errors"}
 
 
 def __getattr__(name: str) -> Any:

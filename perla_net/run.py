@@ -40,7 +40,10 @@ class Result:
 
 
 def train(config: Config) -> Result:
-    """Run a configuration in the processes of the present mpirun, or alone. Raises InputError for what cannot run."""
+    """Run a configuration in the processes of the present mpirun, or alone.
+
+    Raises InputError for what cannot run, Stopped or Diverged for what could not go on; under mpirun on every rank, one of which knows why.
+    """
     processes = connect()
     problem: list[Exception] = []
 
@@ -58,9 +61,8 @@ def train(config: Config) -> Result:
         if agreed is not None:
             try:
                 result.append(simulate(processes, agreed[0], ["perla_net.train"]))
-            except Stopped as error:
-                problem.append(error)
-                raise
+            except (Stopped, Diverged) as error:  # all ranks have it
+                problem.append(error if str(error) else type(error)("the run ended; another rank says why"))
         return 0
 
     guarded(processes, work)

@@ -441,6 +441,19 @@ def test_numbers_do_not_depend_on_ranks(tmp_path, what):
     assert (tmp_path / "one" / "evaluation.json").read_bytes() == (tmp_path / "ranks" / "evaluation.json").read_bytes()
 
 
+def test_from_python_it_is_an_exception(tmp_path):
+    options = {
+        "env": env("wrong", what="reward", late="true"),
+        "copies": 2,
+        "horizon": 5,
+        "rounds": 30,
+        "display": "none",
+    }
+    with pytest.raises(perla_net.Stopped, match="the reward of a0 is '1', not a number"):
+        perla_net.train(validated(options | {"out": str(tmp_path / "run"), "ppo": {"minibatch": 10}}))
+    assert checkpoint.sealed(tmp_path / "run")
+
+
 def test_an_error_of_the_contract_is_plain_input(tmp_path):
     """A plan with notes travels to the other ranks as it is."""
     plan = prepare(validated({"env": env("endless")}), rehearsed=True)
