@@ -22,4 +22,4 @@ def restart() -> None:
         return
     if sys.gettrace() is None and not sys.flags.ignore_environment:
         os.environ["PYTHONHASHSEED"] = "0"
-        os.execv(sys.executable, words)
+        os.execv(sys.executable, [sys.executable, *words[1:]])
