@@ -421,8 +421,11 @@ class Simulation:
             checkpoint.seal(folder, data)
 
     def _step_back(self) -> None:
-        """Undo the begin of a round whose rollout could not be finished: nothing was learned in it."""
+        """Undo the begin of a round whose rollout could not be finished: nothing was learned in it. What the environment has come to is
+        not worth keeping: whoever goes on from here begins its episodes anew."""
         self.done -= 1
+        if self.world.host and self.world.host.broken is None:
+            self.world.host.broken = Stopped("a rollout was given up")
         for agent in self.agents:
             agent.take_back()
 
