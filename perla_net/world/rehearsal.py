@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -101,20 +102,27 @@ def _check_order(env: str, environment: Any, world: WorldSpec) -> None:
     names = [agent.name for agent in world.agents]
     if names == sorted(names, key=_natural):
         return
+    found = _in_another_process(env)
+    if found is not None and found != names:
+        raise ContractError(
+            f"--env {env}: possible_agents has another order, or other agents, in another process ({listed(names)}; {listed(found)}); make it "
+            "the same in every process: sort it, for the order of a set depends on PYTHONHASHSEED"
+        )
+
+
+@lru_cache
+def _in_another_process(env: str) -> list[str] | None:
+    """The agents' names in a process of another PYTHONHASHSEED; None where the environment cannot be made there (twice at a time, say):
+    then nothing is known, and ranks are compared with each other anyway."""
     script = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from perla_net.world.rehearsal import show; show(sys.argv[2])"
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHED)}
     inherited["PYTHONHASHSEED"] = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
     command = [sys.executable, "-W", "ignore", "-c", script, json.dumps(sys.path), env]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, env=inherited, timeout=PATIENCE)
-        found = json.loads(done.stdout.decode().splitlines()[-1])
+        return json.loads(done.stdout.decode().splitlines()[-1])
     except (subprocess.TimeoutExpired, ValueError, IndexError):
-        return  # it cannot be made twice at a time, say: then nothing is known, and ranks are compared with each other anyway
-    if found != names:
-        raise ContractError(
-            f"--env {env}: possible_agents has another order, or other agents, in another process ({listed(names)}; {listed(found)}); make it "
-            "the same in every process: sort it, for the order of a set depends on PYTHONHASHSEED"
-        )
+        return None
 
 
 def show(env: str) -> None:
