@@ -125,8 +125,7 @@ class Agent:
         self.held_since = {other: -1 for other in self.embedded}
         """Round of the newest policy that is held of each neighbour; −1: none."""
         self.player = Player(self.policy, self.distribution, self.identity, copies, horizon)
-        self.memory_at_start = self.player.memory
-        self.noise_at_start = self.learner.noise_rng.bit_generator.state
+        self.mark()
         self.ages: dict[int, int] = {}
         """Age in rounds of each embedded neighbour's policy in the last exchange; absent ones are not listed."""
         self.hops: dict[int, int] = {}
@@ -139,13 +138,17 @@ class Agent:
 
     def begin(self) -> Player:
         """Before a rollout: who acts for this agent in it, with the noise of all its steps drawn."""
-        self.memory_at_start = self.player.memory
-        self.noise_at_start = self.learner.noise_rng.bit_generator.state
+        self.mark()
         self.player.begin(self.learner.noise_rng)
         return self.player
 
+    def mark(self) -> None:
+        """Note what a rollout begins with."""
+        self.memory_at_start = self.player.memory
+        self.noise_at_start = self.learner.noise_rng.bit_generator.state
+
     def take_back(self) -> None:
-        """As before :meth:`begin`."""
+        """As at the last :meth:`mark`."""
         self.player.memory = self.memory_at_start
         self.learner.noise_rng.bit_generator.state = self.noise_at_start
 
@@ -489,8 +492,7 @@ class Squad:
     def begin(self) -> Player:
         """Before a rollout: who acts for these agents in it."""
         for agent in self.agents:
-            agent.memory_at_start = agent.player.memory
-            agent.noise_at_start = agent.learner.noise_rng.bit_generator.state
+            agent.mark()
         self.player.begin(*[agent.learner.noise_rng for agent in self.agents])
         return self.player
 

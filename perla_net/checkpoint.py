@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from .errors import InputError
@@ -75,12 +75,9 @@ def read_agent(place: Path, option: str) -> tuple[dict[str, Any], dict[str, np.n
         raise InputError(
             f"{option} {data_file}: has format {data['format']!r}, not {FORMAT}: another version of this program wrote it"
         )
-    content = _bytes(array_file, option)
-    arrays = _arrays(content, array_file, option)
-    try:
-        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-    except ValueError:
-        metadata = {}
+    arrays = read_arrays(array_file, option)
+    with safe_open(array_file, "np") as opened:
+        metadata = opened.metadata() or {}
     for file, said in ((data_file, data), (array_file, metadata)):
         if said.get("file") != place.name or said.get("agent") != data.get("agent"):
             raise InputError(
@@ -171,12 +168,8 @@ def read_data(file: Path, option: str) -> dict[str, Any]:
 
 def read_arrays(file: Path, option: str) -> dict[str, np.ndarray]:
     """A safetensors file. Raises InputError."""
-    return _arrays(_bytes(file, option), file, option)
-
-
-def _arrays(content: bytes, file: Path, option: str) -> dict[str, np.ndarray]:
     try:
-        return load(content)
+        return load(_bytes(file, option))
     except SafetensorError as error:
         raise InputError(f"{option} {file}: is damaged ({error})") from None
 

@@ -14,6 +14,9 @@ from .processes import launched
 
 LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "srun")
 
+CUT = "cut_off"
+"""Figure of an evaluation, where some episode did not end by itself within ``--evaluate-steps``: 1 for those, else 0."""
+
 
 def on_terminal() -> bool:
     """Whether what this process prints is shown on a terminal.
@@ -101,9 +104,7 @@ def evaluation_table(evaluation: Mapping[str, Mapping[str, Mapping[str, float]]]
         ]
         rows.append([name, *cells])
     what = "s (mean ± 95 % interval)" if episodes > 1 else ""
-    cut = {
-        name: round(values["cut_off"]["mean"] * episodes) for name, values in evaluation.items() if "cut_off" in values
-    }
+    cut = {name: round(values[CUT]["mean"] * episodes) for name, values in evaluation.items() if CUT in values}
     lines = [
         f"  {number} of {episodes} episode{'s' * (episodes > 1)} of {name} did not end within {most:,} steps (--evaluate-steps): cut off "
         "there, and counted as they were then"

@@ -16,6 +16,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from .display import CUT
 from .errors import InputError, Stopped
 from .files import given as path_given
 from .files import write_whole
@@ -28,8 +29,6 @@ ROOM = 2**28
 """Bytes of observations that are kept at most between two looks."""
 TENFOLD = 10
 """Times as many episodes as at a point, for the absolute metric."""
-CUT = "cut_off"
-"""Figure that is there where some episode did not end by itself within ``--evaluate-steps``: 1 for those, else 0."""
 SAMPLING = 4
 """First part of the spawn key of the noise with which a sampled team acts."""
 
@@ -172,6 +171,7 @@ def _team(
 
 def _reference(processes: Processes, plan: Any, name: str, episodes: int, seed: int) -> dict[str, list[float]] | None:
     """A reference controller needs no agents: every host runs its own copies, no traffic."""
+    from .world.agreement import together
     from .world.environments import make
     from .world.hosts import Host
     from .world.rehearsal import RandomActions
@@ -197,9 +197,7 @@ def _reference(processes: Processes, plan: Any, name: str, episodes: int, seed: 
                 host.step()
                 host.finals.clear()
     broken = host is not None and host.broken is not None
-    first = processes.size - processes.agree(processes.size - processes.rank if broken else 0, "end of an evaluation")
-    if first < processes.size:
-        raise Stopped(broken_text(host, processes) if first == processes.rank else "")
+    together(processes, [broken_text(host, processes)] if broken else [], Stopped, "end of an evaluation")
     return _figures(gather_episodes(processes, host, len(plan.world.agents)))
 
 
@@ -249,11 +247,10 @@ class Task:
 
 def task_of(arguments: Sequence[str], ranks: int) -> Task:
     """The command line, checked; on rank 0. Raises InputError."""
-    from .checkpoint import newest, read_agent
+    from .checkpoint import newest
     from .options import parser, read_yaml, validated
-    from .plan import check_fit, check_team, prepare
+    from .plan import check_fit, check_team, prepare, trained_in
     from .run import of_run, read_schedule
-    from .world.spec import agent_from_data
 
     reader = parser("perla_net.evaluate", "Evaluate the trained team of a run beside the reference controllers.")
     reader.add_argument("run", metavar="RUN", help="the run's folder")
@@ -288,12 +285,7 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
         index, path = _replaced(plan, text)
         players[index] = path
     for agent, path in zip(plan.world.agents, players):
-        data, _ = read_agent(path, "checkpoint")
-        try:
-            trained = agent_from_data(data["spec"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"checkpoint {path}: is not an agent's ({error})") from None
-        check_fit(agent, trained, f"--env {plan.config.env}: {path.name}")
+        check_fit(agent, trained_in(path, "checkpoint")[0], f"--env {plan.config.env}: {path.name}")
     looks = bool(given.record or given.watch)
     # A film, or a look, is what was asked for then; a table as well only where its episodes are named.
     episodes = given.episodes if given.episodes is not None else 0 if looks else config.evaluate_episodes or 20

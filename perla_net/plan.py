@@ -13,6 +13,7 @@ from .errors import InputError
 from .network.links import bad_share
 from .network.schedule import Schedule
 from .processes import UNIT
+from .selection import listed
 from .world.spec import AgentSpec, WorldSpec, agent_from_data
 
 if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan stands
@@ -118,26 +119,33 @@ def prepare(config: Config, schedule: Schedule | None = None, ranks: int = 1, re
 def check_team(agents: Sequence[AgentSpec], folder: Path, option: str) -> None:
     """Refuse to go on with a sealed checkpoint whose team is not these agents: other names, another order, other spaces. Raises
     InputError naming ``option``."""
-    from .checkpoint import read_agent, read_data
+    from .checkpoint import read_data
 
     stored = read_data(folder / "manifest.json", option).get("agents", {})
     names = [agent.name for agent in agents]
     if list(stored) != names:
         what = "in another order" if sorted(stored) == sorted(names) else "others"
         raise InputError(
-            f"{option} {folder}: was saved by the agents {_some(list(stored))}; those of the environment are now {what}: {_some(names)}"
+            f"{option} {folder}: was saved by the agents {listed(list(stored), 6)}; those of the environment are now {what}: {listed(names, 6)}"
         )
     for index, (agent, stem) in enumerate(zip(agents, stored.values())):
-        data, _ = read_agent(folder / stem, option)
-        try:
-            trained, place = agent_from_data(data["spec"]), data["index"]
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{option} {folder / stem}: is not an agent's checkpoint ({error})") from None
+        trained, place = trained_in(folder / stem, option)
         if (trained.name, place) != (agent.name, index):
             raise InputError(
                 f"{option} {folder / stem}: holds {trained.name}, agent {place}, in the place of {agent.name}, agent {index}"
             )
         check_fit(agent, trained, f"{option} {folder / stem}")
+
+
+def trained_in(place: Path, option: str) -> tuple[AgentSpec, int]:
+    """Whose files ``place.json`` and ``place.safetensors`` are: spaces, and place in the team. Raises InputError naming ``option``."""
+    from .checkpoint import read_agent
+
+    data, _ = read_agent(place, option)
+    try:
+        return agent_from_data(data["spec"]), data["index"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{option} {place}: is not an agent's checkpoint ({error})") from None
 
 
 def check_fit(agent: AgentSpec, trained: AgentSpec, where: str) -> None:
@@ -155,10 +163,6 @@ def _spaces(agent: AgentSpec) -> str:
     acts = f"{action.kind}{action.sizes}" if action.sizes else f"{action.kind}{tuple(zip(action.low, action.high))}"
     masks = " with masks" if agent.masked else ""
     return f"observations {agent.observation_kind}{agent.observation_shape} and actions {acts}{masks}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "") if names else "nobody"
 
 
 def check_policy_losses(plan: Plan) -> None:

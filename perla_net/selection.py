@@ -14,8 +14,9 @@ def selected(selector: str, names: Sequence[str], where: str) -> list[int]:
         return [names.index(selector)]
     first, dash, last = selector.partition("-")
     if not (_whole(first) and (_whole(last) if dash else True)):
-        some = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
-        raise InputError(f"{where}: no agent is called '{selector}'; names are {some}, indices and ranges like 0-3")
+        raise InputError(
+            f"{where}: no agent is called '{selector}'; names are {listed(names)}, indices and ranges like 0-3"
+        )
     chosen = range(int(first), int(last or first) + 1)
     if not chosen or chosen[-1] >= len(names):
         wrong = f"is outside 0-{len(names) - 1}" if chosen else "ends before it begins"
@@ -26,6 +27,11 @@ def selected(selector: str, names: Sequence[str], where: str) -> list[int]:
             f"{where}: '{selector}' may mean agents by their place or by their names, which are numbers; name them one by one"
         )
     return list(chosen)
+
+
+def listed(names: Sequence[object], most: int = 4) -> str:
+    """The first few names of some agents, for messages."""
+    return ", ".join(map(str, names[:most])) + ", …" * (len(names) > most) or "nobody"
 
 
 def _whole(text: str) -> bool:

@@ -19,6 +19,7 @@ from .errors import Diverged, InputError, Stopped, Unsaved, WriteError
 from .network.schedule import Edges, Schedule, reach, window_of
 from .plan import Plan
 from .processes import Processes, cores_by_host
+from .world.agreement import agree, together
 
 if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan stands
     from .agent import Agent
@@ -58,7 +59,6 @@ class Simulation:
         from .network.consensus import Averaging
         from .network.exchange import Network
         from .network.links import LinkModel, needs_symmetric
-        from .world.agreement import agree
         from .world.world import World, blocks_of
 
         torch.set_num_threads(1)  # cores are used by ranks, and thread counts change the last bits
@@ -507,13 +507,6 @@ class Clock:
     def values(self) -> np.ndarray:
         """Seconds in the order of :attr:`PHASES`."""
         return np.array([self.seconds[phase] for phase in self.PHASES])
-
-
-def together(processes: Processes, found: Sequence[str], kind: type[Exception], name: str) -> None:
-    """Raise ``kind`` on every rank where some rank found something wrong; the lowest such rank says its first sentence. Collective."""
-    first = processes.size - processes.agree(processes.size - processes.rank if found else 0, name)
-    if first < processes.size:
-        raise kind(found[0] if first == processes.rank else "")
 
 
 def _graphs(schedule: Schedule) -> tuple[str, Any, None, str]:

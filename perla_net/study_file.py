@@ -192,15 +192,8 @@ def _seeds(path: Path, given: Any) -> list[int]:
 
 def _resolved(where: str, options: Mapping[str, Any], ranks: Any) -> tuple[Config, int]:
     """A setting's configuration and ranks. Raises InputError for what a run would refuse, in the run's own words."""
-    tree: dict[str, Any] = {}
-    for name, value in options.items():
-        *groups, last = name.split(".")
-        inner = tree
-        for group in groups:
-            inner = inner.setdefault(group, {})
-        inner[last] = value
     try:
-        plan = prepare(validated(tree, where), None, 1 if ranks == "agents" else ranks)
+        plan = prepare(validated(dict(options), where), None, 1 if ranks == "agents" else ranks)
         check_policy_losses(plan)
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None

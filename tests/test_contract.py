@@ -456,7 +456,7 @@ def test_from_python_it_is_an_exception(tmp_path):
     assert checkpoint.sealed(tmp_path / "run")
 
 
-def test_an_error_of_the_contract_is_plain_input(tmp_path):
+def test_notes_travel_with_the_plan():
     """A plan with notes travels to the other ranks as it is."""
     plan = prepare(validated({"env": env("endless")}), rehearsed=True)
     assert len(plan.notes) == 1 and Plan.from_bytes(plan.to_bytes()) == plan
@@ -464,6 +464,16 @@ def test_an_error_of_the_contract_is_plain_input(tmp_path):
 
 
 # Batch environments of others
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a module of somebody's, which can be imported like the examples of the documentation."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield lambda text: (tmp_path / "somebodys.py").write_text(text)
+    for name in ("somebodys", "walkers_batch"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(
@@ -477,20 +487,16 @@ def test_an_error_of_the_contract_is_plain_input(tmp_path):
         ("np.random.rand()", "step draws from numpy.random's global stream"),
     ],
 )
-def test_batches_are_held_to_the_protocol(tmp_path, monkeypatch, body, sentence):
-    (tmp_path / "odd_batch.py").write_text(
+def test_batches_are_held_to_the_protocol(module, body, sentence):
+    module(
         "import sys\nimport numpy as np\nfrom walkers_batch import Walkers\n"
         "class Odd(Walkers):\n    def step(self, actions):\n        super().step(actions)\n"
         f"        {body}\n"
     )
-    monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    batch = make("batch:odd_batch.Odd", 2, 3)
+    batch = make("batch:somebodys.Odd", 2, 3)
     batch.reset(np.arange(2), np.random.SeedSequence(0).spawn(2))
     with pytest.raises(ContractError, match=sentence):
         batch.step([np.zeros((2, 1), np.int32)] * 3)
-    for name in ("odd_batch", "walkers_batch"):
-        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(
@@ -502,36 +508,30 @@ def test_batches_are_held_to_the_protocol(tmp_path, monkeypatch, body, sentence)
         ('[AgentSpec("x", np.int64(2), "box", (2,), A)]', "its spec must be plain numbers and texts"),
     ],
 )
-def test_specs_of_batches_are_plain(tmp_path, monkeypatch, agents, sentence):
-    (tmp_path / "odd_spec.py").write_text(
+def test_specs_of_batches_are_plain(module, agents, sentence):
+    module(
         "import numpy as np\nfrom perla_net.world.networked.base import Batch\n"
         "from perla_net.world.spec import ActionSpec, AgentSpec, WorldSpec\nA = ActionSpec('discrete', (2,))\n"
         "class Odd(Batch):\n    def __init__(self, copies, agents=None):\n        super().__init__(copies, 1, 5)\n"
         f"    spec = WorldSpec('odd', tuple({agents}), None, 5)\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InputError, match=sentence):
-        make("batch:odd_spec.Odd", 1, None)
-    sys.modules.pop("odd_spec", None)
+        make("batch:somebodys.Odd", 1, None)
 
 
-def test_the_dead_are_not_paid_and_see_nothing(monkeypatch, tmp_path):
-    (tmp_path / "careless.py").write_text(
+def test_the_dead_are_not_paid_and_see_nothing(module):
+    module(
         "import numpy as np\nfrom walkers_batch import Walkers\n"
         "class Careless(Walkers):\n"
         "    def step(self, actions):\n        super().step(actions)\n        self.reward[:] = 1\n"
         "        self.terminated[:, 0] = self.time >= 2\n"
     )  # the first dies after two steps, and is paid and shown things from then on
-    monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    options = {"env": "batch:careless.Careless:horizon=5", "agents": 2, "copies": 1, "horizon": 5, "topology": "empty"}
+    options = {"env": "batch:somebodys.Careless:horizon=5", "agents": 2, "copies": 1, "horizon": 5, "topology": "empty"}
     simulation = Simulation(prepare(validated(options), rehearsed=True), Processes())
     simulation.start()
     first, second = simulation._collect()
     assert first.reward[:, 0].tolist() == [1, 1, 0, 0, 0] and second.reward[:, 0].tolist() == [1] * 5
     assert not first.observation[3:5].any() and first.alive[:, 0].tolist() == [True, True, False, False, False, True]
-    for name in ("careless", "walkers_batch"):
-        sys.modules.pop(name, None)
 
 
 # Figures, influences, objects that inherit nothing

@@ -1,4 +1,5 @@
-"""What ranks must agree on, checked at the start by a checksum over ranks: a difference would not be seen later, but be in every number."""
+"""What ranks must agree on, checked at the start by a checksum over ranks (a difference would not be seen later, but be in every number);
+and what one of them finds wrong later, which all must hear of."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import numpy as np
 from ..config import to_data
 from ..errors import Stopped
 from ..processes import Processes
+from ..selection import listed
 from .spec import WorldSpec, short
 
 
@@ -81,6 +83,13 @@ def agree(processes: Processes, subject: str, facts: Sequence[tuple[str, Any, An
     raise Stopped(text, 2)
 
 
+def together(processes: Processes, found: Sequence[str], kind: type[Exception], name: str) -> None:
+    """Raise ``kind`` on every rank where some rank found something wrong; the lowest such rank says its first sentence. Collective."""
+    first = processes.size - processes.agree(processes.size - processes.rank if found else 0, name)
+    if first < processes.size:
+        raise kind(found[0] if first == processes.rank else "")
+
+
 NOTHING = 0
 """In the place of a checksum: this rank has no data to compare."""
 
@@ -100,7 +109,7 @@ def _rest(spec: WorldSpec) -> list[Any]:
 def _difference(mine: Any, theirs: Any) -> tuple[str, str]:
     """Two lists of names as they are, so far as they fit; of others the first entries that differ."""
     if all(isinstance(entry, str) for entry in [*mine, *theirs]):
-        return tuple(", ".join(names[:6]) + (", …" if len(names) > 6 else "") for names in (mine, theirs))
+        return listed(mine, 6), listed(theirs, 6)
     where, one, other = _first(mine, theirs)
     return f"{where} {short(one)}".strip(), short(other)
 

@@ -45,11 +45,6 @@ def names_of(env: str, agents: Sequence[Hashable]) -> list[str]:
     return names
 
 
-def listed(agents: Sequence[Hashable]) -> str:
-    """The first few of some agents, for messages."""
-    return ", ".join(map(str, agents[:4])) + (", …" if len(agents) > 4 else "")
-
-
 def spaces_of(env: str, object: Any, agent: Hashable) -> tuple[Any, Any]:
     """(observation space, action space) of an agent. Raises InputError where the environment does not say."""
     found = []

@@ -18,6 +18,7 @@ from typing import Any, Hashable, Iterable, Mapping, Sequence
 import numpy as np
 
 from ..errors import ContractError, InputError
+from ..selection import listed
 from . import contract, streams
 from .spaces import agent_spec
 from .spec import WorldSpec, short
@@ -57,7 +58,7 @@ class Copies:
             if list(env.possible_agents) != self.keys:
                 raise InputError(
                     f"--env {name}: possible_agents differs from one environment to the next in one process "
-                    f"({contract.listed(self.keys)}; {contract.listed(env.possible_agents)}); it must be the same whenever one is made"
+                    f"({listed(self.keys)}; {listed(env.possible_agents)}); it must be the same whenever one is made"
                 )
         self._number = {key: index for index, key in enumerate(self.keys)}
         self._resets = [contract.reset_of(name, env) for env in self.envs]

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ContractError
+from ..selection import listed
 from . import streams
-from .contract import listed
 from .environments import make
 from .hosts import Host
 from .spec import ActionSpec, WorldSpec
@@ -69,7 +69,7 @@ def rehearse(env: str, environment: Any, world: WorldSpec) -> list[str]:
     else the environment raises."""
     import torch  # noqa: F401  before its stream matters: what an environment loads it for would not be seen the first time
 
-    _check_order(env, environment, world)
+    _check_order(env, world)
     with streams.kept():
         first, ended = _play(environment, world, STEPS)
         again, _ = _play(environment, world, min(AGAIN, len(first) - 1))
@@ -94,7 +94,7 @@ def rehearse(env: str, environment: Any, world: WorldSpec) -> list[str]:
     return found
 
 
-def _check_order(env: str, environment: Any, world: WorldSpec) -> None:
+def _check_order(env: str, world: WorldSpec) -> None:
     """See that agents whose names are in no order of themselves come in the same one in another process: made from a set, they do not.
 
     Raises ContractError. Names in their natural order are believed: if they came so by chance, every other order is refused.
