@@ -16,9 +16,10 @@ import networkx as nx
 import numpy as np
 from measure import head
 
-from perla_net.config import Compression, Consensus, Links
 from perla_net.network.consensus import ConsensusAlone
-from perla_net.topology import graph_of, metropolis, schedule_of
+from perla_net.network.graphs import graph_of, schedule_of
+from perla_net.network.measures import metropolis
+from perla_net.settings.config import Compression, Consensus, Links
 
 SIZE = 1000
 SPECTRAL = ("ring", "grid", "star", "exponential", "erdos_renyi:p=0.3", "hypercube", "complete")

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from measure import head, start
 
-from perla_net.display import columns, interval
+from perla_net.ground.text import columns
+from perla_net.records.display import interval
 
 VARIANTS = {
     "default: policy tanh, critic relu, exact": {},

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from measure import head, spread
 
-from perla_net.distributions import Categorical
-from perla_net.embedding import BLOCK_NUMBERS, Peer, choose_estimator, embed, joint_actions
-from perla_net.models import MLP
+from perla_net.learning.distributions import Categorical
+from perla_net.learning.embedding import BLOCK_NUMBERS, Peer, choose_estimator, embed, joint_actions
+from perla_net.learning.models import MLP
 from perla_net.world.spec import ActionSpec
 
 OBSERVATION, ACTIONS, HIDDEN = 33, 8, 64

@@ -54,7 +54,7 @@ class Anything:
 
 def through_the_world(env: str) -> Callable[[], int]:
     """A function that does 10 steps of all copies and says how many steps of the environment that were."""
-    from perla_net.processes import Processes
+    from perla_net.ground.processes import Processes
     from perla_net.world.environments import make
     from perla_net.world.world import World
 
@@ -179,7 +179,7 @@ def _module_of(packages: list[str], name: str) -> Callable[[], int]:
 
 def _smax(name: str) -> Callable[[], int]:
     """JaxMARL's, as it is used there: copies side by side in one compiled function, which begins anew by itself."""
-    from perla_net.world.suites.smax import HEURISTIC, maps  # first: the platform of JAX
+    from perla_net.world.suites.smax import HEURISTIC, maps
     import jax  # isort: skip
 
     env = HEURISTIC.HeuristicEnemySMAX(scenario=maps()[name])
@@ -281,7 +281,7 @@ def same_bytes(env: str, algorithm: str, agents: int) -> str:
 
 def one(env: str, seconds: float, pairs: int) -> None:
     """A line of the first table. In a process of its own: suites do not share one well (threads, engines, XLA)."""
-    from perla_net.environments import action_text, describe, space_text
+    from perla_net.world.catalogue import action_text, describe, space_text
 
     world = describe(env)
     kinds = {(space_text(agent), action_text(agent.action)) for agent in world.agents}
@@ -366,7 +366,7 @@ def main() -> None:
         return batched(given.seconds)
     if given.one:
         return one(given.envs[0], given.seconds, given.pairs)
-    from perla_net.environments import names_of
+    from perla_net.world.catalogue import names_of
     from perla_net.world.environments import SUITES
 
     print(head(f"{given.pairs} pairs of {given.seconds:g} s each, {COPIES} copies, medians and ranges"))

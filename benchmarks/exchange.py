@@ -23,12 +23,12 @@ SHAPES = ("ring", "complete")
 
 def inside(kib: list[int], repeats: int) -> None:
     """Within mpirun: rank 0 prints a JSON line for each graph and size."""
-    from perla_net.config import Links
+    from perla_net.ground.processes import UNIT, connect, cores_by_host
     from perla_net.network.exchange import Network, Wishes
     from perla_net.network.families import generated
     from perla_net.network.links import LinkModel
     from perla_net.network.messages import Form
-    from perla_net.processes import UNIT, connect, cores_by_host
+    from perla_net.settings.config import Links
 
     processes = connect()
     cores_by_host(processes)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perla_net.display import rounded
-from perla_net.statistics import bootstrap_interval, paired_difference, probability_of_improvement
+from perla_net.ground.text import rounded
+from perla_net.studies.statistics import bootstrap_interval, paired_difference, probability_of_improvement
 
 FILE = Path(__file__).parents[1] / "docs" / "studies" / "flagship" / "runs.csv"
 BASE = "ippo"

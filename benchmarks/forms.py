@@ -28,10 +28,10 @@ METHODS = {
 def train(job: tuple[str, bool, int, int]) -> list[float]:
     """Mean payoff per agent and step, by round, of one method on one game."""
     name, team, seed, rounds = job
-    from perla_net.options import validated
-    from perla_net.plan import prepare
-    from perla_net.processes import Processes
-    from perla_net.simulation import Simulation
+    from perla_net.ground.processes import Processes
+    from perla_net.settings.options import validated
+    from perla_net.simulation.plan import prepare
+    from perla_net.simulation.simulation import Simulation
 
     options = {
         "env": f"pettingzoo:ring_game:agents=8,game={seed},team={str(team).lower()}",
@@ -45,7 +45,8 @@ def train(job: tuple[str, bool, int, int]) -> list[float]:
 
 
 def main() -> None:
-    from perla_net.display import columns, interval
+    from perla_net.ground.text import columns
+    from perla_net.records.display import interval
 
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--seeds", type=int, default=6)

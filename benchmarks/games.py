@@ -19,8 +19,9 @@ from typing import Any
 from measure import head
 
 import perla_net
-from perla_net.config import Agents, Config, Optimiser, Returns
-from perla_net.display import columns, interval
+from perla_net.ground.text import columns
+from perla_net.records.display import interval
+from perla_net.settings.config import Agents, Config, Optimiser, Returns
 
 GAMES: dict[str, tuple[str, int, str]] = {
     "climbing": ("games:climbing", 2, "11"),

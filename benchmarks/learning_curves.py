@@ -15,7 +15,8 @@ from pathlib import Path
 
 from measure import head, start
 
-from perla_net.display import columns, interval
+from perla_net.ground.text import columns
+from perla_net.records.display import interval
 
 METHODS = {
     "default": [],

@@ -17,9 +17,9 @@ import torch
 from measure import head, spread
 from torch import nn
 
-from perla_net.agent import run_alone
-from perla_net.algorithms.actor_critic import Learner
-from perla_net.config import AgentSettings
+from perla_net.methods.actor_critic import Learner
+from perla_net.methods.agent import run_alone
+from perla_net.settings.config import AgentSettings
 from perla_net.world.spec import ActionSpec, AgentSpec
 from perla_net.world.world import Rollout
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from measure import head
 
-from perla_net.display import columns, interval, size_text
+from perla_net.ground.text import columns, size_text
+from perla_net.records.display import interval
 
 BASE = ["--copies", "16", "--rounds", "36", "--samples", "16", "--checkpoint-every", "0", "--display", "none"]
 TOPOLOGIES = {

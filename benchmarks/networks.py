@@ -58,8 +58,8 @@ def cases(topologies: list[str], agents: int) -> list[tuple[str, str, str, int]]
 def inside(topologies: list[str], agents: int, rounds: int, out: Path) -> None:
     """Within mpirun: all runs one after the other, as ``perla_net.train`` does them."""
     import perla_net
-    from perla_net.plan import prepare
-    from perla_net.processes import launched
+    from perla_net.ground.processes import launched
+    from perla_net.simulation.plan import prepare
 
     ranks = launched()[1]
     for number, (_, network, spec, size) in enumerate(cases(topologies, agents)):
@@ -77,7 +77,7 @@ def inside(topologies: list[str], agents: int, rounds: int, out: Path) -> None:
 
 def config_of(options: dict) -> object:
     """A checked configuration."""
-    from perla_net.options import validated
+    from perla_net.settings.options import validated
 
     return validated(options)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from measure import head
 from teams import arguments_of, around, evaluated, minus, parsed, seconds, trained
 
-from perla_net.display import columns
+from perla_net.ground.text import columns
 
 OPTIONS = [
     *("--agents", "8", "--topology", "interaction", "--reward.mixing", "neighbourhood"),

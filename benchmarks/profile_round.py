@@ -13,10 +13,10 @@ import time
 from measure import head
 from torch.profiler import ProfilerActivity, profile
 
-from perla_net.options import command_line
-from perla_net.plan import prepare
-from perla_net.processes import Processes
-from perla_net.simulation import Simulation
+from perla_net.ground.processes import Processes
+from perla_net.settings.options import command_line
+from perla_net.simulation.plan import prepare
+from perla_net.simulation.simulation import Simulation
 
 
 def main() -> None:

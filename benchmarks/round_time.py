@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from measure import head, spread, start
 
-from perla_net.config import Config
+from perla_net.settings.config import Config
 from perla_net.world.environments import make
 
 PHASES = ("world", "exchange", "embedding", "learning", "bookkeeping")

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from perla_net.network.cost import MEDIA
-from perla_net.recorder import Recorder
+from perla_net.records.recorder import Recorder
 
 ROW_BYTES = 8 * (1 + 8 + 16)
 """Float64 figures of an agent that are gathered in a round (reward, statistics, network)."""

@@ -24,7 +24,7 @@ import numpy as np
 from measure import head, spread
 from teams import HELD_OUT, arguments_of, around, evaluated, parsed, seconds, trained
 
-from perla_net.display import columns
+from perla_net.ground.text import columns
 from perla_net.world.suites import sumo
 
 OPTIONS = [

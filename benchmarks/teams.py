@@ -10,9 +10,9 @@ from pathlib import Path
 
 from measure import start
 
-from perla_net import evaluate
-from perla_net.display import interval
-from perla_net.processes import Processes
+from perla_net.ground.processes import Processes
+from perla_net.records.display import interval
+from perla_net.simulation import evaluation as evaluate
 
 HELD_OUT = 1000
 """Seed of the episodes that teams are compared on."""

@@ -15,7 +15,7 @@ import numpy as np
 from measure import head
 from teams import arguments_of, around, evaluated, parsed, seconds, trained
 
-from perla_net.display import columns
+from perla_net.ground.text import columns
 
 ENV = "voltage:ieee33"
 METHODS = {

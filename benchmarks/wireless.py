@@ -14,7 +14,7 @@ import numpy as np
 from measure import head
 from teams import arguments_of, around, evaluated, minus, parsed, seconds, trained
 
-from perla_net.display import columns
+from perla_net.ground.text import columns
 from perla_net.world.networked.wireless import Aloha, Wireless
 
 OPTIONS = [

@@ -5,14 +5,20 @@ Public names, loaded when first used: ``Config``, ``train``, ``load_agent``, ``I
 
 from typing import Any
 
-from . import steady
+from .ground import steady
 
 steady.restart()
 
 __version__ = "0.1.0"
 __all__ = ["Config", "InputError", "Stopped", "load_agent", "train"]
 
-_HOMES = {"Config": "config", "train": "run", "load_agent": "loading", "InputError": "errors", "Stopped": "errors"}
+_HOMES = {
+    "Config": "settings.config",
+    "train": "simulation.running",
+    "load_agent": "simulation.loading",
+    "InputError": "ground.errors",
+    "Stopped": "ground.errors",
+}
 
 
 def __getattr__(name: str) -> Any:

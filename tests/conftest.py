@@ -103,7 +103,7 @@ def job(
 
 def _here(module: str, arguments: tuple[str, ...]) -> subprocess.CompletedProcess:
     """What ``python -m module arguments`` does, without a new process."""
-    from perla_net.run import entry
+    from perla_net.ground.entry import entry
 
     out, err = io.StringIO(), io.StringIO()
     before = Path.cwd()

@@ -7,11 +7,21 @@ import time
 import pytest
 from conftest import job
 
-from perla_net.config import Config, from_data, parse_spec, to_data
-from perla_net.errors import InputError
-from perla_net.options import agent_overrides, command_line, read_yaml, resumed, settings_with, to_yaml, validated
-from perla_net.plan import prepare
-from perla_net.selection import selected
+from perla_net.ground.errors import InputError
+from perla_net.ground.selection import selected
+from perla_net.settings.config import Config
+from perla_net.settings.data import from_data, to_data
+from perla_net.settings.options import (
+    agent_overrides,
+    command_line,
+    read_yaml,
+    resumed,
+    settings_with,
+    to_yaml,
+    validated,
+)
+from perla_net.settings.specs import parse_spec
+from perla_net.simulation.plan import prepare
 
 
 def test_command_line_wins_over_yaml_wins_over_defaults(tmp_path):

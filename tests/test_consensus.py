@@ -10,13 +10,14 @@ import pytest
 import torch
 from test_network import small_team
 
-from perla_net.config import Compression, Consensus, Links
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
 from perla_net.network.consensus import ConsensusAlone
-from perla_net.options import validated
-from perla_net.plan import prepare
-from perla_net.simulation import Simulation
-from perla_net.topology import graph_of, metropolis, schedule_of
+from perla_net.network.graphs import graph_of, schedule_of
+from perla_net.network.measures import metropolis
+from perla_net.settings.config import Compression, Consensus, Links
+from perla_net.settings.options import validated
+from perla_net.simulation.plan import prepare
+from perla_net.simulation.simulation import Simulation
 
 SIZE = 40
 

@@ -16,14 +16,14 @@ import torch
 from conftest import ROOT, SMALL, command, environment, job, needs_mpirun, rows, run
 
 import perla_net
-from perla_net import checkpoint
-from perla_net.algorithms.returns import generalised_advantages
-from perla_net.errors import ContractError, InputError
-from perla_net.options import validated
-from perla_net.plan import Plan, prepare
-from perla_net.processes import Processes
-from perla_net.run_folder import agents_of
-from perla_net.simulation import Simulation
+from perla_net.ground.errors import ContractError, InputError
+from perla_net.ground.processes import Processes
+from perla_net.methods.returns import generalised_advantages
+from perla_net.records import checkpoint
+from perla_net.records.run_folder import agents_of
+from perla_net.settings.options import validated
+from perla_net.simulation.plan import Plan, prepare
+from perla_net.simulation.simulation import Simulation
 from perla_net.world.environments import make
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from perla_net.distributions import Categorical, Gaussian, Mixed, distribution_of
-from perla_net.embedding import Peer, choose_estimator, embed, joint_actions, lattice_points
-from perla_net.models import MLP
+from perla_net.learning.distributions import Categorical, Gaussian, Mixed, distribution_of
+from perla_net.learning.embedding import Peer, choose_estimator, embed, joint_actions, lattice_points
+from perla_net.learning.models import MLP
 from perla_net.world.spec import ActionSpec
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from perla_net.errors import InputError
-from perla_net.options import validated
-from perla_net.plan import prepare
-from perla_net.processes import Processes
-from perla_net.simulation import Simulation
+from perla_net.ground.errors import InputError
+from perla_net.ground.processes import Processes
+from perla_net.settings.options import validated
+from perla_net.simulation.plan import prepare
+from perla_net.simulation.simulation import Simulation
 from perla_net.world.networked.games import GAMES, any_number, make
 from perla_net.world.parallel import parallel_env
 

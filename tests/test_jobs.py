@@ -17,7 +17,7 @@ import torch
 from conftest import ROOT, SMALL, command, environment, job, needs_mpirun, rows, run
 
 import perla_net
-from perla_net.config import Config
+from perla_net.settings.config import Config
 
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]))
 MPE = ("--env", "pettingzoo:mpe2.simple_spread_v3:max_cycles=12", "--topology", "complete")

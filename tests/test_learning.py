@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from perla_net.algorithms.actor_critic import Learner, Neighbour, image_in
-from perla_net.algorithms.returns import form_advantage, generalised_advantages
-from perla_net.config import AgentSettings, Config, Model
-from perla_net.distributions import Categorical, distribution_of
-from perla_net.embedding import Peer, embed
-from perla_net.models import IN_PLACE, MLP, Adam, Pass, Policy, tanh
-from perla_net.options import settings_with, validated
-from perla_net.plan import prepare
-from perla_net.processes import Processes
-from perla_net.simulation import Simulation
+from perla_net.ground.processes import Processes
+from perla_net.learning.distributions import Categorical, distribution_of
+from perla_net.learning.embedding import Peer, embed
+from perla_net.learning.models import IN_PLACE, MLP, Adam, Pass, Policy, tanh
+from perla_net.methods.actor_critic import Learner, Neighbour, image_in
+from perla_net.methods.returns import form_advantage, generalised_advantages
+from perla_net.settings.config import AgentSettings, Config, Model
+from perla_net.settings.options import settings_with, validated
+from perla_net.simulation.plan import prepare
+from perla_net.simulation.simulation import Simulation
 from perla_net.world.spec import ActionSpec, AgentSpec
 from perla_net.world.world import Rollout
 

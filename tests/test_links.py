@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from test_network import exchanged, small_team
 
-from perla_net.config import Cost, Links
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
+from perla_net.ground.processes import Processes
 from perla_net.network import compression
 from perla_net.network.cost import Medium, medium_of, seconds
 from perla_net.network.exchange import Network, Wishes
 from perla_net.network.links import LinkModel, damaged
 from perla_net.network.messages import EXPERIENCE, MODELS, Form, Packet, Rejected, pack, unpack
-from perla_net.options import validated
-from perla_net.plan import prepare
-from perla_net.processes import Processes
+from perla_net.settings.config import Cost, Links
+from perla_net.settings.options import validated
+from perla_net.simulation.plan import prepare
 
 ROUNDS = 2000
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from scripted import right
 
-from perla_net.algorithms.returns import generalised_advantages
-from perla_net.errors import ContractError, InputError
-from perla_net.options import validated
-from perla_net.plan import prepare
-from perla_net.processes import Processes
-from perla_net.simulation import Simulation
+from perla_net.ground.errors import ContractError, InputError
+from perla_net.ground.processes import Processes
+from perla_net.methods.returns import generalised_advantages
+from perla_net.settings.options import validated
+from perla_net.simulation.plan import prepare
+from perla_net.simulation.simulation import Simulation
 from perla_net.world.contract import Lives
 from perla_net.world.environments import make
 from perla_net.world.world import TRAINING

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from perla_net.agent import Agent
-from perla_net.config import Config
+from perla_net.ground.processes import UNIT, Neighbourhood, Processes
+from perla_net.methods.agent import Agent
+from perla_net.methods.team import Team
 from perla_net.network.exchange import Network
 from perla_net.network.ledger import PURPOSES, Ledger
 from perla_net.network.messages import MODELS, Form, Packet, Rejected, pack, unpack
-from perla_net.options import settings_with, validated
-from perla_net.plan import prepare
-from perla_net.processes import UNIT, Neighbourhood, Processes
-from perla_net.simulation import Simulation
-from perla_net.team import Team
+from perla_net.settings.config import Config
+from perla_net.settings.options import settings_with, validated
+from perla_net.simulation.plan import prepare
+from perla_net.simulation.simulation import Simulation
 
 FORM = Form("float32", (3, 5), b"12345678")
 

@@ -9,9 +9,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
+from perla_net.network.graphs import schedule_of
 from perla_net.network.nodes import by_place, of_file, of_function
-from perla_net.topology import schedule_of
 
 FOUR = ["agent_0", "agent_1", "agent_2", "agent_3"]
 NUMERIC = ["3", "1", "0", "2"]

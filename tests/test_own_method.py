@@ -10,9 +10,9 @@ import torch
 from conftest import ROOT, job
 
 import perla_net
-from perla_net.algorithms.losses import BASES, policy_loss
-from perla_net.config import PPO, Agents, Config
-from perla_net.errors import Diverged, InputError
+from perla_net.ground.errors import Diverged, InputError
+from perla_net.methods.losses import BASES, policy_loss
+from perla_net.settings.config import PPO, Agents, Config
 
 MINE = """
 import torch

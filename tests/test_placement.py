@@ -9,9 +9,10 @@ import networkx as nx
 import pytest
 from conftest import job
 
-from perla_net.errors import InputError
-from perla_net.placement import contiguous, cut, main, over_ranks, partition, read_hosts
-from perla_net.topology import build
+from perla_net.ground.errors import InputError
+from perla_net.network.graphs import build
+from perla_net.network.partition import contiguous, cut, over_ranks, partition
+from perla_net.placement import main, read_hosts
 
 
 def shuffled(graph: nx.Graph, seed: int) -> nx.DiGraph:

@@ -9,7 +9,7 @@ import pytest
 from conftest import needs_mpirun, run
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
 from perla_net.world.networked.platoon import CatchUp, Constant, Platoon, SlowDown, make, optimal_speed
 from perla_net.world.parallel import parallel_env
 

@@ -11,9 +11,9 @@ import pytest
 from conftest import job
 
 import perla_net
-from perla_net.config import Agents, Config
-from perla_net.errors import InputError
-from perla_net.evaluate import points_of
+from perla_net.ground.errors import InputError
+from perla_net.settings.config import Agents, Config
+from perla_net.simulation.evaluation import points_of
 
 
 def run(folder: Path, **options) -> Path:
@@ -105,8 +105,8 @@ def test_points_need_episodes(tmp_path):
 
 def test_the_best_point_has_the_best_mean_whatever_the_number_of_episodes(done, tmp_path, monkeypatch):
     """--resume may change --evaluate-episodes: −50 twice is a larger sum, and worse, than −20 ten times."""
-    from perla_net import evaluate
-    from perla_net.processes import Processes
+    from perla_net.ground.processes import Processes
+    from perla_net.simulation import evaluation as evaluate
 
     points = tmp_path / "points"
     rows = [(0, [-50.0] * 2), (2, [-20.0] * 10)]
@@ -128,7 +128,7 @@ def test_the_best_point_has_the_best_mean_whatever_the_number_of_episodes(done, 
 
 def test_results_of_a_shorter_run_do_not_outlive_it(done, tmp_path, monkeypatch):
     """A run that is given more rounds has no evaluation until these are done."""
-    from perla_net import simulation
+    from perla_net.simulation import simulation
 
     folder = tmp_path / "run"
     shutil.copytree(done, folder)

@@ -18,13 +18,13 @@ import pytest
 from browser import Browser, find_chromium
 from conftest import job
 
-from perla_net.config import Config
-from perla_net.display import interval
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
+from perla_net.records.display import interval
+from perla_net.records.run_folder import open_run, open_study, rows_of
 from perla_net.report import content, drawing, figures, groups, page, tables
 from perla_net.report.command import main
-from perla_net.run import train
-from perla_net.run_folder import open_run, open_study, rows_of
+from perla_net.settings.config import Config
+from perla_net.simulation.running import train
 
 SMALL = dict(env="games:climbing:graph=ring", copies=2, horizon=25, rounds=6, display="none")
 
@@ -268,7 +268,7 @@ def test_every_run_is_told_of_and_only_complete_ones_are_averaged(study):
 
 
 def test_comparison_is_that_of_the_statistics(runs):
-    from perla_net import statistics
+    from perla_net.studies import statistics
 
     every = [open_run(run) for run in runs]
     report = content.build("x", every)

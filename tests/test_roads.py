@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from perla_net.errors import InputError
-from perla_net.graph_files import find_file
+from perla_net.ground.errors import InputError
+from perla_net.ground.graph_files import find_file
 from perla_net.world.environments import make
 from perla_net.world.networked import traffic
 from perla_net.world.networked.road_network import GIVE_WAY, GREEN, OUTSIDE, derived_phases, read_network

@@ -8,9 +8,10 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
+from perla_net.network.graphs import graph_of, schedule_of
+from perla_net.network.measures import metropolis
 from perla_net.network.schedule import Schedule, complete_window, reach, relays, window_of
-from perla_net.topology import graph_of, metropolis, schedule_of
 
 NAMES = [f"agent_{index}" for index in range(16)]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from perla_net.config import to_data
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
+from perla_net.settings.data import to_data
 from perla_net.world.spaces import agent_spec
 from perla_net.world.spec import agent_from_data
 

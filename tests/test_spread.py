@@ -5,7 +5,7 @@ import pytest
 from mpe2 import simple_spread_v3
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
 from perla_net.world.networked.spread import Spread
 from perla_net.world.parallel import parallel_env
 

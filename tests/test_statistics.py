@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from perla_net import statistics
-from perla_net.errors import InputError
-from perla_net.statistics import (
+from perla_net.ground.errors import InputError
+from perla_net.studies import statistics
+from perla_net.studies.statistics import (
     bootstrap_interval,
     interquartile_mean,
     mean,

@@ -21,13 +21,20 @@ import yaml
 from conftest import ROOT, command, environment, job, needs_mpirun
 
 import perla_net
-from perla_net import study
-from perla_net.comparison import score, table
-from perla_net.errors import InputError
-from perla_net.options import read_yaml, validated
-from perla_net.statistics import bootstrap_interval, interquartile_mean, paired_difference, probability_of_improvement
-from perla_net.study import Runner, collect, lock, main, write_folder
-from perla_net.study_file import Study, read_study
+from perla_net.ground.errors import InputError
+from perla_net.settings.options import read_yaml, validated
+from perla_net.studies import runner as study
+from perla_net.studies.comparison import score, table
+from perla_net.studies.folder import collect, lock, write_folder
+from perla_net.studies.runner import Runner
+from perla_net.studies.statistics import (
+    bootstrap_interval,
+    interquartile_mean,
+    paired_difference,
+    probability_of_improvement,
+)
+from perla_net.studies.study_file import Study, read_study
+from perla_net.study import main
 
 SMALL = {
     "env": "platoon:catchup:horizon=30",

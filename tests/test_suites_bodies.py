@@ -15,10 +15,10 @@ import torch
 from gymnasium_robotics import mamujoco_v1
 from gymnasium_robotics.envs import multiagent_mujoco
 
-from perla_net import checkpoint
-from perla_net.config import parse_spec
-from perla_net.errors import InputError
-from perla_net.simulation import read_world
+from perla_net.ground.errors import InputError
+from perla_net.records import checkpoint
+from perla_net.settings.specs import parse_spec
+from perla_net.simulation.simulation import read_world
 from perla_net.world.hosts import FINAL, Host
 
 

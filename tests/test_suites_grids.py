@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rware.warehouse import Direction
 
-from perla_net.errors import InputError
-from perla_net.options import validated
-from perla_net.plan import prepare
-from perla_net.processes import Processes
-from perla_net.simulation import Simulation
+from perla_net.ground.errors import InputError
+from perla_net.ground.processes import Processes
+from perla_net.settings.options import validated
+from perla_net.simulation.plan import prepare
+from perla_net.simulation.simulation import Simulation
 from perla_net.world.hosts import ALIVE, FINAL, OVER, TERMINATED, TRUNCATED, Host
 from perla_net.world.suites import lbf, magent2, mpe2, pettingzoo, rware
 

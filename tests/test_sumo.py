@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, needs_mpirun, run
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
 from perla_net.world.networked.traffic import EAST, LEFT, NORTH, PHASES, RIGHT, SOUTH, THROUGH, WEST, TrafficGrid
 from perla_net.world.suites import sumo
 from perla_net.world.suites.sumo_worker import ARMS, FOUR_ARM_PHASES, TURNS

@@ -12,11 +12,11 @@ import sys
 import pytest
 from conftest import ROOT, SMALL, command, environment, job, rows, run
 
-from perla_net import checkpoint, claim
-from perla_net.config import Config
-from perla_net.errors import InputError
-from perla_net.options import validated
-from perla_net.run import plan_of
+from perla_net.ground.errors import InputError
+from perla_net.records import checkpoint, claim
+from perla_net.settings.config import Config
+from perla_net.settings.options import validated
+from perla_net.simulation.running import plan_of
 
 SPREAD = ("--env", "spread", "--agents", "3")
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from conftest import ROOT, job
 
-from perla_net import embedding
-from perla_net.algorithms import actor_critic
-from perla_net.distributions import Categorical
-from perla_net.embedding import lattice_points
-from perla_net.errors import InputError
-from perla_net.models import MLP
+from perla_net.ground.errors import InputError
+from perla_net.learning import embedding
+from perla_net.learning.distributions import Categorical
+from perla_net.learning.embedding import lattice_points
+from perla_net.learning.models import MLP
+from perla_net.methods import actor_critic
 from perla_net.theory import checks, convergence, games, measure, nonstationarity, variance
 from perla_net.theory.__main__ import main
 

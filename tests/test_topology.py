@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, job
 
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
 from perla_net.network.families import FAMILIES
-from perla_net.topology import build, metropolis, properties, topologies_folder
+from perla_net.network.graphs import build, topologies_folder
+from perla_net.network.measures import metropolis, properties
 
 NAMES = [f"agent_{index}" for index in range(16)]
 

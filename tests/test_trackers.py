@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from conftest import MPIRUN, job, needs_mpirun, rows, run
 
-from perla_net import trackers
-from perla_net.config import Config
-from perla_net.errors import InputError
-from perla_net.run import train
-from perla_net.run_folder import rows_of
+from perla_net.ground.errors import InputError
+from perla_net.records import trackers
+from perla_net.records.run_folder import rows_of
+from perla_net.settings.config import Config
+from perla_net.simulation.running import train
 
 GAME = ("--env", "games:climbing:graph=ring", "--agents", "4")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
 from perla_net.world.networked import traffic
 from perla_net.world.networked.traffic import (
     CONTROLLERS,

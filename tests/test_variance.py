@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import perla_net
-from perla_net.algorithms import actor_critic
-from perla_net.algorithms.variance import COLUMNS, SAMPLES, target_variances
-from perla_net.config import PPO, Agents, Config, Returns
-from perla_net.embedding import Peer
+from perla_net.learning.embedding import Peer
+from perla_net.methods import actor_critic
+from perla_net.methods.variance import COLUMNS, SAMPLES, target_variances
+from perla_net.settings.config import PPO, Agents, Config, Returns
 
 
 def run(folder: Path, **options) -> list[dict]:

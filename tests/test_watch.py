@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, command, environment, job
 
-from perla_net.config import Config
-from perla_net.errors import InputError
-from perla_net.run import train
-from perla_net.run_folder import rows_of
-from perla_net.watch import BLOCKS, View, curve, main
+from perla_net.ground.errors import InputError
+from perla_net.records.run_folder import rows_of
+from perla_net.records.view import BLOCKS, View, curve
+from perla_net.settings.config import Config
+from perla_net.simulation.running import train
+from perla_net.watch import main
 
 ROUNDS = 6
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import needs_mpirun, run
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from perla_net.errors import InputError
+from perla_net.ground.errors import InputError
 from perla_net.world.networked.wireless import Aloha, Wireless, make
 from perla_net.world.parallel import parallel_env
 

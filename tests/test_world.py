@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from perla_net.config import to_data
-from perla_net.errors import InputError
-from perla_net.options import validated
-from perla_net.plan import prepare
-from perla_net.processes import Processes
-from perla_net.simulation import Simulation
+from perla_net.ground.errors import InputError
+from perla_net.ground.processes import Processes
+from perla_net.settings.data import to_data
+from perla_net.settings.options import validated
+from perla_net.simulation.plan import prepare
+from perla_net.simulation.simulation import Simulation
 from perla_net.world.environments import make
 from perla_net.world.hosts import Host
 from perla_net.world.spec import WorldSpec

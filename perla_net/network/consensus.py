@@ -17,8 +17,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from ..config import Compression, Consensus, Links
-from ..processes import Processes
+from ..ground.processes import Processes
+from ..settings.config import Compression, Consensus, Links
 from . import compression
 from .exchange import Network, Wishes
 from .links import LinkModel, needs_symmetric

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterable, Mapping
 
-from ..config import Cost
+from ..settings.config import Cost
 
 Row = tuple[int, int, int]
 """(source, target, bytes) of a round."""

@@ -13,22 +13,10 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..processes import UNIT, Processes
+from ..ground.processes import UNIT, Processes
 from .ledger import Ledger
 from .links import Budget, LinkModel, damaged
-from .messages import (
-    EXPERIENCE,
-    MODELS,
-    PARAMETERS,
-    TEAM,
-    WHOLE,
-    Form,
-    Packet,
-    Rejected,
-    open_packets,
-    pack,
-    unpack,
-)
+from .messages import EXPERIENCE, MODELS, PARAMETERS, TEAM, WHOLE, Form, Packet, Rejected, open_packets, pack, unpack
 from .schedule import Edge, Edges, relays
 
 Sections = dict[str, np.ndarray]

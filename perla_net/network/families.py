@@ -9,10 +9,9 @@ from typing import Any, Callable
 
 import networkx as nx
 
-from ..config import parse_spec
-from ..errors import InputError
+from ..ground.errors import InputError
+from ..settings.specs import parse_spec
 from .nodes import by_place
-from .schedule import Edges
 
 
 def _ring(n: int) -> nx.Graph:
@@ -119,7 +118,7 @@ def generate(spec: str, name: str, arguments: dict[str, Any], number: int, seed:
     return graph
 
 
-def generated(spec: str, number: int, seed: int) -> Edges:
+def generated(spec: str, number: int, seed: int) -> tuple[tuple[int, int], ...]:
     """The directed edges of a family or networkx generator, drawn with a seed; sorted."""
     name, arguments = parse_spec(spec)
     graph = generate(spec, name, arguments, number, seed)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import Links
+from ..settings.config import Links
 from .messages import Packet
 
 STREAM = 5

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from ..processes import UNIT
+from ..ground.processes import UNIT
 from . import compression
 
 HEADER = struct.Struct("<4sBBBBII8s12s4IIQ")

@@ -20,7 +20,7 @@ from typing import Any, Hashable, Sequence
 
 import networkx as nx
 
-from ..errors import InputError
+from ..ground.errors import InputError
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 

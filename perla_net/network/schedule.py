@@ -11,8 +11,8 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..errors import InputError
-from ..selection import selected
+from ..ground.errors import InputError
+from ..ground.selection import selected
 
 Edge = tuple[int, int]
 Edges = tuple[Edge, ...]
@@ -116,7 +116,7 @@ class Schedule:
             order = rng.permutation(self.agents)
             pairs = list(zip(order[::2].tolist(), order[1::2].tolist()))
             return tuple(sorted([*pairs, *((b, a) for a, b in pairs)]))
-        from .families import generated  # networkx, only where graphs are drawn during the run
+        from .families import generated  # networkx takes long to import, and most schedules need none
 
         return generated(self.spec, self.agents, int(rng.integers(2**31)))
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from ..run import entry
+from ..ground.entry import entry
 from .command import main
 
 sys.exit(entry(main, sys.argv[1:]))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from ..errors import InputError
-from ..files import given as path_given
-from ..options import parser
-from ..run_folder import Run, open_run, open_study
+from ..ground.errors import InputError
+from ..ground.files import given as path_given
+from ..records.run_folder import Run, open_run, open_study
+from ..settings.options import parser
 from .content import build
 from .drawing import check_plotly, write_files
 from .groups import AVERAGES

@@ -7,8 +7,8 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from ..comparison import FEW
-from ..run_folder import Run
+from ..records.run_folder import Run
+from ..studies.comparison import FEW
 from . import figures, tables
 from .figures import Chart, Graph
 from .groups import AVERAGES, POINTS, Average, Estimate, Group, different, group, number_text, part

@@ -12,7 +12,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..errors import InputError
+from ..ground.errors import InputError
 from .figures import Chart, Graph, Series
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#5f6b6d")
@@ -456,6 +456,6 @@ def _static_graph(pyplot: Any, graph: Graph) -> Any:
 
 
 def _bytes(size: float) -> str:
-    from ..display import size_text
+    from ..ground.text import size_text
 
     return size_text(size)

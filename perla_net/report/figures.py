@@ -8,8 +8,8 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from ..errors import InputError
-from ..run_folder import PHASES, Curve, Run, graphs_of, json_of, traffic_of
+from ..ground.errors import InputError
+from ..records.run_folder import PHASES, Curve, Run, graphs_of, json_of, traffic_of
 from .groups import Average, Group, average_curve, thinned
 
 MANY_AGENTS = 24
@@ -331,7 +331,7 @@ def place(run: Run, edges: Sequence[tuple[int, int]]) -> tuple[np.ndarray, str]:
 
 def _of_environment(run: Run) -> Any:
     """Positions that the program's own environments know; other suites are not loaded for a picture."""
-    from ..config import parse_spec
+    from ..settings.specs import parse_spec
     from ..world.environments import SUITES, make
 
     env = str(run.options.get("env", ""))

@@ -8,7 +8,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from ..run_folder import Curve, Run
+from ..records.run_folder import Curve, Run
 
 WITHOUT_EFFECT = {
     *("seed", "out", "resume", "hosts", "stall_timeout", "display", "checkpoint_every", "keep_checkpoints"),
@@ -138,7 +138,7 @@ def mean(values: np.ndarray) -> Estimate:
 
 def interquartile(values: np.ndarray) -> Estimate:
     """Interquartile mean over runs with its bootstrap interval, ``statistics.sample_efficiency`` of one task. values [runs, …]."""
-    from ..statistics import sample_efficiency
+    from ..studies.statistics import sample_efficiency
 
     curves = values.reshape(len(values), 1, -1)
     found = sample_efficiency(curves)

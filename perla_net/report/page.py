@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..ground.errors import InputError
 from .content import Choice, Report, Section
 from .drawing import graph_data, plotly_chart, plotly_source
 from .figures import Chart, Graph

@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..run_folder import Run
+from ..records.run_folder import Run
 from .figures import Chart, Series, key_of
 from .groups import WITHOUT_EFFECT, Average, Group, different, number_text, shown
 
@@ -268,7 +268,7 @@ def _pairs(found: Scores) -> tuple[list[tuple[str, str]], str]:
 def compare(found: Scores, ending: str = "") -> tuple[list[Table], list[Chart]]:
     """Interquartile mean, mean, median over tasks and optimality gap of every method; probability of improvement and paired differences
     of pairs; performance profiles and sample efficiency (``statistics.py``, with 95 % stratified bootstrap intervals)."""
-    from .. import statistics
+    from ..studies import statistics
 
     kinds = [("IQM", statistics.interquartile_mean), ("mean", statistics.mean)]
     if next(iter(found.methods.values())).shape[1] > 1:
@@ -355,7 +355,7 @@ def compare(found: Scores, ending: str = "") -> tuple[list[Table], list[Chart]]:
 
 def _efficiency(found: Scores, key: str) -> Chart:
     """Interquartile mean over tasks and seeds at every evaluation point."""
-    from ..statistics import sample_efficiency
+    from ..studies.statistics import sample_efficiency
 
     series = []
     for k, (name, curves) in enumerate(found.curves.items()):

@@ -11,9 +11,9 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..display import columns
-from ..errors import InputError
-from ..files import given as path_given
+from ..ground.errors import InputError
+from ..ground.files import given as path_given
+from ..ground.text import columns
 from .checks import LEVEL, Check, settle
 
 ESTIMATED = ("climbing", "penalty", "random")
@@ -49,7 +49,7 @@ class Findings:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit status: 0, or 1 if a law is violated. Raises InputError."""
-    from ..options import parser
+    from ..settings.options import parser
 
     reader = parser("perla_net.theory", ABOUT)
     reader.add_argument(
@@ -336,6 +336,6 @@ def _write(file: Path, found: Findings, options: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from ..run import entry
+    from ..ground.entry import entry
 
     sys.exit(entry(main, sys.argv[1:]))

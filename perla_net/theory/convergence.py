@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..distributions import Categorical
-from ..embedding import Peer, embed
-from ..models import MLP
+from ..learning.distributions import Categorical
+from ..learning.embedding import Peer, embed
+from ..learning.models import MLP
 from ..world.spec import ActionSpec
 from .checks import Check
 from .games import Game, softmax

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..config import parse_spec
-from ..errors import InputError
-from ..files import given as path_given
+from ..ground.errors import InputError
+from ..ground.files import given as path_given
+from ..settings.specs import parse_spec
 
 LARGEST = 512
 """Joint actions of a game at most."""
@@ -242,7 +242,7 @@ def _named(spec: str) -> Game:
 
 def from_file(file: Path) -> Game:
     """A game as the head of this module says. Raises InputError that names file, key and what would be right."""
-    from ..options import read_yaml
+    from ..settings.options import read_yaml
 
     where = f"--game {file}"
     data = read_yaml(file, "--game")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..algorithms.actor_critic import Learner, Neighbour
-from ..algorithms.returns import form_advantage, generalised_advantages
-from ..config import AgentSettings, Model, Returns
-from ..distributions import BLOCKED, Categorical
-from ..models import MLP
+from ..learning.distributions import BLOCKED, Categorical
+from ..learning.models import MLP
+from ..methods.actor_critic import Learner, Neighbour
+from ..methods.returns import form_advantage, generalised_advantages
+from ..settings.config import AgentSettings, Model, Returns
 from ..world.spec import ActionSpec, AgentSpec
 from ..world.world import Rollout
 from .games import Game, joint_shares

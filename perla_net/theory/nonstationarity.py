@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..embedding import Peer, embed
+from ..learning.embedding import Peer, embed
 from .checks import Check
 from .games import Game, joint_shares, softmax
 from .measure import Play, learner_with, logits, play

@@ -7,7 +7,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..errors import InputError
+from ..ground.errors import InputError
 from .convergence import CRITIC_LIMIT, GAIN_LIMIT, Convergence
 from .measure import FORMS
 from .nonstationarity import Nonstationarity

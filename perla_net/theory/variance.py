@@ -29,8 +29,8 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
-from ..embedding import lattice_points
-from ..errors import InputError
+from ..ground.errors import InputError
+from ..learning.embedding import lattice_points
 from .checks import Check, mean_check
 from .games import Game
 from .measure import FORMS, Measured, measure, play, policy_gradients, shares

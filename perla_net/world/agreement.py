@@ -10,10 +10,10 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..config import to_data
-from ..errors import Stopped
-from ..processes import Processes
-from ..selection import listed
+from ..ground.errors import Stopped
+from ..ground.processes import Processes
+from ..ground.selection import listed
+from ..settings.data import to_data
 from .spec import WorldSpec, short
 
 

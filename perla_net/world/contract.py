@@ -13,7 +13,7 @@ from typing import Any, Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from ..errors import ContractError, InputError
+from ..ground.errors import ContractError, InputError
 from .spec import AgentSpec, as_array, short
 
 NAMELESS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")

@@ -17,8 +17,8 @@ from typing import Any, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..errors import ContractError, InputError
-from ..selection import listed
+from ..ground.errors import ContractError, InputError
+from ..ground.selection import listed
 from . import contract, streams
 from .spaces import agent_spec
 from .spec import WorldSpec, short

@@ -28,9 +28,9 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import parse_spec
-from ..errors import InputError
-from ..graph_files import find_file
+from ..ground.errors import InputError
+from ..ground.graph_files import find_file
+from ..settings.specs import parse_spec
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Suite:
 
 SUITES = {
     "traffic": Suite(
-        "networked.traffic",
+        "networked.signals",
         ("grid", "sioux_falls.graphml"),
         "traffic signals on a grid or any road graph, store and forward",
     ),

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 
-from ..errors import ContractError, InputError
+from ..ground.errors import ContractError, InputError
 from . import streams
 from .contract import Lives
 from .spec import AgentSpec, WorldSpec

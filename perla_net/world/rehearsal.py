@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ContractError
-from ..selection import listed
+from ..ground.errors import ContractError
+from ..ground.selection import listed
 from . import streams
 from .environments import make
 from .hosts import Host

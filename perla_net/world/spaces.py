@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from gymnasium import spaces
 
-from ..errors import InputError
+from ..ground.errors import InputError
 from .spec import ActionSpec, AgentSpec, Part
 
 FLOATS = (np.float16, np.float32, np.float64)

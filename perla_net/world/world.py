@@ -8,8 +8,8 @@ from typing import Protocol, Sequence
 
 import numpy as np
 
-from ..errors import ContractError, Stopped
-from ..processes import Processes
+from ..ground.errors import ContractError, Stopped
+from ..ground.processes import Processes
 from . import streams
 from .agreement import agree_on_world
 from .environments import make

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ...errors import InputError
+from ...ground.errors import InputError
 
 
 class Batch:

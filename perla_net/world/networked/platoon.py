@@ -39,7 +39,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch, bounded, build
 from .drawing import Scene, draw

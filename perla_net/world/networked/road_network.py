@@ -48,8 +48,8 @@ from typing import Any, Iterable, Sequence
 import networkx as nx
 import numpy as np
 
-from ...errors import InputError
-from ...graph_files import find_file, topologies_folder
+from ...ground.errors import InputError
+from ...ground.graph_files import find_file, topologies_folder
 from .traffic import HEADWAY, START_UP, YELLOW
 
 SATURATION = 3600 / HEADWAY

@@ -32,7 +32,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import build
 from .drawing import Scene, draw

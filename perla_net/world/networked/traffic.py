@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
-from .base import Batch, build
+from .base import Batch
 from .drawing import Scene, draw
 
 STEP = 5
@@ -430,17 +430,3 @@ class MaxPressure(LongestQueue):
 CONTROLLERS = {"fixed_time": FixedTime, "longest_queue": LongestQueue, "max_pressure": MaxPressure}
 """Reference controllers by name; each reads the grid itself, not observations."""
 TrafficGrid.controllers = CONTROLLERS
-
-
-def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Any:
-    """``traffic:grid``, see :class:`TrafficGrid` for the arguments; any other name is the file of a road graph."""
-    if name != "grid":
-        from .roads import make_roads
-
-        return make_roads(name, arguments, copies, agents)
-    return build(TrafficGrid, "traffic:grid", arguments, copies, agents)
-
-
-def any_number(name: str, arguments: dict[str, Any]) -> bool:
-    """Where no shape of the grid is given, nor a file."""
-    return name == "grid" and not {"rows", "columns"} & set(arguments)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...config import to_data
-from ...errors import ContractError, InputError
+from ...ground.errors import ContractError, InputError
+from ...settings.data import to_data
 from .. import contract, streams
 from ..networked.base import build
 from ..spec import short

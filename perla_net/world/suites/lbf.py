@@ -30,7 +30,7 @@ import numpy as np
 from gymnasium import spaces
 from lbforaging.foraging import ForagingEnv
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from ..copies import Copies
 from ..networked.base import bounded, build
 from .joint import Joint

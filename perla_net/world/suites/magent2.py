@@ -32,7 +32,7 @@ import numpy as np
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the package would set it to half of the cores, for the whole process
 from magent2.environments import magent_env  # noqa: E402
 
-from ...errors import InputError  # noqa: E402
+from ...ground.errors import InputError  # noqa: E402
 from ..networked.base import Batch, bounded  # noqa: E402
 from ..spaces import agent_spec  # noqa: E402
 from ..spec import WorldSpec  # noqa: E402

@@ -30,7 +30,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import TimeLimit
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from ..copies import Copies
 from ..networked.base import bounded
 

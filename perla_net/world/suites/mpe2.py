@@ -12,7 +12,7 @@ from typing import Any
 
 import mpe2  # noqa: F401 so that its absence is told from a name that it does not have
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from ..copies import Copies
 from .pettingzoo import modules_of, parallel_copies, versioned
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from .. import contract, streams
 from ..copies import Copies
 from ..networked.base import bounded

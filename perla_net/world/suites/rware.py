@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from rware.warehouse import Direction, ObservationType, RewardType, Warehouse
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from ..copies import Copies
 from ..networked.base import bounded, build
 from .joint import Joint

@@ -40,7 +40,7 @@ if "jax" not in sys.modules:  # read once, when it is loaded; cores are used by 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from ...errors import InputError  # noqa: E402
+from ...ground.errors import InputError  # noqa: E402
 from ..networked.base import bounded  # noqa: E402
 from ..spec import ActionSpec, AgentSpec, WorldSpec  # noqa: E402
 

@@ -47,7 +47,7 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from ...errors import InputError
+from ...ground.errors import InputError
 from ..copies import Copies
 from ..networked.base import bounded, build
 from ..networked.drawing import Scene, draw

@@ -33,7 +33,7 @@ import vmas
 from vmas.simulator.core import Box, Sphere
 from vmas.simulator.environment import Environment
 
-from ...errors import ContractError, InputError
+from ...ground.errors import ContractError, InputError
 from ..networked.base import bounded
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 

@@ -1,1 +1,0 @@
-"""Learners: pure torch, one agent each, no MPI."""

@@ -1,0 +1,26 @@
+"""Where graph files are found: a path, or the bare name of a file that comes with the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import InputError
+from .files import given as path_given
+
+
+def topologies_folder() -> Path:
+    """Where the graph files that come with the program are: inside an installed package, beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "topologies"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "topologies"
+
+
+def find_file(name: str | Path) -> Path | None:
+    """The file of that path, else the one of that name in :func:`topologies_folder`, else None."""
+    try:
+        given = path_given(name, "FILE")
+    except InputError:  # what no file can be called
+        return None
+    if given.exists():
+        return given
+    shipped = topologies_folder() / given.name
+    return shipped if shipped.exists() else None

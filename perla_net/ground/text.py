@@ -1,0 +1,33 @@
+"""Numbers and tables as people read them."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+
+def rounded(value: float, digits: int, sign: str = "") -> str:
+    """A number to so many significant digits, without an exponent where people need none; sign ``+``: always with one."""
+    return f"{float(f'{value:.{digits}g}'):{sign},.15g}"
+
+
+def size_text(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def duration_text(seconds: float) -> str:
+    """m:ss."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in aligned columns, the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  " + row[0].ljust(widths[0]) + "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))
+        for row in rows
+    )

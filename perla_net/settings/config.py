@@ -1,0 +1,316 @@
+"""Every option of a run: names, types, defaults, bounds, one sentence each.
+
+Plain dataclasses, so that a rank which only receives the configuration imports nothing for it; reading and
+validating YAML and command lines, which rank 0 alone does, is in ``options.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Optional
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+Positive = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(0)]
+Rate = Annotated[float, Gt(0), Lt(math.inf)]
+NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+Discount = Annotated[float, Ge(0), Lt(1)]
+Sizes = tuple[Positive, ...]
+Activation = Literal["tanh", "relu", "elu", "silu"]
+
+
+def option(default: Any, sentence: str) -> Any:
+    """A dataclass field that carries the sentence shown by ``--help``."""
+    if callable(default):
+        return field(default_factory=default, metadata={"help": sentence})
+    return field(default=default, metadata={"help": sentence})
+
+
+class Section:
+    """Base of the option groups: pydantic reads the setting when ``options.py`` validates them."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+
+@dataclass
+class Model(Section):
+    """Networks of one agent."""
+
+    policy_hidden: Sizes = option((64, 64), "Sizes of the policy's hidden layers.")
+    critic_hidden: Sizes = option((64, 64), "Sizes of the critic's hidden layers.")
+    policy_activation: Activation = option("tanh", "Non-linearity of the policy.")
+    critic_activation: Activation = option(
+        "relu", "Non-linearity of the critic (relu embeds a third faster than tanh)."
+    )
+    memory: Literal["none", "gru"] = option(
+        "none", "Memory of the policy: a GRU as wide as the last hidden layer, or none."
+    )
+    encoder: Literal["auto", "conv", "none"] = option(
+        "auto", "Observations through convolutions: auto (images of bytes), conv (whatever has three axes), none."
+    )
+    channels: Annotated[Sizes, MinLen(1)] = option(
+        (16, 32), "Channels of the convolutions, each 3x3 with stride 2; features are averaged over at most 6x6 fields."
+    )
+    orthogonal: bool = option(True, "Start from orthogonal weights (else torch's uniform start).")
+    policy_gain: Rate = option(0.01, "Gain of the policy's last layer at an orthogonal start.")
+
+
+@dataclass
+class Optimiser(Section):
+    """Gradient steps on flat parameter vectors: Adam (Kingma and Ba 2015), or plain ones."""
+
+    learning_rate: Rate = option(2e-3, "Step size of the policy.")
+    critic_learning_rate: Rate = option(2e-3, "Step size of the critic.")
+    method: Literal["adam", "sgd"] = option("adam", "Adam, or plain gradient steps.")
+    schedule: Literal["constant", "linear"] = option(
+        "linear", "Learning rates over the run: constant, or linearly to zero."
+    )
+    epsilon: Rate = option(1e-5, "Adam's epsilon.")
+    max_gradient_norm: NonNegative = option(0.5, "Clip the gradient of each network to this Euclidean norm (0: never).")
+
+
+@dataclass
+class Returns(Section):
+    """What is estimated from a rollout, shared by PPO and A2C."""
+
+    gamma: Discount = option(0.97, "Discount per step.")
+    trace: Fraction = option(0.95, "Lambda of GAE and of the lambda-return.")
+    entropy: NonNegative = option(0.003, "Weight of the entropy bonus.")
+    normalise_advantages: bool = option(True, "Centre and scale the advantages of a round.")
+    normalise_values: bool = option(True, "Keep the critic's targets at mean 0 and variance 1 (PopArt).")
+    value_smoothing: Discount = option(0.9, "Weight of the past in PopArt's running moments, per round.")
+
+
+@dataclass
+class PPO(Section):
+    """Proximal policy optimisation (Schulman et al. 2017)."""
+
+    epochs: Positive = option(8, "Passes over a round's rollout.")
+    minibatch: Positive = option(1024, "Steps of one agent in a minibatch.")
+    clip: Rate = option(0.2, "Clipping range of the probability ratio.")
+
+
+@dataclass
+class A2C(Section):
+    """Synchronous advantage actor-critic (Mnih et al. 2016): one pass over the rollout, no ratio."""
+
+    minibatch: Count = option(0, "Steps of one agent in a gradient step (0: the whole rollout in one).")
+
+
+@dataclass
+class Reward(Section):
+    """Whose reward an agent learns from."""
+
+    mixing: Literal["own", "neighbourhood", "team"] = option(
+        "own",
+        "Learn from the own reward, the own plus the discounted ones of those that are heard, or the team's mean.",
+    )
+    spatial_discount: Fraction = option(
+        0.9, "Under --reward.mixing neighbourhood: weight of a reward heard along h edges is this to the power of h."
+    )
+
+
+@dataclass
+class Modelling(Section):
+    """Models of neighbours under --share modelled: behavioural cloning of their actions."""
+
+    epochs: Positive = option(4, "Passes over a round's actions.")
+    minibatch: Positive = option(1024, "Actions in a minibatch.")
+    learning_rate: Rate = option(2e-3, "Adam step size.")
+
+
+@dataclass
+class AgentSettings(Section):
+    """Everything that may differ between agents (YAML: agents.default, agents.overrides)."""
+
+    algorithm: Literal["ia2c", "ippo", "mappo", "perla_ia2c", "perla_ippo", "perla_mappo", "ps_ippo", "ps_mappo"] = (
+        option(
+            "perla_ippo", "What the agents learn with: a preset over base learner, critic input, embedding and sharing."
+        )
+    )
+    policy_loss: str = option(
+        "preset", "Loss of the policy: the preset's, or MODULE.FUNCTION of your own (docs/methods.md)."
+    )
+    share: Literal["weights", "outputs", "own_view", "modelled"] = option(
+        "weights",
+        "What a policy message holds: weights and observations; action distributions only; weights to be evaluated on the "
+        "receiver's observation; or modelled: no policy, only actions, from which receivers fit models of their own.",
+    )
+    identity: Literal["auto", "yes", "no"] = option(
+        "auto", "Give the networks the agent's one-hot index as an input; auto: under parameter sharing."
+    )
+    samples: Count = option(
+        100, "Joint actions of the neighbours that the embedding draws per state (K; 0: no embedding)."
+    )
+    estimator: Literal["auto", "exact", "monte_carlo", "stratified"] = option(
+        "auto",
+        "How the expectation over the neighbours' actions is taken; auto: exact up to --exact-limit joint actions, "
+        "or up to K of them, else stratified.",
+    )
+    exact_limit: Positive = option(100, "Joint actions up to which auto enumerates them all.")
+    measure_variance: bool = option(
+        False,
+        "Measure in every round how much TD targets vary with the joint actions drawn, at K = 1, 4, 16, 64 and exact.",
+    )
+    form: Literal["state", "action", "control"] = option(
+        "control", "Embedded critic: V(o, a_N), Q(o, a, a_N), or Q as control variate around the sampled return."
+    )
+    model: Model = option(Model, "Networks.")
+    optimiser: Optimiser = option(Optimiser, "Optimiser.")
+    returns: Returns = option(Returns, "Returns and advantages.")
+    ppo: PPO = option(PPO, "PPO.")
+    a2c: A2C = option(A2C, "A2C.")
+    reward: Reward = option(Reward, "Reward mixing.")
+    modelling: Modelling = option(Modelling, "Models of neighbours.")
+
+
+@dataclass
+class Links(Section):
+    """How packets fare on the way (an edge's own loss and delay in a graph file win)."""
+
+    loss: Fraction = option(0.0, "Share of packets that are lost in the long run.")
+    burst: NonNegative = option(
+        0.0, "Mean length in rounds of bursts of loss (Gilbert-Elliott; 0: each packet by itself)."
+    )
+    loss_good: Fraction = option(0.0, "Loss in the good state of a link with bursts.")
+    loss_bad: Fraction = option(1.0, "Loss in the bad state of a link with bursts.")
+    delay: NonNegative = option(0.0, "Rounds that a packet takes (their mean, if geometric).")
+    delay_model: Literal["constant", "geometric"] = option("constant", "Distribution of the delay.")
+    overtake: bool = option(True, "Whether a packet with a shorter delay may overtake one sent earlier.")
+    delays: Literal["models", "everything"] = option(
+        "models",
+        "What delays apply to: policies and parameters; or experience too, which is then lost, being of use only in its round.",
+    )
+    bit_errors: Fraction = option(0.0, "Probability that a bit flips on the way.")
+    budget: Count = option(0, "Bytes that an agent may send in a round (0: any number).")
+    every: Positive = option(1, "Communicate only every so many rounds.")
+    hops: Positive = option(1, "Edges along which messages are forwarded; agents hear everything within so many.")
+    symmetric: Literal["auto", "yes", "no"] = option(
+        "auto", "Both ends of an undirected link fail together; auto: where averaging needs it."
+    )
+
+
+@dataclass
+class Compression(Section):
+    """How what is sent is coded."""
+
+    method: Literal["none", "float16", "bfloat16", "int8", "top_k"] = option(
+        "none",
+        "Half precision, eight bits with a scale per tensor, or the largest differences of policies and parameters to "
+        "what the receiver holds.",
+    )
+    keep: Annotated[float, Gt(0), Le(1)] = option(0.1, "Share of the entries that top_k sends.")
+
+
+@dataclass
+class Consensus(Section):
+    """Averaging over the graph."""
+
+    what: Literal["none", "parameters", "critics", "policies"] = option(
+        "none", "What neighbours average: all parameters, critics only, policies only."
+    )
+    when: Literal["before", "after"] = option("after", "Before or after learning.")
+    weights: Literal["metropolis", "push_sum"] = option(
+        "metropolis", "Metropolis weights, for undirected graphs; push-sum, for directed graphs and losses."
+    )
+    step: Annotated[float, Gt(0), Le(1)] = option(
+        1.0, "Share of the way to the average (CHOCO's γ; smaller under coarse compression)."
+    )
+    repeat: Positive = option(1, "Averagings per round.")
+    equal_start: bool = option(False, "All agents start from the same parameters.")
+
+
+@dataclass
+class Cost(Section):
+    """What communication would take on a real network; a graph file's edges may have their own latency and bandwidth."""
+
+    preset: Literal["none", "cluster", "ethernet", "wifi", "radio", "lora", "wan", "satellite"] = option(
+        "none", "Kind of link."
+    )
+    latency: Optional[NonNegative] = option(None, "Seconds per packet's way, in place of the preset's.")
+    bandwidth: Optional[Rate] = option(None, "Bytes per second of a link, in place of the preset's.")
+
+
+@dataclass
+class Agents(Section):
+    """How many agents, and how they differ."""
+
+    number: Optional[Positive] = option(None, "Number of agents (default: the environment's, else one per rank).")
+    default: dict[str, Any] = option(dict, "Settings of every agent.")
+    overrides: dict[str, dict[str, Any]] = option(dict, "Settings by agent name, index ('3') or range ('4-7').")
+
+
+@dataclass
+class Config(AgentSettings):
+    """A whole run. ``perla_net.train(Config(...))`` runs it; unknown names and impossible values raise InputError."""
+
+    env: str = option(
+        "traffic:grid", "Environment, SUITE:NAME[:key=value,…] (traffic:grid, spread, pettingzoo:MODULE)."
+    )
+    agents: Agents = option(Agents, "Agents.")
+    topology: str = option(
+        "ring",
+        "Communication graph: a family[:key=value,…], 'interaction', a graph or Python file; several joined by '+' in "
+        "turn; every=M: drawn anew; matching, distance:radius=R; away=3@10-20: who leaves when.",
+    )
+    links: Links = option(Links, "Links.")
+    compression: Compression = option(Compression, "Compression.")
+    consensus: Consensus = option(Consensus, "Averaging.")
+    cost: Cost = option(Cost, "Cost model.")
+    rounds: Positive = option(50, "Rounds of rollout, exchange and learning.")
+    copies: Positive = option(64, "Copies of the environment that are stepped together.")
+    horizon: Positive = option(120, "Steps of a rollout.")
+    seed: Count = option(0, "Seed of everything random.")
+    out: Optional[str] = option(None, "Folder of the run (default: a new one in runs/).")
+    resume: Optional[str] = option(None, "Continue the run in this folder from its last checkpoint.")
+    device: Literal["cpu", "cuda"] = option("cpu", "Where networks live and learn; cuda: the GPU that PyTorch sees.")
+    batch_agents: Literal["auto", "yes", "no"] = option(
+        "auto",
+        "Let equal agents of one rank act and learn side by side, one product for all; auto: on a GPU only. The last "
+        "bits then depend on who shares a rank.",
+    )
+    hosts: Optional[Positive] = option(None, "Ranks that step environment copies (default: one per available core).")
+    checkpoint_every: Count = option(20, "Rounds between checkpoints (0: only at the end).")
+    keep_checkpoints: Positive = option(2, "Newest checkpoints that are kept.")
+    evaluate_episodes: Count = option(20, "Episodes of an evaluation (0: none).")
+    evaluate_steps: Positive = option(
+        20_000, "Steps after which an evaluation cuts off an episode that does not end by itself, and says so."
+    )
+    evaluate_points: Count = option(
+        0,
+        "Evaluations of the greedy team during the run, evenly spaced, beside one before it; the best team is evaluated on "
+        "ten times as many episodes (0: only the evaluation at the end).",
+    )
+    stall_timeout: Rate = option(300.0, "Seconds after which a waiting collective names who is missing and aborts.")
+    tensorboard: bool = option(False, "Write TensorBoard events to the run's folder, too (extra tensorboard).")
+    wandb: Optional[str] = option(
+        None, "Log to this project of wandb, too; true: perla_net (extra wandb; WANDB_MODE=offline without a network)."
+    )
+    display: Literal["auto", "live", "plain", "none"] = option(
+        "auto", "Progress: a live line on a terminal (also under mpirun), plain lines elsewhere."
+    )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One algorithm name as independent choices (DESIGN: axes of the learners)."""
+
+    base: str
+    critic_input: str
+    embedding: bool
+    shared: bool
+
+
+PRESETS = {
+    "ia2c": Preset("a2c", "own", False, False),
+    "ippo": Preset("ppo", "own", False, False),
+    "mappo": Preset("ppo", "global", False, False),
+    "perla_ia2c": Preset("a2c", "own", True, False),
+    "perla_ippo": Preset("ppo", "own", True, False),
+    "perla_mappo": Preset("ppo", "global", True, False),
+    "ps_ippo": Preset("ppo", "own", False, True),
+    "ps_mappo": Preset("ppo", "global", False, True),
+}
