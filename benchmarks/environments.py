@@ -33,7 +33,7 @@ SEED = np.random.SeedSequence(7)
 class Anything:
     """Acts at random among what is allowed: noise that was drawn before."""
 
-    remembers = False
+    remembers = follows = False
 
     def __init__(self, actions: list[Any]) -> None:
         self.actions = actions

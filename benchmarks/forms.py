@@ -30,7 +30,7 @@ def train(job: tuple[str, bool, int, int]) -> list[float]:
     name, team, seed, rounds = job
     from perla_net.ground.processes import Processes
     from perla_net.settings.options import validated
-    from perla_net.simulation.plan import prepare
+    from perla_net.simulation.prepare import prepare
     from perla_net.simulation.simulation import Simulation
 
     options = {

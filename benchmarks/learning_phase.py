@@ -17,8 +17,8 @@ import torch
 from measure import head, spread
 from torch import nn
 
-from perla_net.methods.actor_critic import Learner
-from perla_net.methods.agent import run_alone
+from perla_net.methods.learner import Learner
+from perla_net.methods.protocol import run_alone
 from perla_net.settings.config import AgentSettings
 from perla_net.world.spec import ActionSpec, AgentSpec
 from perla_net.world.world import Rollout

@@ -59,7 +59,7 @@ def inside(topologies: list[str], agents: int, rounds: int, out: Path) -> None:
     """Within mpirun: all runs one after the other, as ``perla_net.train`` does them."""
     import perla_net
     from perla_net.ground.processes import launched
-    from perla_net.simulation.plan import prepare
+    from perla_net.simulation.prepare import prepare
 
     ranks = launched()[1]
     for number, (_, network, spec, size) in enumerate(cases(topologies, agents)):

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from perla_net.ground.processes import Processes
 from perla_net.settings.options import command_line
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 
 

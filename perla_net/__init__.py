@@ -9,6 +9,10 @@ from .ground import steady
 
 steady.restart()
 
+from .methods import registry  # noqa: E402
+
+registry.announce()  # methods' own options are known wherever options are read
+
 __version__ = "0.1.0"
 __all__ = ["Config", "InputError", "Stopped", "load_agent", "train"]
 

@@ -45,8 +45,11 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     """The command line, checked; on rank 0. Raises InputError."""
     from .records.checkpoint import newest
     from .settings.options import parser, read_yaml, validated
-    from .simulation.plan import check_fit, check_team, prepare, trained_in
+    from .simulation.fits import check_controllers, check_fit, check_team, trained_in
+    from .simulation.loading import controllers_of
+    from .simulation.prepare import prepare
     from .simulation.running import of_run, read_schedule
+    from .world.environments import make
 
     reader = parser("perla_net.evaluate", "Evaluate the trained team of a run beside the reference controllers.")
     reader.add_argument("run", metavar="RUN", help="the run's folder")
@@ -70,7 +73,7 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     config = validated(read_yaml(run / "config.yaml", "RUN"), str(run / "config.yaml"))
     folder, _ = newest(run, "RUN")
     try:
-        plan = prepare(config, read_schedule(run), ranks)
+        plan = prepare(config, read_schedule(run), ranks, stored=folder)
     except InputError as error:
         raise of_run(error, run, "RUN") from None
     check_team(plan.world.agents, folder, "RUN")
@@ -82,6 +85,8 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
         players[index] = path
     for agent, path in zip(plan.world.agents, players):
         check_fit(agent, trained_in(path, "checkpoint")[0], f"--env {plan.config.env}: {path.name}")
+    if followers := controllers_of(players):
+        check_controllers(plan.world, followers, make(plan.config.env, 1, len(plan.world.agents)).controllers)
     looks = bool(given.record or given.watch)
     # A film, or a look, is what was asked for then; a table as well only where its episodes are named.
     episodes = given.episodes if given.episodes is not None else 0 if looks else config.evaluate_episodes or 20

@@ -16,22 +16,22 @@ from .network.schedule import Edges, Schedule, complete_window
 def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) -> tuple[int, int]:
     """(bytes of all agents, bytes that the busiest agent sends) in a round of a run with these options on these edges, by the
     formats that the run itself uses; without averaging, forwarding and the few final observations."""
-    from .methods.team import Team
     from .network.exchange import raw
     from .settings.options import command_line
-    from .simulation.plan import prepare
+    from .simulation.prepare import prepare
+    from .simulation.wishes import Traffic
 
     plan = prepare(command_line(arguments), schedule)
-    team: Team = plan.team()
+    traffic = Traffic(plan.team(), plan.config.compression)
     present, copies, horizon = set(edges), plan.config.copies, plan.config.horizon
-    sent = [0] * len(team.specs)
-    for edge, sections in team.wants().items():
+    sent = [0] * len(plan.world.agents)
+    for edge, sections in traffic.wants().items():
         if edge in present:
-            forms = [team.form(edge[0], name, 0, copies, horizon) for name in sections]
+            forms = [traffic.form(edge[0], name, 0, copies, horizon) for name in sections]
             packets = len({name == "policy" for name in sections})
             sent[edge[0]] += UNIT * packets + sum(form.size for form in forms)
-    for (source, _), sections in team.team_wants().items():
-        sent[source] += UNIT + sum(raw(team.form(source, name, 0, copies, horizon)).size for name in sections)
+    for (source, _), sections in traffic.team_wants().items():
+        sent[source] += UNIT + sum(raw(traffic.form(source, name, 0, copies, horizon)).size for name in sections)
     return sum(sent), max(sent)
 
 

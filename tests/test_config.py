@@ -21,7 +21,7 @@ from perla_net.settings.options import (
     validated,
 )
 from perla_net.settings.specs import parse_spec
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 
 
 def test_command_line_wins_over_yaml_wins_over_defaults(tmp_path):

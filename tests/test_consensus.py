@@ -16,7 +16,7 @@ from perla_net.network.graphs import graph_of, schedule_of
 from perla_net.network.measures import metropolis
 from perla_net.settings.config import Compression, Consensus, Links
 from perla_net.settings.options import validated
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 
 SIZE = 40
@@ -151,7 +151,7 @@ def test_averaging_comes_before_or_after_learning(when):
     learn, seen = simulation._learn, []
 
     def equal() -> bool:
-        return all(torch.allclose(agent.policy.flat, simulation.agents[0].policy.flat) for agent in simulation.agents)
+        return all(torch.allclose(agent.policy.flat, simulation.methods[0].policy.flat) for agent in simulation.methods)
 
     def watched(rollouts, inboxes):
         seen.append(equal())
@@ -170,7 +170,7 @@ def test_averaging_leaves_what_a_critic_means_as_it_was():
     simulation.start()
     for _ in range(3):
         simulation.round()
-    learner = simulation.agents[0].learner
+    learner = simulation.methods[0].learner
     assert learner.scale != 1.0
     x = torch.randn(50, learner.critic.sizes[0])
     before = learner._in_units(learner.critic(x)).detach()
@@ -247,7 +247,7 @@ def test_coding_does_not_touch_the_units_of_critics(method, weights):
     simulation = small_team(
         algorithm="ippo", consensus={"what": "critics", "weights": weights}, compression={"method": method}
     )
-    for agent in simulation.agents:
+    for agent in simulation.methods:
         learner, mean = agent.learner, -50_000.0 - agent.index
         learner.moments[:] = 0.5 * mean, 0.5 * (mean * mean + 2500), 0.5
         learner._rescale(*learner._units())
@@ -256,7 +256,7 @@ def test_coding_does_not_touch_the_units_of_critics(method, weights):
         simulation.network.begin(simulation.done)
         simulation.edges = simulation.plan.schedule.edges(simulation.done)
         simulation._average("after")
-    for agent in simulation.agents:
+    for agent in simulation.methods:
         assert agent.learner.scale == pytest.approx(50, rel=1e-3)
         assert agent.learner.shift == pytest.approx(-50_001.5, abs=0.1)
 

@@ -22,7 +22,8 @@ from perla_net.methods.returns import generalised_advantages
 from perla_net.records import checkpoint
 from perla_net.records.run_folder import agents_of
 from perla_net.settings.options import validated
-from perla_net.simulation.plan import Plan, prepare
+from perla_net.simulation.plan import Plan
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 from perla_net.world.environments import make
 

@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from perla_net.ground.processes import Processes
+from perla_net.learning.build import image_in
 from perla_net.learning.distributions import Categorical, distribution_of
 from perla_net.learning.embedding import Peer, embed
 from perla_net.learning.models import IN_PLACE, MLP, Adam, Pass, Policy, tanh
-from perla_net.methods.actor_critic import Learner, Neighbour, image_in
+from perla_net.methods.hearing import Neighbour
+from perla_net.methods.learner import Learner
 from perla_net.methods.returns import form_advantage, generalised_advantages
 from perla_net.settings.config import AgentSettings, Config, Model
 from perla_net.settings.options import settings_with, validated
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 from perla_net.world.spec import ActionSpec, AgentSpec
 from perla_net.world.world import Rollout
@@ -428,7 +430,7 @@ def test_side_by_side_agents_may_die_have_masks_and_one_a_memory():
     changes = {"agents": {"overrides": {"0": {"model": {"memory": "gru"}}}}}
     alone, together = both_ways("pettingzoo:toys", **changes)
     assert [agent.index for agent in together.singles] == [0] and len(together.squads) == 3
-    first, second = (simulation.agents[0].learner.policy.flat for simulation in (alone, together))
+    first, second = (simulation.methods[0].learner.policy.flat for simulation in (alone, together))
     assert torch.equal(first, second)
     for one, other in zip(alone.agents, together.agents):
         assert one.learner.numbers()["streams"]["noise"] == other.learner.numbers()["streams"]["noise"]
@@ -531,7 +533,7 @@ def test_parameters_stay_equal_under_sharing_and_differ_without():
         simulation.start()
         for _ in range(2):
             simulation.round()
-        flats = [torch.cat([agent.policy.flat, agent.learner.critic.flat]) for agent in simulation.agents]
+        flats = [torch.cat([agent.policy.flat, agent.learner.critic.flat]) for agent in simulation.methods]
         assert torch.equal(flats[0], flats[1]) == equal and torch.equal(flats[0], flats[2]) == equal
 
 

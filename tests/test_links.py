@@ -19,7 +19,7 @@ from perla_net.network.links import LinkModel, damaged
 from perla_net.network.messages import EXPERIENCE, MODELS, Form, Packet, Rejected, pack, unpack
 from perla_net.settings.config import Cost, Links
 from perla_net.settings.options import validated
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 
 ROUNDS = 2000
 
@@ -221,7 +221,7 @@ def test_an_overtaken_policy_does_not_replace_a_newer_one():
     held = []
     for _ in range(40):
         simulation.round()
-        held.append(simulation.agents[0].held_since[1])
+        held.append(simulation.methods[0].held_since[1])
     assert held == sorted(held) and len(set(held)) > 5
 
 
@@ -257,7 +257,7 @@ def test_a_budget_sends_policies_first_and_as_many_copies_as_fit():
     assert first["metrics"]["absent"] == 0.5
 
     def hearers() -> list[int]:
-        return [agent.index for agent in simulation.agents if 1 in agent.ages]
+        return [agent.index for agent in simulation.methods if 1 in agent.ages]
 
     before = hearers()
     simulation.round()
@@ -268,7 +268,7 @@ def test_what_a_budget_leaves_out_is_absent_in_the_critic():
     policy, experience = whole_message(small_team(copies=8))
     simulation = small_team(copies=8, links={"budget": 2 * policy + experience // 2})
     rollouts, inboxes = exchanged(simulation)
-    agent, inbox = simulation.agents[0], inboxes[0]
+    agent, inbox = simulation.methods[0], inboxes[0]
     full = small_team(copies=8)
     whole, complete = exchanged(full)
     for other, part, everything in zip(
@@ -294,7 +294,7 @@ def test_messages_are_forwarded_once_within_the_hops():
         simulation.start()
         row = simulation.round()["metrics"]
         assert row["absent"] == 0 and row["policy_age"] == 0
-        middle = simulation.agents[3]
+        middle = simulation.methods[3]
         assert sorted(middle.ages) == [j for j in range(8) if 0 < abs(j - 3) <= hops]
         assert all(middle.hops[j] == abs(j - 3) for j in middle.ages)
         pairs = sum(1 for j in range(8) for i in range(8) if 0 < abs(j - i) <= hops)
@@ -306,7 +306,7 @@ def test_with_delays_age_grows_by_the_hop():
     simulation.start()
     for _ in range(6):
         simulation.round()
-    assert simulation.agents[0].ages == {1: 1, 2: 2}
+    assert simulation.methods[0].ages == {1: 1, 2: 2}
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_rewards_are_discounted_by_the_hop():
     simulation = small_team(agents=5, topology="line", **changes)
     rollouts, inboxes = exchanged(simulation)
     rewards = [rollout.reward.copy() for rollout in rollouts]
-    mixed = simulation.agents[0]._mixed_reward(rollouts[0], inboxes[0]).numpy()
+    mixed = simulation.methods[0]._mixed_reward(rollouts[0], inboxes[0]).numpy()
     assert np.allclose(mixed, rewards[0] + 0.5 * rewards[1] + 0.25 * rewards[2])
 
 
@@ -542,7 +542,7 @@ def test_a_modelled_neighbour_is_learned_from_its_actions_alone():
     from perla_net.network.ledger import PURPOSES
 
     assert {PURPOSES[purpose] for purpose in purposes} == {"envelope", "actions", "presence"}
-    teacher = simulation.agents[1]
+    teacher = simulation.methods[1]
     last = teacher.policy.frozen[f"b{teacher.policy.layers - 1}"]
     last[:] = 0
     last[3] = 4.0  # prefers action 3 wherever it is
@@ -552,7 +552,7 @@ def test_a_modelled_neighbour_is_learned_from_its_actions_alone():
     for _ in range(12):
         teacher.policy.fill(frozen)
         simulation.round()
-        entropies.append(simulation.agents[0].models[1].cross_entropy)
+        entropies.append(simulation.methods[0].models[1].cross_entropy)
     logits = np.array([0, 0, 0, 4.0, 0, 0, 0, 0])
     share = np.exp(logits) / np.exp(logits).sum()
     entropy = -(share * np.log(share)).sum()

@@ -13,7 +13,7 @@ from perla_net.ground.errors import ContractError, InputError
 from perla_net.ground.processes import Processes
 from perla_net.methods.returns import generalised_advantages
 from perla_net.settings.options import validated
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 from perla_net.world.contract import Lives
 from perla_net.world.environments import make
@@ -116,9 +116,9 @@ def check_rollout(agent: int, rollout, window, gamma: float, trace: float) -> No
 
 def check_embedding(simulation: Simulation, rollouts, window) -> None:
     """V̂(o) = E[V(o, a_N)] over those neighbours who are there, the others counting as absent, summed up one joint action at a time."""
-    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
+    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.methods, rollouts)}
     inboxes = simulation.network.exchange(messages, 1, simulation.plan.schedule.edges(1), rollouts[0].final_at[:, 1])
-    agent, rollout = simulation.agents[0], rollouts[0]
+    agent, rollout = simulation.methods[0], rollouts[0]
     neighbours = agent.hear(rollout, inboxes.get(0, {}), 1)
     learner, action = agent.learner, agent.distribution.read(rollout.action)
     found, _, _ = learner.values(agent._observation, agent._outputs, neighbours, action)
@@ -145,15 +145,15 @@ def check_embedding(simulation: Simulation, rollouts, window) -> None:
 
 
 def embedded(simulation: Simulation, row, seen, there) -> float:
-    learner = simulation.agents[0].learner
-    others = simulation.agents[0].embedded
+    learner = simulation.methods[0].learner
+    others = simulation.methods[0].embedded
     x = torch.tensor(np.asarray(seen, np.float32))
     choices = []
     for other in others:
         if not there[other]:
             choices.append([(1.0, torch.tensor([0.0, 0, 0, 1]))])
             continue
-        logits = simulation.agents[other].policy(torch.tensor(row[other].seen)[None])[0]
+        logits = simulation.methods[other].policy(torch.tensor(row[other].seen)[None])[0]
         share = torch.softmax(logits, 0)
         choices.append([(float(share[a]), torch.eye(4)[a]) for a in range(3)])
     total = 0.0

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from perla_net.ground.processes import UNIT, Neighbourhood, Processes
-from perla_net.methods.agent import Agent
+from perla_net.methods.actor_critic import ActorCritic
 from perla_net.methods.team import Team
 from perla_net.network.exchange import Network
 from perla_net.network.ledger import PURPOSES, Ledger
 from perla_net.network.messages import MODELS, Form, Packet, Rejected, pack, unpack
 from perla_net.settings.config import Config
 from perla_net.settings.options import settings_with, validated
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 
 FORM = Form("float32", (3, 5), b"12345678")
@@ -90,8 +90,8 @@ def small_team(topology="ring", **changes) -> Simulation:
 def exchanged(simulation: Simulation):
     """The first rollouts, and what everybody heard of them, without learning."""
     simulation.start()
-    rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
-    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
+    rollouts = simulation.world.collect([agent.player() for agent in simulation.methods])
+    messages = {a.index: a.tell(r, simulation.wanted[a.index]) for a, r in zip(simulation.methods, rollouts)}
     edges = simulation.plan.schedule.edges(1)
     return rollouts, simulation.network.exchange(messages, 1, edges, rollouts[0].final_at[:, 1])
 
@@ -126,12 +126,12 @@ def test_a_lost_policy_is_replaced_by_the_newest_held_and_ages():
     ages = []
     for _ in range(3):
         row = simulation.round()["metrics"]
-        ages.append(simulation.agents[0].ages[1])
+        ages.append(simulation.methods[0].ages[1])
         assert row["absent"] == 0.0 and row["rejected"] == 1
     assert ages == [1, 2, 3]
     lossy(simulation)
     simulation.round()
-    assert simulation.agents[0].ages[1] == 0
+    assert simulation.methods[0].ages[1] == 0
 
 
 def test_without_any_policy_or_without_experience_a_neighbour_is_absent():
@@ -139,9 +139,9 @@ def test_without_any_policy_or_without_experience_a_neighbour_is_absent():
         simulation = lossy(small_team(), (1, 0, name))
         simulation.start()
         row = simulation.round()["metrics"]
-        assert 1 not in simulation.agents[0].ages, name
+        assert 1 not in simulation.methods[0].ages, name
         assert row["absent"] == 1 / 8, name
-        assert all(torch.isfinite(agent.policy.flat).all() for agent in simulation.agents)
+        assert all(torch.isfinite(agent.policy.flat).all() for agent in simulation.methods)
 
 
 class Wire(Processes):
@@ -166,8 +166,8 @@ class Wire(Processes):
 def test_a_message_damaged_on_the_wire_counts_as_lost():
     simulation = small_team()
     simulation.start()
-    rollouts = simulation.world.collect([agent.begin() for agent in simulation.agents])
-    messages = {i: simulation.agents[i].message(rollouts[i], ["policy"]) for i in range(4)}
+    rollouts = simulation.world.collect([agent.player() for agent in simulation.methods])
+    messages = {i: simulation.methods[i].tell(rollouts[i], ["policy"]) for i in range(4)}
     edges = ((0, 1), (1, 2), (2, 1))
 
     def network(told):
@@ -250,7 +250,7 @@ def test_mixed_rewards():
     rewards = [rollout.reward.copy() for rollout in rollouts]
 
     def mixed(index: int) -> np.ndarray:
-        agent: Agent = simulation.agents[index]
+        agent: ActorCritic = simulation.methods[index]
         return agent._mixed_reward(rollouts[index], inboxes[index]).numpy()
 
     assert np.allclose(mixed(0), sum(rewards) / 4)
@@ -270,12 +270,12 @@ def test_a_receiver_knows_the_policy_as_its_owner_does(env, memory, share):
     simulation.start()
     simulation.round()
     rollouts = simulation._collect()
-    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.agents, rollouts)}
+    messages = {a.index: a.tell(r, simulation.wanted[a.index]) for a, r in zip(simulation.methods, rollouts)}
     edges = simulation.plan.schedule.edges(2)
     inboxes = simulation.network.exchange(messages, 2, edges, rollouts[0].final_at[:, 1])
-    for agent, rollout in zip(simulation.agents, rollouts):
+    for agent, rollout in zip(simulation.methods, rollouts):
         for other, heard in zip(agent.embedded, agent.hear(rollout, inboxes[agent.index], 2)):
-            sender = simulation.agents[other]
+            sender = simulation.methods[other]
             assert memory == "none" or sender.memory_at_start.abs().max() > 0
             assert torch.equal(heard.outputs, sender._outputs)
             if sender._mask is not None:

@@ -12,7 +12,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.settings.options import validated
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 from perla_net.world.environments import make
 

@@ -18,7 +18,7 @@ from gymnasium_robotics.envs import multiagent_mujoco
 from perla_net.ground.errors import InputError
 from perla_net.records import checkpoint
 from perla_net.settings.specs import parse_spec
-from perla_net.simulation.simulation import read_world
+from perla_net.simulation.saving import read_world
 from perla_net.world.hosts import FINAL, Host
 
 

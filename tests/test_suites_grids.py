@@ -11,7 +11,7 @@ from rware.warehouse import Direction
 from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.settings.options import validated
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 from perla_net.world.hosts import ALIVE, FINAL, OVER, TERMINATED, TRUNCATED, Host
 from perla_net.world.suites import lbf, magent2, mpe2, pettingzoo, rware

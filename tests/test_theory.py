@@ -16,7 +16,7 @@ from perla_net.learning import embedding
 from perla_net.learning.distributions import Categorical
 from perla_net.learning.embedding import lattice_points
 from perla_net.learning.models import MLP
-from perla_net.methods import actor_critic
+from perla_net.methods import learner
 from perla_net.theory import checks, convergence, games, measure, nonstationarity, variance
 from perla_net.theory.__main__ import main
 
@@ -247,7 +247,7 @@ def without_correction(form, returns, value, at_action, executed):
     return actor_form(form, returns, value, at_action, executed) - (at_action if form == "control" else 0)
 
 
-actor_form = actor_critic.form_advantage
+actor_form = learner.form_advantage
 
 
 def first_state(self, dimension, probabilities):

@@ -12,7 +12,7 @@ import torch
 
 import perla_net
 from perla_net.learning.embedding import Peer
-from perla_net.methods import actor_critic
+from perla_net.methods import learner
 from perla_net.methods.variance import COLUMNS, SAMPLES, target_variances
 from perla_net.settings.config import PPO, Agents, Config, Returns
 
@@ -69,7 +69,7 @@ def test_variances_are_those_of_enumeration(tmp_path, monkeypatch, env, form):
         seen.append((found, *enumerated(learner, x, outputs, peers, reward, whole), int(whole.sum())))
         return found
 
-    monkeypatch.setattr(actor_critic, "target_variances", keep)
+    monkeypatch.setattr(learner, "target_variances", keep)
     agents = Agents(number=None if env.startswith("pettingzoo") else 4)
     run(
         tmp_path / "run",

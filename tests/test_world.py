@@ -11,7 +11,7 @@ from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.settings.data import to_data
 from perla_net.settings.options import validated
-from perla_net.simulation.plan import prepare
+from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 from perla_net.world.environments import make
 from perla_net.world.hosts import Host
@@ -22,7 +22,7 @@ from perla_net.world.world import World, blocks_of
 class Scripted:
     """Acts as told, and notes when episodes begin."""
 
-    remembers = True
+    remembers, follows = True, False
 
     def __init__(self, discrete: bool) -> None:
         self.discrete, self.begins = discrete, []
@@ -270,7 +270,7 @@ def test_an_agent_that_is_dead_for_a_whole_rollout_does_no_harm(algorithm, memor
     for _ in range(5):
         row = simulation.round()["metrics"]
         assert np.isfinite([row["policy_loss"], row["value_loss"], row["entropy"]]).all()
-    flats = [agent.learner.critic.flat for agent in simulation.agents]
+    flats = [agent.learner.critic.flat for agent in simulation.methods]
     assert all(np.isfinite(flat.numpy()).all() for flat in flats)
     if algorithm == "ps_ippo":
         assert np.array_equal(flats[0].numpy(), flats[1].numpy()), "one network stays one"

@@ -18,9 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from ..world.spec import ActionSpec
-
-BLOCKED = -1e9
-"""Logit of an action that the mask forbids: probability zero, and a finite gradient."""
+from .models import BLOCKED
 
 
 @dataclass

@@ -18,6 +18,8 @@ def tanh(x: torch.Tensor) -> torch.Tensor:
 
 
 _MINUS_ONE = torch.tensor(-1.0)
+BLOCKED = -1e9
+"""Logit of an action that the mask forbids: probability zero, and a finite gradient."""
 
 
 def _tanh_(x: torch.Tensor) -> torch.Tensor:
@@ -280,7 +282,9 @@ class Policy(Network):
     """π(·|o): observation → distribution parameters, with or without a GRU before the last layer.
 
     ``outputs`` numbers come from the last layer; ``free`` more (a Gaussian's log standard deviations) do not depend on
-    the observation and are appended to them.
+    the observation and are appended to them. ``head``: what the outputs are: ``sampled``, parameters of the distribution; or values of the
+    actions, of which ``epsilon`` takes the best but for a share ε, ``boltzmann`` each in proportion to exp(Q / τ). ε or τ is a
+    parameter, so that it travels, and is saved, with the weights; no gradient ever reaches it.
     """
 
     def __init__(
@@ -293,8 +297,10 @@ class Policy(Network):
         memory: str,
         image: tuple[int, int, int] | None = None,
         channels: tuple[int, ...] = (),
+        head: str = "sampled",
     ) -> None:
         """``observation``: numbers in it; ``image``: [height, width, channels] of that with which it begins, if any."""
+        self.head = head
         self.activation, self.free, self.observation = activation, free, observation
         self.encoder = Encoder(observation, ((0, image),), channels) if image else None
         self.sizes = (self.encoder.width if self.encoder else observation, *hidden, outputs)
@@ -322,7 +328,28 @@ class Policy(Network):
             }
         if free:
             shapes["free"] = (free,)
+        if head != "sampled":
+            self.description["head"] = head
+            shapes["exploration"] = (1,)
         super().__init__(shapes)
+
+    def decide(self, outputs: torch.Tensor, axis: int) -> torch.Tensor:
+        """What the distribution takes, from outputs with masks applied; ``axis``: along which they lie.
+
+        ε-greedy: log π with π(a) = (1 − ε) 1[a = argmax Q] + ε / |allowed|, over allowed actions; Boltzmann: Q / τ.
+        """
+        if self.head == "sampled":
+            return outputs
+        free = self.frozen["exploration"]  # [1], or [agents, 1] of several side by side
+        if free.dim() > 1:
+            free = free.unsqueeze(-1)
+        allowed = outputs > BLOCKED
+        if self.head == "boltzmann":
+            return torch.where(allowed, outputs / free, BLOCKED)
+        share = free * allowed / allowed.sum(axis, keepdim=True)
+        best = outputs.argmax(axis, keepdim=True)
+        share = share.scatter_add(axis, best, (1 - free).expand_as(best).to(share.dtype))
+        return torch.where(share > 0, share.log(), BLOCKED)
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> Policy:

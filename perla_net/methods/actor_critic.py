@@ -1,422 +1,243 @@
-"""One agent's learner: policy, critic, optimisers; PPO or A2C on top, policy embedding underneath.
-
-``learn`` reads top to bottom: values of every observation (embedded if there are neighbours to average out), returns
-and advantages, then minibatches (``trainer.py``). It does not know where the neighbours' policies come from, nor of any rank.
-"""
+"""Actor-critics: PPO and A2C with any critic input, policy embedding, parameter sharing; eight presets of them by name."""
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass
-from typing import Any, Generator, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from ..learning.distributions import Categorical, Distribution, distribution_of
-from ..learning.embedding import Peer, choose_estimator, embed
-from ..learning.models import MLP, OPTIMISERS, Policy
-from ..settings.config import PRESETS, AgentSettings, Model
-from ..world.spec import AgentSpec
+from ..network.exchange import Inbox
 from ..world.world import Rollout
-from .returns import form_advantage, generalised_advantages
-from .trainer import MEASURED, Batch, Shared, Trainer
-from .variance import target_variances
+from .acting import Acting
+from .hearing import Hearing
+from .keeping import Part
+from .learner import STATISTICS, Learner
+from .presets import PRESETS, critic_input, embeds
+from .protocol import Facts, Learning, Now, Seat, shape_of
+from .squad import Squad
+from .team import Team
 
-OWN_SAMPLES = 8
-"""Own actions drawn per state for Σ_b π(b|o) Q̂(o, b) when they cannot be enumerated."""
-
-STATISTICS = (*MEASURED, "explained_variance")
-"""What :meth:`Learner.learn` reports: what the trainer measures, and 1 − Var(G − V)/Var(G)."""
-
-
-How = tuple[int, str, np.random.Generator]
-"""How expectations over the neighbours' actions are taken: K, estimator, random stream."""
-
-
-@dataclass
-class Neighbour:
-    """What the learner heard of one neighbour in this round: its policy at R = (T+1)·B + F states and its actions.
-
-    outputs [R, outputs + free], masks applied; present [R] bool; action [T·B, words]. All None: nothing, it is absent.
-    """
-
-    outputs: torch.Tensor | None = None
-    present: torch.Tensor | None = None
-    action: torch.Tensor | None = None
+ALL_KINDS = ("discrete", "multi_discrete", "continuous", "mixed")
+PPO = "Schulman et al. 2017, arXiv 1707.06347"
+A2C = "Mnih et al. 2016, arXiv 1602.01783"
+PERLA = "Jafferjee et al., arXiv 2209.01054 (PERLA)"
+MAPPO = "Yu et al. 2022, arXiv 2103.01955"
 
 
-class Learner:
-    """Policy and critic of one agent, and how they learn from its rollouts."""
-
-    def __init__(
-        self,
-        spec: AgentSpec,
-        settings: AgentSettings,
-        neighbours: Sequence[AgentSpec],
-        views: Sequence[AgentSpec],
-        identity: torch.Tensor,
-        streams: Sequence[np.random.SeedSequence],
-        device: str = "cpu",
-    ) -> None:
-        """``neighbours``: whose policies the critic embeds (none: the base algorithm); ``views``: whose
-        observations the critic reads, in order; ``identity`` [n]: a fixed input that tells shared networks
-        whom they act for (n may be 0); ``streams``: seeds of start, action noise, minibatches, embedding, measuring;
-        ``device``: where networks live and learning happens (``cpu``, ``cuda``)."""
-        self.spec, self.settings, self.identity = spec, settings, identity
-        self.preset = PRESETS[settings.algorithm]
-        self.distribution = distribution_of(spec.action)
-        self.neighbours: list[Distribution] = [distribution_of(other.action) for other in neighbours]
-        self.form = settings.form if self.neighbours else "state"
-        model = settings.model
-        self.policy = policy_for(spec, model, len(identity))
-        # Q(o, a, ·) has a head per own action where these can be counted; else the own action is an input.
-        self.own_heads = self.form != "state" and isinstance(self.distribution, Categorical)
-        self.own_input = self.form != "state" and not self.own_heads
-        size = (
-            sum(view.observation_size for view in views)
-            + self.policy.width
-            + len(identity)
-            + (self.distribution.own_width if self.own_input else 0)
-        )
-        heads = self.distribution.joint if self.own_heads else 1
-        size += sum(distribution.width for distribution in self.neighbours)
-        starts = np.cumsum([0] + [view.observation_size for view in views]).tolist()
-        images = tuple((at, image) for at, view in zip(starts, views) if (image := image_in(view, model)))
-        sizes = (size, *model.critic_hidden, heads)
-        self.critic = MLP(sizes, model.critic_activation, images=images, channels=model.channels)
-        start = torch.Generator().manual_seed(int(streams[0].generate_state(1, np.uint64)[0] >> 1))
-        self.policy.start(start, model.orthogonal, model.policy_gain)
-        self.critic.start(start, model.orthogonal, 1.0)
-        for network in (self.policy, self.critic):
-            network.to(device)
-        epsilon, most = settings.optimiser.epsilon, settings.optimiser.max_gradient_norm
-        optimiser = OPTIMISERS[settings.optimiser.method]
-        self.optimisers = optimiser(self.policy, epsilon, most), optimiser(self.critic, epsilon, most)
-        self.trainer = Trainer(self.policy, self.critic, self.optimisers, self.distribution, self.own_heads, settings)
-        self.noise_rng, self.batch_rng, self.embed_rng = (np.random.default_rng(stream) for stream in streams[1:4])
-        self.moments = np.zeros(3)  # PopArt: smoothed mean, mean square, and weight of the targets
-        self.scale, self.shift = 1.0, 0.0
-        self.embedding_seconds = 0.0
-        self.explained = 0.0
-        self.measuring = streams[4]
-        self.variances: np.ndarray | None = None
-        """:data:`~perla_net.algorithms.variance.COLUMNS` of the last rollout, under ``--measure-variance``."""
-
-    # Values
-
-    def values(
-        self, critic_input: torch.Tensor, outputs: torch.Tensor, neighbours: list[Neighbour], action: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """(V̂ [R], Q̂(o, a) [T·B], Q(o, a, a_N) [T·B]) in the units of the return; the last two None in the state form.
-
-        critic_input [R, size]; outputs [R, outputs + free] of the own policy; action [T·B, words], the own ones.
-        """
-        with torch.no_grad():
-            if not neighbours:
-                return self._in_units(self.critic(critic_input)[:, 0]), None, None
-            peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
-            taken = len(action)
-            settings = self.settings
-            there = [peer.distribution for peer in peers if peer.outputs is not None]
-            estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, there)
-            how = settings.samples, estimator, self.embed_rng
-            if self.form == "state":
-                return self.expected(critic_input, outputs, peers, how, None), None, None
-            encodings = self.encode(neighbours, taken)
-            if self.own_heads:
-                assert isinstance(self.distribution, Categorical)
-                embedded = self._embedded(critic_input, peers, how)
-                share = self.distribution.joint_probabilities(outputs)
-                value = (share * embedded).sum(1)
-                own = self.distribution.joint_index(action).unsqueeze(1)
-                at_action = embedded[:taken].gather(1, own)[:, 0]
-                executed = self.critic(torch.cat([critic_input[:taken], encodings], 1)).gather(1, own)[:, 0]
-            else:
-                value = self.expected(critic_input, outputs, peers, how, self.own_noise(outputs, self.embed_rng))
-                first = [
-                    peer
-                    if peer.outputs is None or peer.present is None
-                    else Peer(peer.distribution, peer.outputs[:taken], peer.present[:taken])
-                    for peer in peers
-                ]
-                x = torch.cat([critic_input[:taken], self.distribution.own(action)], 1)
-                at_action = self._in_units(self._embedded(x, first, how)[:, 0])
-                executed = self._in_units(self.critic(torch.cat([x, encodings], 1))[:, 0])
-                return value, at_action, executed
-            return self._in_units(value), self._in_units(at_action), self._in_units(executed)
-
-    def _embedded(self, x: torch.Tensor, peers: list[Peer], how: How) -> torch.Tensor:
-        return embed(self.critic, self.critic.encode(x), peers, *how)
-
-    def own_noise(self, outputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor | None:
-        """What :meth:`expected` draws own actions with, where these cannot be enumerated."""
-        if not self.own_input:
-            return None
-        return self.distribution.noise(rng, OWN_SAMPLES, len(outputs)).to(outputs.device)
-
-    @torch.no_grad()
-    def expected(
-        self,
-        critic_input: torch.Tensor,
-        outputs: torch.Tensor,
-        peers: list[Peer],
-        how: How,
-        noise: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """V̂(o), or Σ_b π(b|o) Q̂(o, b): [R], in the units of the return. Arguments as in :meth:`values`; noise: of
-        :meth:`own_noise`."""
-        if self.own_heads:
-            assert isinstance(self.distribution, Categorical)
-            share = self.distribution.joint_probabilities(outputs)
-            return self._in_units((share * self._embedded(critic_input, peers, how)).sum(1))
-        if noise is None:
-            return self._in_units(self._embedded(critic_input, peers, how)[:, 0])
-        value = outputs.new_zeros(len(outputs))
-        for draw in noise:
-            sampled = self.distribution.own(self.distribution.sample(outputs.mT, draw))
-            value += self._embedded(torch.cat([critic_input, sampled], 1), peers, how)[:, 0] / OWN_SAMPLES
-        return self._in_units(value)
-
-    def _in_units(self, normalised: torch.Tensor) -> torch.Tensor:
-        return normalised * self.scale + self.shift
-
-    def encode(self, neighbours: list[Neighbour], taken: int) -> torch.Tensor:
-        """The critic's inputs for the actions that the neighbours took, [T·B, width]."""
-        parts = []
-        for distribution, neighbour in zip(self.neighbours, neighbours):
-            if neighbour.action is None or neighbour.present is None:
-                parts.append(distribution.absent.to(self.policy.flat.device).expand(taken, -1))
-            else:
-                parts.append(distribution.encode(neighbour.action, neighbour.present[:taken]))
-        return torch.cat(parts, dim=1)
-
-    # Learning
-
-    def learn(self, progress: float, **experience: Any) -> Shared:
-        """Update policy and critic from one rollout; returns the :data:`STATISTICS`.
-
-        A generator: under parameter sharing it yields a vector at each place where agents must agree (moments of the
-        targets, gradients) and expects the mean over the team to be sent back; a private agent yields nothing.
-        ``experience`` as in :meth:`prepare`; progress: share of the run that is done.
-        """
-        batch = yield from self.prepare(**experience)
-        measured = yield from self.trainer.run([batch], [self.batch_rng], progress)
-        return np.append(measured, self.explained)
-
-    def prepare(
-        self,
-        rollout: Rollout,
-        reward: torch.Tensor,
-        observation: torch.Tensor | None,
-        critic_input: torch.Tensor,
-        outputs: torch.Tensor,
-        memory: torch.Tensor | None,
-        neighbours: list[Neighbour],
-        keep_all: bool = False,
-    ) -> Generator[np.ndarray, np.ndarray, Batch]:
-        """Values, returns and advantages of a rollout: what the trainer learns from. A generator like :meth:`learn`.
-
-        reward [T, B]; observation [R, …] with identity, or None where critic_input begins with it; critic_input [R, size]
-        with memory and identity; outputs [R, …] of the behaviour policy; memory [B, width] at the start, or None;
-        keep_all: steps in which the agent was not there stay, with weight 0, so that batches of several agents agree.
-        """
-        settings = self.settings
-        steps, copies = reward.shape
-        taken = steps * copies
-        device = reward.device
-        action = self.distribution.read(rollout.action).to(device)
-        began = time.perf_counter()
-        value, at_action, executed = self.values(critic_input, outputs, neighbours, action)
-        self.embedding_seconds = time.perf_counter() - began
-        if settings.measure_variance:
-            self._measure(rollout, reward, critic_input, outputs, neighbours)
-        targets = generalised_advantages(rollout, reward, value, settings.returns.gamma, settings.returns.trace)
-        returns = targets.target.view(taken)
-        alive = torch.from_numpy(rollout.alive[:-1]).reshape(taken).to(device)
-        everywhere = bool(alive.all())
-        advantage = form_advantage(self.form, returns, value[:taken], at_action, executed)
-        if settings.returns.normalise_advantages:
-            chosen = advantage if everywhere else advantage[alive]
-            if len(chosen):
-                advantage = (advantage - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
-        self.explained = _explained_variance(value[:taken][alive], returns[alive])
-        if settings.returns.normalise_values:
-            yield from self._follow_moments(returns[alive])
-        parts = [critic_input[:taken]]
-        if self.own_input:
-            parts.append(self.distribution.own(action))
-        if neighbours:
-            parts.append(self.encode(neighbours, taken))
-        mask = (
-            None if rollout.mask is None else torch.from_numpy(np.ascontiguousarray(rollout.mask[:-1])).view(taken, -1)
-        )
-        batch = Batch(
-            torch.cat(parts, 1) if len(parts) > 1 else parts[0],
-            None if observation is None else observation[:taken],
-            action,
-            advantage,
-            (returns - self.shift) / self.scale,
-            self.distribution.score(outputs[:taken].mT.contiguous(), action).log_probability,
-            alive.to(torch.float32),
-            None if mask is None else mask.to(device),
-        )
-        if memory is not None:
-            batch.memory, batch.begins = memory, torch.from_numpy(rollout.begins[:-1].copy()).to(device)
-        elif not keep_all and not self.preset.shared:
-            # Else all steps stay: sequences whole, and equally many of all who learn side by side or share gradients.
-            batch.weight = None
-            if not everywhere:
-                for name, column in batch.rows().items():
-                    setattr(batch, name, column[alive])
-        return batch
-
-    def _measure(
-        self,
-        rollout: Rollout,
-        reward: torch.Tensor,
-        critic_input: torch.Tensor,
-        outputs: torch.Tensor,
-        neighbours: list[Neighbour],
-    ) -> None:
-        """Note how much the TD targets of this rollout vary, with random numbers that nothing else uses."""
-        stream, steps = self.measuring, self.optimisers[0].steps
-        key = (*stream.spawn_key, steps, 0)  # longer than any other: (0, i, 4, steps) may be a model of agent 4
-        rng = np.random.default_rng(np.random.SeedSequence(stream.entropy, spawn_key=key))
-        peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
-        whole = torch.from_numpy(rollout.alive[:-1] & ~(rollout.terminated | rollout.truncated)).to(reward.device)
-        self.variances = target_variances(self, critic_input, outputs, peers, reward, whole, rng)
-
-    def _follow_moments(self, returns: torch.Tensor) -> Generator[np.ndarray, np.ndarray, None]:
-        """PopArt (van Hasselt et al. 2016, arXiv 1602.07714): move the targets' scale, keep the critic's outputs in units.
-
-        μ, ν: smoothed mean and mean square of the returns; σ² = ν − μ²; W ← W σ/σ', b ← (σ b + μ − μ')/σ'.
-        """
-        here = np.array([float(returns.sum()), float(returns.square().sum()), float(len(returns))])
-        if self.preset.shared:
-            here = yield here
-        if here[2] > 0:
-            smoothing = self.settings.returns.value_smoothing
-            self.moments = smoothing * self.moments + (1 - smoothing) * here / here[2]
-        self._rescale(*self._units())
-
-    def _rescale(self, scale: float, shift: float) -> None:
-        """Let the critic speak in other units and mean the same."""
-        last = self.critic.layers - 1
-        weight, bias = self.critic.frozen[f"w{last}"], self.critic.frozen[f"b{last}"]
-        weight *= self.scale / scale
-        bias.mul_(self.scale).add_(self.shift - shift).div_(scale)
-        self.scale, self.shift = scale, shift
-
-    def shared_vector(self, what: str) -> torch.Tensor:
-        """What agents average: ``policies``, ``critics``, or both (``parameters``). A critic comes in the units of the return,
-        since agents normalise their targets differently, with mean, variance and weight of its targets behind it."""
-        parts = [] if what == "critics" else [self.policy.flat]
-        if what != "policies":
-            critic = self.critic.flat.clone()
-            biases = self.critic.sizes[-1]
-            weights = biases * self.critic.sizes[-2]
-            critic[-biases - weights :] *= self.scale  # the last layer's weights and biases lie at the end
-            critic[-biases:] += self.shift
-            scale, shift = self._units()
-            parts += [critic, torch.tensor([shift, scale * scale, self.moments[2]], dtype=torch.float64).to(critic)]
-        return torch.cat(parts)
-
-    def take_shared(self, what: str, vector: torch.Tensor) -> None:
-        """Go on with the average of what :meth:`shared_vector` gave."""
-        if what != "critics":
-            self.policy.fill(vector[: len(self.policy.flat)])
-        if what != "policies":
-            self.critic.fill(vector[-3 - len(self.critic.flat) : -3])
-            self.scale, self.shift = 1.0, 0.0
-            if self.settings.returns.normalise_values:
-                mean, variance, weight = vector[-3:].double().tolist()
-                self.moments[:] = mean * weight, (variance + mean * mean) * weight, weight
-                self._rescale(*self._units())
-
-    def shared_groups(self, what: str) -> tuple[int, ...]:
-        """Sizes of the tensors in :meth:`shared_vector`, without the three numbers behind a critic."""
-        networks = {"policies": [self.policy], "critics": [self.critic], "parameters": [self.policy, self.critic]}[what]
-        return tuple(math.prod(shape) for network in networks for shape in network.shapes.values())
-
-    def _units(self) -> tuple[float, float]:
-        """(scale, shift) of the targets, from their moments."""
-        if self.moments[2] == 0:
-            return 1.0, 0.0
-        shift, square = self.moments[:2] / self.moments[2]
-        return max(float(square - shift * shift), 1e-8) ** 0.5, float(shift)
-
-    # State
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything that changes and is a tensor."""
-        policy, critic = self.optimisers
-        return {
-            "policy": self.policy.flat.cpu().numpy(),
-            "policy.first": policy.first.cpu().numpy(),
-            "policy.second": policy.second.cpu().numpy(),
-            "critic": self.critic.flat.cpu().numpy(),
-            "critic.first": critic.first.cpu().numpy(),
-            "critic.second": critic.second.cpu().numpy(),
-            "moments": self.moments,
-        }
-
-    def numbers(self) -> dict[str, Any]:
-        """Everything that changes and is not: optimiser steps, PopArt's scale, states of the random streams."""
-        streams = {"noise": self.noise_rng, "batch": self.batch_rng, "embed": self.embed_rng}
-        return {
-            "steps": [optimiser.steps for optimiser in self.optimisers],
-            "scale": self.scale,
-            "shift": self.shift,
-            "streams": {name: rng.bit_generator.state for name, rng in streams.items()},
-        }
-
-    def restore(self, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
-        """Continue from :meth:`arrays` and :meth:`numbers`."""
-        policy, critic = self.optimisers
-        for name, vector in (
-            ("policy", self.policy.flat),
-            ("policy.first", policy.first),
-            ("policy.second", policy.second),
-            ("critic", self.critic.flat),
-            ("critic.first", critic.first),
-            ("critic.second", critic.second),
-        ):
-            vector.copy_(torch.from_numpy(np.array(arrays[name])))
-        self.moments[:] = arrays["moments"]
-        for optimiser, steps in zip(self.optimisers, numbers["steps"]):
-            optimiser.steps = steps
-        self.scale, self.shift = numbers["scale"], numbers["shift"]
-        for name, rng in (("noise", self.noise_rng), ("batch", self.batch_rng), ("embed", self.embed_rng)):
-            rng.bit_generator.state = numbers["streams"][name]
-
-
-def image_in(spec: AgentSpec, model: Model) -> tuple[int, int, int] | None:
-    """[height, width, channels] of an observation that goes through convolutions; None for one that does not."""
-    shape = spec.observation_shape
-    if model.encoder == "none" or (model.encoder == "auto" and spec.observation_kind != "image"):
-        return None
-    if len(shape) == 2 and spec.observation_kind == "image":
-        return (*shape, 1)
-    return shape if len(shape) == 3 else None
-
-
-def policy_for(spec: AgentSpec, model: Model, identity: int) -> Policy:
-    """A policy network for an agent's spaces, with zero weights; ``identity``: numbers appended to its observation."""
-    distribution = distribution_of(spec.action)
-    return Policy(
-        spec.observation_size + identity,
-        model.policy_hidden,
-        distribution.outputs,
-        distribution.free,
-        model.policy_activation,
-        model.memory,
-        image_in(spec, model),
-        model.channels,
+def facts_of(name: str) -> Facts:
+    """The facts of a preset, from its choices."""
+    preset = PRESETS[name]
+    base = "PPO" if preset.base == "ppo" else "A2C"
+    everyone = preset.critic_input == "global"
+    heard = []
+    if preset.embedding:
+        heard.append("those whom it hears: their policies, where they stood")
+    if everyone:
+        heard.append("the whole team: observations")
+    sends = "the group's mean of gradients and of targets' moments" if preset.shared else "nothing more"
+    which = "a critic of everybody's observations" if everyone else "a critic of its own observation"
+    how = " that averages out the policies of those whom it hears" if preset.embedding else ""
+    source = PERLA if preset.embedding else MAPPO if everyone else PPO if preset.base == "ppo" else A2C
+    status = {
+        "perla_ippo": "verified: PERLA's theorems 1, 3 and 6, exact (python -m perla_net.theory); no neighbours = ippo, bit for bit",
+        "perla_ia2c": "verified: no neighbours = ia2c, bit for bit",
+        "perla_mappo": "verified: no neighbours = mappo, bit for bit",
+        "ps_ippo": "verified: one agent = ippo; a group of all = it, to the byte",
+        "ps_mappo": "verified: a group of all = it, to the byte",
+    }.get(name, "verified: gradients and returns against autograd and by hand")
+    return Facts(
+        f"{base} with {which}{how}{', one network for the whole team' if preset.shared else ''}.",
+        "actor-critic",
+        "on",
+        ALL_KINDS,
+        "; ".join(heard) or "nobody",
+        sends,
+        "its own reward, or --reward.mixing" + ("; the whole team" if everyone or preset.shared else ""),
+        source,
+        status,
     )
 
 
-def _explained_variance(value: torch.Tensor, returns: torch.Tensor) -> float:
-    variance = float(returns.var(correction=0)) if len(returns) else 0.0
-    return 1.0 - float((returns - value).var(correction=0)) / variance if variance > 0 else 0.0
+class ActorCritic(Acting):
+    """A policy and a critic, trained by PPO or A2C."""
+
+    facts = Facts(
+        "PPO or A2C with or without policy embedding.",
+        "actor-critic",
+        "on",
+        ALL_KINDS,
+        "see the presets",
+        "see the presets",
+        "see the presets",
+        PPO,
+        "verified",
+    )
+    statistics = STATISTICS
+    averages = True
+
+    def __init__(self, seat: Seat) -> None:
+        team, index = seat.team, seat.index
+        start, noise, *others = seat.streams(5)
+        embedded = team.embedded_by(index)
+        self.reads = critic_input(seat.settings)
+        heard = team.heard_by(index) if self.reads == "neighbourhood" else []
+        if self.reads == "global":
+            views: Sequence[Any] = team.specs
+        else:
+            views = [seat.spec, *(team.specs[other] for other in heard)]
+        self.learner = Learner(
+            seat.spec,
+            seat.settings,
+            [team.specs[other] for other in embedded],
+            views,
+            team.identity_of(index).to(seat.device),
+            [start, *others],
+            seat.device,
+            seat.group,
+            len(heard),
+        )
+        super().__init__(seat, self.learner.policy, noise)
+        self.embedded, self._seen = embedded, heard
+        self.hearing = Hearing(seat, embedded, self.device)
+        self.ages, self.hops = self.hearing.ages, self.hearing.hops
+        self.networks["critic"] = self.learner.critic
+        self._hearing_seconds = 0.0
+
+    # What is known before anything is built
+
+    @classmethod
+    def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:
+        """See :class:`~.protocol.Method`: the policies that it embeds, and the observations that its critic reads."""
+        embedded = set(team.embedded_by(index))
+        found: dict[int, list[str]] = {}
+        for other in team.heard_by(index):
+            wanted = list(team.methods[other].tells(team, other)) if other in embedded else []
+            if critic_input(team.settings[index]) == "neighbourhood":
+                wanted += [name for name in ("observations", "presence") if name not in wanted]
+            found[other] = wanted
+        return found
+
+    @classmethod
+    def wants_of_all(cls, team: Team, index: int) -> Sequence[str]:
+        """See :class:`~.protocol.Method`: what a central critic reads."""
+        return ["observations"] if critic_input(team.settings[index]) == "global" else []
+
+    @classmethod
+    def talks(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`: where a group shares the networks."""
+        return bool(team.group_of(index))
+
+    @classmethod
+    def talks_to_neighbours(cls, team: Team, index: int) -> bool:
+        """Never."""
+        return False
+
+    # A round
+
+    def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
+        """Embed what was heard, then update critic and policy."""
+        found = yield from self.learner.learn(now.progress, **self.experience(rollout, inbox, now.round))
+        return dict(zip(STATISTICS, found.tolist()))
+
+    def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> dict[str, Any]:
+        """What the learner learns from, as the arguments of :meth:`Learner.prepare`."""
+        began = time.perf_counter()
+        neighbours = self.hearing.hear(rollout, inbox, round_number, self.observation, self.mask)
+        self._hearing_seconds = time.perf_counter() - began
+        own = self.with_identity(self.observation)
+        x = own if self.reads == "own" else self.with_identity(torch.cat(self._views(rollout, inbox), 1))
+        if self.memories is not None:
+            x = torch.cat([x, self.memories], 1)
+        return {
+            "rollout": rollout,
+            "reward": self.reward(rollout, inbox).to(self.device),
+            "observation": None if self.reads == "own" else own,
+            "critic_input": x,
+            "outputs": self.outputs,
+            "memory": self.memory_at_start if self.policy.width else None,
+            "neighbours": neighbours,
+        }
+
+    def _views(self, rollout: Rollout, inbox: Inbox) -> list[torch.Tensor]:
+        """What the critic sees of the team, each [R, size]; of a neighbourhood, with a flag 'not there' for each behind."""
+        if self.reads == "neighbourhood":
+            heard = [self.hearing.observations(other, rollout, inbox) for other in self._seen]
+            absent = [(~known).unsqueeze(1).to(torch.float32) for _, known in heard]
+            return [self.observation, *(seen for seen, _ in heard), *absent]
+        return [
+            self.observation if other == self.index else self._observations_of(other, inbox, len(self.observation))
+            for other in range(len(self.team.specs))
+        ]
+
+    def _observations_of(self, other: int, inbox: Inbox, states: int) -> torch.Tensor:
+        heard = inbox[other].team.get("observations") if other in inbox else None
+        if heard is None:  # rejected: a central critic sees nothing there
+            return torch.zeros(states, self.team.specs[other].observation_size, device=self.device)
+        return self.tensor(heard)
+
+    def embedding_seconds(self) -> float:
+        """See :class:`~.protocol.Method`."""
+        return self._hearing_seconds + self.learner.embedding_seconds
+
+    def cross_entropies(self) -> list[float | None]:
+        """See :class:`~.protocol.Method`."""
+        return [self.hearing.models[other].cross_entropy for other in self.ages if other in self.hearing.models]
+
+    @property
+    def variances(self) -> np.ndarray | None:  # type: ignore[override]
+        """See :class:`~.protocol.Method`."""
+        return self.learner.variances
+
+    # Averaging
+
+    def shared_vector(self, what: str) -> np.ndarray:
+        """What :meth:`Learner.shared_vector` gives, float32."""
+        return self.learner.shared_vector(what).cpu().numpy()
+
+    def take_shared(self, what: str, vector: np.ndarray) -> None:
+        """Go on with an average; one that changed nothing leaves every bit as it was."""
+        if not np.array_equal(vector, self.shared_vector(what)):
+            self.learner.take_shared(what, self.tensor(vector))
+
+    def shared_groups(self, what: str) -> tuple[int, ...]:
+        """See :class:`~.protocol.Method`."""
+        return self.learner.shared_groups(what)
+
+    # State
+
+    def parts(self) -> Mapping[str, Part]:
+        """See :class:`~.acting.Acting`."""
+        return {**self.learner.parts(), "heard": self.hearing}
+
+    def description(self) -> dict[str, Any]:
+        """See :class:`~.protocol.Method`."""
+        return super().description() | {"networks": {"critic": shape_of(self.learner.critic)}}
+
+    def start_from(self, arrays: Mapping[str, np.ndarray], data: Mapping[str, Any]) -> None:
+        """The policy; the critic too, with its moments, where there is one of the same shape."""
+        super().start_from(arrays, data)
+        if data.get("networks", {}).get("critic") == shape_of(self.learner.critic):
+            self.learner.critic.fill(self.tensor(arrays["critic"]))
+            self.learner.moments[:], self.learner.units[:] = arrays["moments"], arrays["units"]
+
+    # Side by side
+
+    def alike(self) -> Any:
+        """See :class:`~.protocol.Method`: agents with memory or images, or that share networks, are alone."""
+        if self.seat.group or self.policy.width or len(self.identity) or self.policy.encoder:
+            return None
+        spec, learner = self.spec, self.learner
+        sizes = learner.critic.sizes, learner.own_heads
+        return spec.observation_size, spec.action, spec.masked, *sizes, repr(self.settings)
+
+    @classmethod
+    def together(cls, methods: Sequence[Any]) -> Squad:
+        """See :class:`~.squad.Squad`."""
+        return Squad(methods)
+
+
+def can_embed(team: Team, index: int) -> bool:
+    """Whether the agent's critic has neighbours to embed."""
+    return embeds(team.settings[index]) and bool(team.heard_by(index))

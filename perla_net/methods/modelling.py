@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..learning.build import image_in
 from ..learning.distributions import Distribution
 from ..learning.models import Adam, Pass, Policy
 from ..settings.config import Model as Networks
 from ..settings.config import Modelling
 from ..world.spec import AgentSpec
-from .actor_critic import image_in
 
 
 class Model:

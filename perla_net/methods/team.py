@@ -1,34 +1,40 @@
-"""What every agent knows of all others: who wants what of whom, and in which form it travels."""
+"""What every agent knows of all others: spaces, settings, who may hear whom, who learns as one."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Mapping
 
-import numpy as np
 import torch
 
-from ..learning.distributions import Gaussian, distribution_of
-from ..learning.embedding import choose_estimator, joint_actions
 from ..learning.models import Policy
-from ..network.exchange import Wishes
-from ..network.messages import Form
-from ..network.schedule import Edge, Schedule
-from ..settings.config import PRESETS, AgentSettings, Compression
+from ..settings.config import AgentSettings
 from ..world.spec import AgentSpec
-from .actor_critic import policy_for
+from .presets import embeds
 
 
 @dataclass(frozen=True)
 class Team:
-    """What every agent knows of all: spaces and settings (both from the configuration), who may hear whom in some round
-    (``edges``), and how what is sent is coded."""
+    """Plain knowledge, the same for everybody and on every rank.
+
+    edges: who may hear whom in some round, (source, target); methods: everybody's class of :class:`~.protocol.Method`; groups: agents that
+    share one network, each group in order; trained: of agents that act by a network that was trained elsewhere, its ``description``
+    and ``identity``, as their checkpoint tells them.
+    """
 
     specs: tuple[AgentSpec, ...]
     settings: tuple[AgentSettings, ...]
-    edges: tuple[Edge, ...]
-    compression: Compression = field(default_factory=Compression)
+    edges: tuple[tuple[int, int], ...]
+    methods: tuple[Any, ...]
+    groups: tuple[tuple[int, ...], ...] = ()
+    trained: Mapping[int, Mapping[str, Any]] | None = None
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """What methods call what they say, in the ledger."""
+        return tuple(name for method in self.methods for name in method.purposes)
 
     def heard_by(self, agent: int) -> list[int]:
         """Those that an agent may hear in some round, in order."""
@@ -43,147 +49,39 @@ class Team:
 
     def embedded_by(self, agent: int) -> list[int]:
         """Those whose policies the agent's critic embeds when it hears them."""
-        settings = self.settings[agent]
-        return self.heard_by(agent) if PRESETS[settings.algorithm].embedding and settings.samples else []
+        return self.heard_by(agent) if embeds(self.settings[agent]) else []
+
+    def group_of(self, agent: int) -> tuple[int, ...]:
+        """Those that share one network with an agent, itself among them; nobody where its networks are its own."""
+        return next((group for group in self.groups if agent in group), ())
+
+    def identity_of(self, agent: int) -> torch.Tensor:
+        """What tells a network whom it acts for: one-hot of the agent, within its group where a group shares one, or where it was asked
+        for; else nothing. Of a network that was trained elsewhere, what it was told there."""
+        if self.trained and agent in self.trained:
+            return torch.tensor(self.trained[agent]["identity"], dtype=torch.float32)
+        group, asked = self.group_of(agent), self.settings[agent].identity
+        if asked == "no" or (asked == "auto" and not group):
+            return torch.zeros(0)
+        return torch.eye(len(group))[group.index(agent)] if group else torch.eye(len(self.specs))[agent]
 
     def policy_of(self, agent: int) -> Policy:
-        """A policy network as the agent's, with zero weights."""
-        return policy_for(self.specs[agent], self.settings[agent].model, len(identity_of(self, agent)))
+        """A policy network as the agent's, with zero weights, from which others rebuild what they hear. Raises LookupError for agents
+        without one."""
+        if self.trained and agent in self.trained:
+            return Policy.from_description(self.trained[agent]["description"])
+        return self.methods[agent].policy_for(self, agent)
+
+    def policy_shape(self, agent: int) -> tuple[tuple[int, ...], int, bytes]:
+        """Of an agent's policy: sizes of its tensors, width of the memory, architecture."""
+        return self._policies[agent]
 
     @cached_property
-    def _policies(self) -> list[tuple[tuple[int, ...], int, bytes]]:
-        """Of every agent's policy: sizes of its tensors, width of the memory, architecture."""
-        policies = map(self.policy_of, range(len(self.specs)))
-        return [
-            (tuple(math.prod(shape) for shape in policy.shapes.values()), policy.width, policy.architecture)
-            for policy in policies
-        ]
-
-    def wishes(self, copies: int, horizon: int) -> Wishes:
-        """Who wants what of whom, and the forms of it."""
-        return Wishes(
-            self.wants(),
-            self.team_wants(),
-            lambda agent, section, some, finals: self.form(agent, section, finals, some, horizon),
-            lambda section, values, some, final_copies: cut(section, values, some, copies, final_copies),
-        )
-
-    def wants(self) -> dict[Edge, list[str]]:
-        """For each pair (source, target) of which the second may hear the first, the sections that it wants, where any."""
-        table: dict[Edge, list[str]] = {}
-        for agent in range(len(self.specs)):
-            settings = self.settings[agent]
-            embedded = set(self.embedded_by(agent))
-            of_team = self._wants_of_all(agent)
-            for other in self.heard_by(agent):
-                wanted = self._of_policy(other) if other in embedded else []
-                if settings.reward.mixing == "neighbourhood":
-                    wanted.append("rewards")
-                wanted = [name for name in wanted if name not in of_team]
-                if wanted:
-                    table[other, agent] = wanted
-        return table
-
-    def team_wants(self) -> dict[Edge, list[str]]:
-        """For each pair of agents, the sections that the second wants of the first as of everybody, where it wants any."""
-        everyone = range(len(self.specs))
-        return {
-            (other, agent): wanted
-            for agent in everyone
-            if (wanted := self._wants_of_all(agent))
-            for other in everyone
-            if other != agent
-        }
-
-    def _wants_of_all(self, agent: int) -> list[str]:
-        settings = self.settings[agent]
-        observations = ["observations"] if PRESETS[settings.algorithm].critic_input == "global" else []
-        return observations + (["rewards"] if settings.reward.mixing == "team" else [])
-
-    def _of_policy(self, sender: int) -> list[str]:
-        """Sections that tell a policy, by what its owner shares."""
-        share = self.settings[sender].share
-        if share == "modelled":
-            return ["actions", "presence"]
-        if share == "outputs":
-            return ["outputs", "actions", "presence"]
-        sections = ["policy"]
-        if self.settings[sender].model.memory == "gru":
-            sections.append("memory")
-        if share == "weights":
-            sections.append("observations")
-            if self.specs[sender].masked:
-                sections.append("masks")
-        return [*sections, "actions", "presence"]
-
-    def form(self, agent: int, section: str, finals: int, copies: int, horizon: int) -> Form:
-        """Type, shape, coding and architecture of a section of the agent's message; R = (T+1)·B + finals states."""
-        spec = self.specs[agent]
-        distribution = distribution_of(spec.action)
-        states, taken = (horizon + 1) * copies + finals, horizon * copies
-        method, groups, kept, architecture = self.compression.method, (), 0, bytes(8)
-        if section in ("policy", "memory"):
-            sizes, width, architecture = self._policies[agent]
-            kind, shape = "float32", (sum(sizes),) if section == "policy" else (copies, width)
-            groups = sizes if section == "policy" else ()
-        else:
-            action_type = "float32" if isinstance(distribution, Gaussian) else "int32"  # what counts is never coded
-            kind, shape = {
-                "outputs": ("float32", (states, distribution.outputs + distribution.free)),
-                "observations": ("float32", (states, spec.observation_size)),
-                "masks": ("float32", (states, spec.action.flags)),
-                "actions": (action_type, (taken, spec.action.words)),
-                "presence": ("uint8", (states,)),
-                "rewards": ("float32", (taken,)),
-            }[section]
-        if kind != "float32" or method == "none" or (method == "top_k" and section != "policy"):
-            return Form(kind, shape, architecture)
-        if method == "top_k":
-            kept = max(1, round(self.compression.keep * shape[0]))
-        return Form(kind, shape, architecture, method, groups, kept)
-
-
-STATES = ("outputs", "observations", "masks", "presence")
-"""Sections with a row for every state: [(T+1)·B + F, …]."""
-TAKEN = ("actions", "rewards")
-"""Sections with a row for every action: [T·B, …]."""
-
-
-def cut(section: str, values: np.ndarray, copies: int, of: int, final_copies: np.ndarray) -> np.ndarray:
-    """The part of a section that concerns the first ``copies`` of ``of`` environment copies."""
-    if section == "memory":
-        return values[:copies]
-    finals = len(final_copies) if section in STATES else 0
-    running = len(values) - finals
-    first = values[:running].reshape(-1, of, *values.shape[1:])[:, :copies].reshape(-1, *values.shape[1:])
-    return np.concatenate([first, values[running:][final_copies < copies]]) if finals else first
-
-
-def identity_of(team: Team, agent: int) -> torch.Tensor:
-    """One-hot of the agent where one network acts for all (parameter sharing), or where it was asked for; else nothing."""
-    settings = team.settings[agent]
-    if not (settings.identity == "yes" or (settings.identity == "auto" and PRESETS[settings.algorithm].shared)):
-        return torch.zeros(0)
-    return torch.eye(len(team.specs))[agent]
-
-
-def estimator_line(team: Team, schedule: Schedule, hops: int) -> str:
-    """How the team embeds the most that an agent hears in a round, in words with the counts behind the choice."""
-    kinds: dict[str, int] = {}
-    for agent in range(len(team.specs)):
-        settings, known = team.settings[agent], set(team.embedded_by(agent))
-        heard = max(schedule.heard_together(agent, hops), key=len, default=[])
-        embedded = [distribution_of(team.specs[other].action) for other in heard if other in known]
-        if not embedded:
-            text = "no embedding"
-        else:
-            estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, embedded)
-            count = joint_actions(embedded)
-            work = (
-                f"{count} joint actions"
-                if estimator == "exact"
-                else f"{settings.samples} samples of {count or 'continuous'}"
-            )
-            text = f"{settings.form} form, {estimator} ({work}{'' if schedule.fixed else ' at most'})"
-        kinds[text] = kinds.get(text, 0) + 1
-    return "; ".join(f"{number} agent{'s' * (number > 1)}: {text}" for text, number in kinds.items())
+    def _policies(self) -> dict[int, tuple[tuple[int, ...], int, bytes]]:
+        found = {}
+        for agent, method in enumerate(self.methods):
+            if method.has_policy:
+                policy = self.policy_of(agent)
+                sizes = tuple(math.prod(shape) for shape in policy.shapes.values())
+                found[agent] = sizes, policy.width, policy.architecture
+        return found

@@ -15,8 +15,10 @@ import torch
 
 from ..learning.distributions import Categorical, Distribution
 from ..learning.models import MLP, Adam, Pass, Policy
-from ..settings.config import PRESETS, AgentSettings
+from ..settings.config import AgentSettings
 from .losses import policy_loss
+from .presets import PRESETS
+from .protocol import Say
 
 MEASURED = (
     "policy_loss",
@@ -31,7 +33,7 @@ MEASURED = (
 divergence: estimate of KL(old, new) (Schulman 2020: mean of ρ − 1 − log ρ), share of clipped ratios, gradient norms
 before clipping."""
 
-Shared = Generator[np.ndarray, np.ndarray, np.ndarray]
+Shared = Generator[Say, np.ndarray, np.ndarray]
 
 
 @dataclass
@@ -71,11 +73,14 @@ class Trainer:
         distribution: Distribution,
         own_heads: bool,
         settings: AgentSettings,
+        group: tuple[int, ...] = (),
     ) -> None:
-        """``own_heads``: the critic has a head per own action, and the one of the action taken is trained."""
+        """``own_heads``: the critic has a head per own action, and the one of the action taken is trained; ``group``: agents that share
+        these networks."""
         self.policy, self.critic, self.optimisers, self.distribution = policy, critic, optimisers, distribution
-        self.own_heads, self.settings, self.preset = own_heads, settings, PRESETS[settings.algorithm]
-        self.loss = policy_loss(settings.policy_loss, self.preset.base)
+        self.own_heads, self.settings, self.group = own_heads, settings, group
+        self.base = PRESETS[settings.algorithm].base
+        self.loss = policy_loss(settings.policy_loss, self.base)
         self._passes: dict[int, tuple[Pass, Pass]] = {}
         self._gathered: dict[str, torch.Tensor] = {}
 
@@ -91,12 +96,12 @@ class Trainer:
     def run(self, batches: Sequence[Batch], rngs: Sequence[np.random.Generator], progress: float) -> Shared:
         """Learn; returns :data:`MEASURED`, [7] or, with several agents, [agents, 7].
 
-        A generator: under parameter sharing it yields the gradients of each step and expects the team's mean to be sent
+        A generator: under parameter sharing it says the gradients of each step and expects the group's mean to be sent
         back. ``rngs``: one stream per agent for the order of its steps; ``progress``: share of the run that is done.
         """
         settings, first = self.settings, batches[0]
-        epochs = settings.ppo.epochs if self.preset.base == "ppo" else 1
-        size = settings.ppo.minibatch if self.preset.base == "ppo" else settings.a2c.minibatch
+        epochs = settings.ppo.epochs if self.base == "ppo" else 1
+        size = settings.ppo.minibatch if self.base == "ppo" else settings.a2c.minibatch
         rate = 1.0 - progress if settings.optimiser.schedule == "linear" else 1.0
         if first.memory is None:
             units = len(first.action)
@@ -109,7 +114,7 @@ class Trainer:
         measured = []
         for part in parts:
             found = self._gradients(part)
-            if self.preset.shared:
+            if self.group:
                 yield from self._average_gradients()
             norms = (
                 policy.step(settings.optimiser.learning_rate * rate),
@@ -221,8 +226,9 @@ class Trainer:
         critic.backward(gradient)
         return 0.5 * (weight * error.square()).sum(-1)
 
-    def _average_gradients(self) -> Generator[np.ndarray, np.ndarray, None]:
+    def _average_gradients(self) -> Generator[Say, np.ndarray, None]:
         own = torch.cat([self.policy.gradient, self.critic.gradient])
-        mean = torch.from_numpy((yield own.cpu().numpy()).astype(np.float32)).to(own.device)
+        mean = yield Say("gradients", own.cpu().numpy(), self.group, mean=True)
+        mean = torch.from_numpy(mean.astype(np.float32)).to(own.device)
         self.policy.gradient.copy_(mean[: len(self.policy.flat)])
         self.critic.gradient.copy_(mean[len(self.policy.flat) :])

@@ -9,15 +9,13 @@ What is left of the TD errors' variance, Var(r + γ V̂(o') − V̂(o)) over the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from ..learning.embedding import Peer, joint_actions
-
-if TYPE_CHECKING:
-    from .actor_critic import Learner
+from ..settings.config import AgentSettings
 
 SAMPLES = (1, 4, 16, 64)
 ESTIMATORS = ("monte_carlo", "stratified")
@@ -30,8 +28,22 @@ ENUMERATED = 4096
 """Joint actions up to which ``exact`` is taken."""
 
 
+class Valuing(Protocol):
+    """What has embedded values: a :class:`~.learner.Learner`."""
+
+    settings: AgentSettings
+
+    def own_noise(self, outputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor | None:
+        """See there."""
+
+    def expected(
+        self, critic_input: torch.Tensor, outputs: torch.Tensor, peers: list[Peer], how: Any, noise: torch.Tensor | None
+    ) -> torch.Tensor:
+        """See there."""
+
+
 def target_variances(
-    learner: Learner,
+    learner: Valuing,
     critic_input: torch.Tensor,
     outputs: torch.Tensor,
     peers: list[Peer],

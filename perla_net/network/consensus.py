@@ -71,7 +71,9 @@ class Averaging:
         network = self.network
         through, outgoing = set(), []
         for (source, target), parts in sections.items():
-            packet = Packet(PARAMETERS, source, source, target, round_number, round_number, 1, 0, parts)
+            packet = Packet(
+                PARAMETERS, source, source, target, round_number, round_number, 1, 0, parts, purpose="parameters"
+            )
             sent = network.dispatch(packet, turn)
             if sent is not None:
                 outgoing.append(sent)

@@ -16,7 +16,7 @@ import numpy as np
 from ..ground.processes import UNIT, Processes
 from .ledger import Ledger
 from .links import Budget, LinkModel, damaged
-from .messages import EXPERIENCE, MODELS, PARAMETERS, TEAM, WHOLE, Form, Packet, Rejected, open_packets, pack, unpack
+from .messages import EXPERIENCE, MODELS, TALK, TEAM, WHOLE, Form, Packet, Rejected, open_packets, pack, unpack
 from .schedule import Edge, Edges, relays
 
 Sections = dict[str, np.ndarray]
@@ -74,9 +74,10 @@ class Network:
         copies: int,
         links: LinkModel,
         potential: Iterable[Edge] = (),
+        purposes: Sequence[str] = (),
     ) -> None:
         """``agents[p]``: agents of rank p; ``copies``: environment copies; ``potential``: pairs that may have an edge in some
-        round, which relays and averaging use."""
+        round, which relays, averaging and talk use; ``purposes``: what else is said, beside :data:`~.ledger.PURPOSES`."""
         self.processes, self.wishes, self.copies, self.links = processes, wishes, copies, links
         self.rank_of = {agent: rank for rank, block in enumerate(agents) for agent in block}
         self.local = agents[processes.rank]
@@ -88,7 +89,7 @@ class Network:
         self.destinations = sorted(target for source, target in pairs if source == mine != target)
         self.sources = sorted(source for source, target in pairs if target == mine != source)
         self.graph = processes.neighbourhood(self.sources, self.destinations)
-        self.ledger = Ledger()
+        self.ledger = Ledger(purposes)
         self.budget = Budget(links.options.budget)
         self.counts = {agent: dict.fromkeys(COUNTED, 0) for agent in self.local}
         self.mailbox: list[Packet] = []
@@ -101,8 +102,6 @@ class Network:
         """Of each local agent, what receivers make of the policy or outputs that it sent, where coding loses something."""
         self.newest: dict[Edge, int] = {}
         """(origin, local agent) → round of the newest policy that has come: what comes again, or was overtaken, is dropped."""
-        self.team_means = 0
-        """Means over the whole team in the present round."""
         self._contents: dict[Any, tuple[str, ...]] = {}
         self._of_origin: dict[int, tuple[str, ...]] = {}
         for (source, _), names in wishes.graph.items():
@@ -126,7 +125,6 @@ class Network:
         self._final_copies = np.zeros(0, np.int64) if final_copies is None else final_copies
         self.counts = {agent: dict.fromkeys(COUNTED, 0) for agent in self.local}
         self.told = {}
-        self.team_means = 0
         self.budget.begin()
 
     def exchange(
@@ -254,7 +252,9 @@ class Network:
         """Names of the sections in a packet. Where messages are forwarded, all that anybody wants of the origin."""
         key = kind, origin, target
         if key not in self._contents:
-            if kind == TEAM:
+            if kind == TALK:
+                names = ()
+            elif kind == TEAM:
                 names = tuple(self.wishes.team.get((origin, target), ()))
             else:
                 all_of_them = (
@@ -287,15 +287,15 @@ class Network:
             return None
         counts["sent"] += 1
         self.ledger.note(source, packet.target, "envelope", UNIT)
-        if packet.kind == PARAMETERS:
-            self.ledger.note(source, packet.target, "parameters", packet.size - UNIT)
+        if packet.purpose:
+            self.ledger.note(source, packet.target, packet.purpose, packet.size - UNIT)
         else:
             names = self.contents(packet.kind, packet.origin, packet.target)
             for name, form in zip(names, self.forms(packet)):
                 self.ledger.note(source, packet.target, name, form.size)
         if self.links.clean:
             return packet
-        momentary = packet.kind == EXPERIENCE
+        momentary = packet.kind in (EXPERIENCE, TALK)
         policy_at_stake = "outputs" in self.contents(packet.kind, packet.origin, packet.target) if momentary else True
         # Of two packets that fail together each end has one; a forwarded one has no counterpart.
         turn = (packet.origin + 1) << 32 | packet.made if packet.hops > 1 else turn
@@ -436,30 +436,6 @@ class Network:
             elif kind == "held":
                 self.held[int(other), agent] = array.copy()
         self.newest.update({(int(origin), agent): made for origin, made in numbers["newest"].items()})
-
-    # The whole team
-
-    def team_mean(self, vectors: Sequence[np.ndarray], purpose: str) -> np.ndarray:
-        """The mean over all agents of one vector each (local agents' in order), the sum taken in the order of agents.
-
-        For methods that need the whole team: in the ledger its bytes run over the complete graph.
-        """
-        team, size = len(self.rank_of), vectors[0].size
-        self.team_means += 1
-        lengths = [0] * self.processes.size
-        for rank in self.rank_of.values():
-            lengths[rank] += size
-        for source in self.local:
-            for target in range(team):
-                if target != source:
-                    self.ledger.note(source, target, purpose, vectors[0].nbytes)
-        rows = self.processes.all_gather(np.concatenate(list(vectors)), lengths, f"mean of {purpose}").reshape(
-            team, size
-        )
-        total = rows[0].copy()
-        for row in rows[1:]:
-            total += row
-        return total / team
 
 
 def raw(form: Form) -> Form:

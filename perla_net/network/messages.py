@@ -24,10 +24,10 @@ from . import compression
 HEADER = struct.Struct("<4sBBBBII8s12s4IIQ")
 ENVELOPE = struct.Struct("<4sBBHiiiiiiiiQQ8x")
 MAGIC, ENVELOPE_MAGIC, VERSION = b"PERL", b"PNET", 2
-TYPES = {"float32": 0, "int32": 1, "uint8": 2}
+TYPES = {"float32": 0, "int32": 1, "uint8": 2, "float64": 3}
 assert HEADER.size == ENVELOPE.size == UNIT
-MODELS, EXPERIENCE, PARAMETERS, TEAM = range(4)
-"""Kinds of packets: a policy; one round's experience; parameters to average; what the whole team is told."""
+MODELS, EXPERIENCE, PARAMETERS, TEAM, TALK = range(5)
+"""Kinds of packets: a policy; one round's experience; parameters to average; what the whole team is told; what is said while learning."""
 WHOLE = 1
 """Flag: the sections are whole although their coding is one of differences, since the receiver holds nothing yet."""
 
@@ -109,7 +109,7 @@ def unpack(section: np.ndarray, name: str, form: Form, sender: int, round_number
             values = compression.decode(form.coding, numbers, form.shape, form.groups, form.kept)
         except ValueError as error:
             raise Rejected(str(error)) from None
-    if form.kind == "float32" and not np.isfinite(values).all():
+    if form.kind in ("float32", "float64") and not np.isfinite(values).all():
         raise Rejected("non-finite number")
     values.flags.writeable = False
     return values
@@ -139,7 +139,8 @@ class Packet:
     """Sections of one kind on their way from ``sender`` to ``target``; ``origin`` made them in round ``made``.
 
     due: round in which they arrive; hops: edges along which they have come; copies: environment copies that the
-    experience covers; sections: uint8 arrays, one after the other.
+    experience covers; sections: uint8 arrays, one after the other; purpose: what its bytes are in the ledger, where its sections do not
+    say so (only the sender knows).
     """
 
     kind: int
@@ -152,6 +153,7 @@ class Packet:
     copies: int
     sections: list[np.ndarray] = field(repr=False)
     flags: int = 0
+    purpose: str = ""
 
     @property
     def size(self) -> int:

@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 from ..ground.errors import InputError
 from ..ground.files import write_whole, writing
 
-FORMAT = 3
+FORMAT = 4
 OTHERS = re.compile(r"manifest|world-.*|con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)
 """Names that other files of a checkpoint have, or that some file systems keep for themselves."""
 LONGEST = 80

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..ground.errors import WriteError
 from ..ground.files import write_whole, writing
-from ..network.ledger import PURPOSES
+from ..network.ledger import purposes
 
 HEADS = {
     "ledger.csv": ("round", "source", "target", "purpose", "messages", "bytes"),
@@ -31,9 +31,10 @@ class Recorder:
     communication graph of each round in which it is not that of the round before), ``evaluations.jsonl`` (the team at evenly
     spaced points)."""
 
-    def __init__(self, folder: Path, names: Sequence[str], after: int) -> None:
-        """``after``: rounds that are kept of files from an earlier part of the run (0: start anew)."""
-        self.folder, self.names = folder, names
+    def __init__(self, folder: Path, names: Sequence[str], after: int, more: Sequence[str] = ()) -> None:
+        """``after``: rounds that are kept of files from an earlier part of the run (0: start anew); ``more``: purposes of the ledger beside
+        the usual ones."""
+        self.folder, self.names, self.purposes = folder, names, purposes(more)
         for name in (*LINES, POINTS):
             _keep(folder / name, lambda line: json.loads(line)["round"] <= after, 0)
         for name in HEADS:
@@ -60,7 +61,7 @@ class Recorder:
             self.files["metrics.jsonl"].write(json.dumps(metrics) + "\n")
             self.files["timings.jsonl"].write(json.dumps(timings) + "\n")
             for source, target, purpose, messages, size in ledger.astype(np.int64).tolist():
-                row = (number, names[source], names[target], PURPOSES[purpose], messages, size)
+                row = (number, names[source], names[target], self.purposes[purpose], messages, size)
                 self.rows["ledger.csv"].writerow(row)
             for agent, other, age, hops in neighbours.astype(np.int64).tolist():
                 self.rows["neighbours.csv"].writerow((number, names[agent], names[other], "" if age < 0 else age, hops))

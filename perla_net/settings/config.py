@@ -114,6 +114,16 @@ class Reward(Section):
 
 
 @dataclass
+class Critic(Section):
+    """The critic of an actor-critic."""
+
+    input: Literal["preset", "own", "neighbourhood", "global"] = option(
+        "preset",
+        "What the critic reads: the preset's choice; the own observation; those of all whom the agent hears, too; everybody's.",
+    )
+
+
+@dataclass
 class Modelling(Section):
     """Models of neighbours under --share modelled: behavioural cloning of their actions."""
 
@@ -126,10 +136,10 @@ class Modelling(Section):
 class AgentSettings(Section):
     """Everything that may differ between agents (YAML: agents.default, agents.overrides)."""
 
-    algorithm: Literal["ia2c", "ippo", "mappo", "perla_ia2c", "perla_ippo", "perla_mappo", "ps_ippo", "ps_mappo"] = (
-        option(
-            "perla_ippo", "What the agents learn with: a preset over base learner, critic input, embedding and sharing."
-        )
+    algorithm: str = option(
+        "perla_ippo",
+        "How agents act and learn (`python -m perla_net.methods` lists them): a method's name; MODULE.CLASS of your own; frozen:PATH, "
+        "a trained policy that learns no more; controller:NAME, a reference controller of the environment.",
     )
     policy_loss: str = option(
         "preset", "Loss of the policy: the preset's, or MODULE.FUNCTION of your own (docs/methods.md)."
@@ -158,6 +168,7 @@ class AgentSettings(Section):
     form: Literal["state", "action", "control"] = option(
         "control", "Embedded critic: V(o, a_N), Q(o, a, a_N), or Q as control variate around the sampled return."
     )
+    critic: Critic = option(Critic, "Critic.")
     model: Model = option(Model, "Networks.")
     optimiser: Optimiser = option(Optimiser, "Optimiser.")
     returns: Returns = option(Returns, "Returns and advantages.")
@@ -165,6 +176,8 @@ class AgentSettings(Section):
     a2c: A2C = option(A2C, "A2C.")
     reward: Reward = option(Reward, "Reward mixing.")
     modelling: Modelling = option(Modelling, "Models of neighbours.")
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict, metadata={"help": "", "hidden": True})
+    """Options of methods that declare their own (``sections.py``), by section; written as ``--iql.…`` and so on."""
 
 
 @dataclass
@@ -239,6 +252,9 @@ class Agents(Section):
     """How many agents, and how they differ."""
 
     number: Optional[Positive] = option(None, "Number of agents (default: the environment's, else one per rank).")
+    groups: dict[str, Any] = option(
+        dict, "Agents that share one network, by a name for the group: agents as in overrides, one or a list of them."
+    )
     default: dict[str, Any] = option(dict, "Settings of every agent.")
     overrides: dict[str, dict[str, Any]] = option(dict, "Settings by agent name, index ('3') or range ('4-7').")
 
@@ -266,6 +282,9 @@ class Config(AgentSettings):
     seed: Count = option(0, "Seed of everything random.")
     out: Optional[str] = option(None, "Folder of the run (default: a new one in runs/).")
     resume: Optional[str] = option(None, "Continue the run in this folder from its last checkpoint.")
+    start_from: Optional[str] = option(
+        None, "Begin with the policies of the run in this folder, and with its critics where they fit."
+    )
     device: Literal["cpu", "cuda"] = option("cpu", "Where networks live and learn; cuda: the GPU that PyTorch sees.")
     batch_agents: Literal["auto", "yes", "no"] = option(
         "auto",
@@ -292,25 +311,3 @@ class Config(AgentSettings):
     display: Literal["auto", "live", "plain", "none"] = option(
         "auto", "Progress: a live line on a terminal (also under mpirun), plain lines elsewhere."
     )
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One algorithm name as independent choices (DESIGN: axes of the learners)."""
-
-    base: str
-    critic_input: str
-    embedding: bool
-    shared: bool
-
-
-PRESETS = {
-    "ia2c": Preset("a2c", "own", False, False),
-    "ippo": Preset("ppo", "own", False, False),
-    "mappo": Preset("ppo", "global", False, False),
-    "perla_ia2c": Preset("a2c", "own", True, False),
-    "perla_ippo": Preset("ppo", "own", True, False),
-    "perla_mappo": Preset("ppo", "global", True, False),
-    "ps_ippo": Preset("ppo", "own", False, True),
-    "ps_mappo": Preset("ppo", "global", False, True),
-}

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..ground.errors import InputError
 from ..ground.files import given as given_path
 from ..ground.selection import selected
+from . import sections
 from .config import AgentSettings, Config, Section
 from .data import to_data
 
@@ -58,8 +59,10 @@ def command_line(arguments: Sequence[str]) -> Config:
                 metavar=_metavar(hint),
                 help=_help(_type_name(hint), default, sentence),
             )
-    given = vars(_parse(reader, arguments))
+    words, of_methods = _of_methods(arguments)
+    given = vars(_parse(reader, words))
     file = given.pop("config")
+    given |= of_methods
     tree = nested(read_yaml(given_path(file, "--config")), file) if file else {}
     if _whole(tree.get("agents")):
         tree["agents"] = {"number": tree["agents"]}
@@ -67,11 +70,35 @@ def command_line(arguments: Sequence[str]) -> Config:
         _set(tree, name, _from_text(text, name))
     options = {name: "--" + name.replace("_", "-") for name in given}
     config = validated(tree, file or "options", options | {"agents.number": "--agents"} if given else {})
+    if config.resume and config.start_from:
+        raise InputError(
+            f"--start-from {config.start_from}: begins a new run; with --resume, a run goes on with what it has"
+        )
     if not config.resume:
         return config
     if file:
         raise InputError("--config: cannot be combined with --resume, which takes its options from the run's folder")
     return resumed(config, set(given))
+
+
+def _of_methods(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The words without the options of methods (``--iql.batch 64``, ``--method.pull=0.1``), and these, by dotted name."""
+    rest: list[str] = []
+    found: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        group, dot, _ = flag[2:].partition(".")
+        if not (flag.startswith("--") and dot and sections.is_section(group)):
+            rest.append(word)
+            continue
+        text = value if equals else next(words, None)
+        if text is None or (text.startswith("--") and not equals):
+            raise InputError(
+                f"argument {flag}: expected one argument; `python -m perla_net.methods {group}` lists its options"
+            )
+        found[flag[2:].replace("-", "_")] = text
+    return rest, found
 
 
 def _parse(reader: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -128,6 +155,9 @@ def resumed(config: Config, given: set[str] | None = None) -> Config:
 
 
 def _get(tree: dict[str, Any], name: str) -> Any:
+    group, _, rest = name.partition(".")
+    if sections.is_section(group):
+        return tree["sections"].get(group, {}).get(rest)
     for part in name.split("."):
         tree = tree[part]
     return tree
@@ -189,14 +219,17 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     data = to_data(tree)
     if _whole(data.get("agents")):
         data["agents"] = {"number": data["agents"]}
-    data = nested(data, source)
+    data = _gathered(nested(data, source), source)
     agents = data.get("agents")
     if isinstance(agents, dict) and isinstance(agents.get("default"), dict):
-        agents = agents | {"default": nested(agents["default"], f"{source}, agents.default")}
+        where = f"{source}, agents.default"
+        agents = agents | {"default": _gathered(nested(agents["default"], where), where)}
     if isinstance(agents, dict) and isinstance(agents.get("overrides"), dict):  # YAML reads the index 3 as a number
         whose = {str(key): value for key, value in agents["overrides"].items()}
         own = {
-            key: nested(value, f"{source}, agents.overrides.{key}") if isinstance(value, dict) else value
+            key: _gathered(nested(value, f"{source}, agents.overrides.{key}"), f"{source}, agents.overrides.{key}")
+            if isinstance(value, dict)
+            else value
             for key, value in whose.items()
         }
         agents = agents | {"overrides": own}
@@ -206,9 +239,53 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     for name in ("out", "resume"):
         if getattr(config, name) is not None:
             setattr(config, name, str(given_path(getattr(config, name), f"--{name}")))
+    flags = options or {}
+    kinds = [settings_with(config, [], source, flags)]
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:
-        settings_with(config, [(selector, override)], source)
+        kinds.append(settings_with(config, [(selector, override)], source, flags))
+    for name in config.sections:
+        if name == sections.OUTSIDE and not any(sections.OUTSIDE in kind.sections for kind in kinds):
+            where = next((flag for known, flag in flags.items() if known.startswith(f"{name}.")), f"{source}: {name}")
+            raise InputError(f"{where}: is for a method of your own, --algorithm MODULE.CLASS, but no agent has one")
+    # What is written to config.yaml is whole: every section that some agent's method reads.
+    used = {name for kind in kinds for name in kind.sections} | set(config.sections)
+    resolved = dict(config.sections)
+    for name in sorted(used):
+        algorithm = config.algorithm if name in kinds[0].sections else name
+        if name != sections.OUTSIDE or name in kinds[0].sections:
+            resolved[name] = _section(algorithm, name, config.sections.get(name, {}), source, flags)
+    config.sections = resolved
     return config
+
+
+def _gathered(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """Options with those of methods under ``sections``. Raises InputError for a section that is no mapping."""
+    own = {key: value for key, value in tree.items() if isinstance(key, str) and sections.is_section(key)}
+    for key, value in own.items():
+        if not isinstance(value, dict):
+            raise InputError(f"{source}: {key} holds {value!r}, not a mapping of options")
+    rest = {key: value for key, value in tree.items() if key not in own}
+    return rest | {"sections": {**tree.get("sections", {}), **own}} if own else rest
+
+
+def _spread(tree: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`_gathered`."""
+    return {key: value for key, value in tree.items() if key != "sections"} | tree.get("sections", {})
+
+
+def _section(algorithm: str, name: str, given: dict[str, Any], source: str, flags: dict[str, str]) -> dict[str, Any]:
+    """A method's own options, whole. Raises InputError for unknown ones, and values that it cannot have."""
+    kind = sections.methods().options(algorithm, flags.get("algorithm", f"{source}: algorithm"))
+    mine = {known.partition(".")[2]: flag for known, flag in flags.items() if known.startswith(f"{name}.")}
+    if kind is None:
+        if given:
+            raise InputError(
+                f"{source}: {name}: {algorithm} has no options of its own, but {next(iter(given))} is given"
+            )
+        return {}
+    hints = get_type_hints(kind, include_extras=True)
+    read = {key: _read(value, hints.get(key)) if isinstance(value, str) else value for key, value in given.items()}
+    return to_data(check(kind, read, f"{source}, {name}", mine))
 
 
 def _whole(value: Any) -> bool:
@@ -236,24 +313,41 @@ def nested(tree: dict[str, Any], source: str) -> dict[str, Any]:
 
 
 def settings_with(
-    config: Config, overrides: Sequence[tuple[str, dict[str, Any]]], source: str = "Config"
+    config: Config,
+    overrides: Sequence[tuple[str, dict[str, Any]]],
+    source: str = "Config",
+    flags: dict[str, str] | None = None,
 ) -> AgentSettings:
-    """Run-wide agent settings with overrides laid over them in order, validated.
+    """Run-wide agent settings with overrides laid over them in order, validated; of methods' own options those of the agent's method.
 
-    ``overrides`` holds (selector, nested settings) pairs; the selector only serves the sentence of an InputError.
+    ``overrides`` holds (selector, nested settings) pairs; the selector only serves the sentence of an InputError, and so do ``flags``, dotted
+    names → options on the command line.
     """
     tree = {name: to_data(getattr(config, name)) for name in PER_AGENT}
-    settings = check(AgentSettings, tree, source, {})
+    settings, where = check(AgentSettings, tree, source, {}), source
     for selector, override in overrides:
         _lay(tree, override)
-        where = "agents.default" if selector == "default" else f"agents.overrides.{selector}"
-        settings = check(AgentSettings, tree, f"{source}, {where}", {})
+        where = f"{source}, " + ("agents.default" if selector == "default" else f"agents.overrides.{selector}")
+        settings = check(AgentSettings, tree, where, {})
+    option = f"{where}: algorithm" if where != source else (flags or {}).get("algorithm", f"{source}: algorithm")
+    methods = sections.methods()
+    methods.check(settings.algorithm, option)
+    for name, given in settings.sections.items():  # also of methods that others have: nothing unknown passes
+        if name != sections.OUTSIDE:
+            _section(name, name, given, where, flags or {})
+    name = methods.section_of(settings.algorithm)
+    settings.sections = (
+        {name: _section(settings.algorithm, name, settings.sections.get(name, {}), where, flags or {})} if name else {}
+    )
     return settings
 
 
 def to_yaml(config: Config) -> str:
     """The resolved configuration as YAML; the run's own folder is left out, so that it can start a new run."""
-    data = to_data(config) | {"out": None, "resume": None}
+    data = _spread(to_data(config)) | {"out": None, "resume": None}
+    agents = data["agents"]
+    overrides = {key: _spread(value) for key, value in agents["overrides"].items()}
+    data["agents"] = agents | {"default": _spread(agents["default"]), "overrides": overrides}
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=None)
 
 
@@ -325,6 +419,8 @@ def flat(kind: type, prefix: str = "") -> list[tuple[str, Any, Any, str]]:
     own = [entry for entry in dataclasses.fields(kind) if entry.name not in PER_AGENT or kind is not Config]
     rest = [entry for entry in dataclasses.fields(kind) if entry not in own]
     for entry in own + rest:
+        if entry.metadata.get("hidden"):
+            continue
         hint = hints[entry.name]
         if isinstance(hint, type) and issubclass(hint, Section):
             rows += flat(hint, prefix + entry.name + ".")
@@ -367,7 +463,15 @@ def _help(kind: str, default: Any, sentence: str) -> str:
 
 
 def _from_text(text: str, name: str) -> Any:
-    hint = next(hint for known, hint, _, _ in flat(Config) if known == name)
+    if sections.is_section(name.partition(".")[0]):
+        return text  # read when the method is known
+    return _read(text, next(hint for known, hint, _, _ in flat(Config) if known == name))
+
+
+def _read(text: str, hint: Any) -> Any:
+    """A word of the command line as what an option of that type takes."""
+    if hint is None:
+        return text
     bare, optional = _bare(hint)
     if optional and text.lower() == "none":
         return None

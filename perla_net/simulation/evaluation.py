@@ -135,9 +135,10 @@ def _team(
 ) -> dict[str, list[float]] | None:
     from ..world.hosts import RowLayout
     from ..world.world import EVALUATION, World, blocks_of
-    from .loading import load_player
+    from .loading import controllers_of, load_player
 
-    layouts = [RowLayout.of(agent) for agent in plan.world.agents]
+    controllers = controllers_of(paths)
+    layouts = [RowLayout.of(agent, index in controllers) for index, agent in enumerate(plan.world.agents)]
     step = (
         4 * episodes * sum(layout.width for layout in layouts)
     )  # bytes of all agents: the same for any number of ranks
@@ -146,7 +147,19 @@ def _team(
     hosts = cores_by_host(processes)
     use = EVALUATION if use is None else use
     limit = plan.config.evaluate_steps
-    world = World(processes, plan.world, plan.config.env, blocks, hosts, episodes, chunk, seed, use, limit=limit)
+    world = World(
+        processes,
+        plan.world,
+        plan.config.env,
+        blocks,
+        hosts,
+        episodes,
+        chunk,
+        seed,
+        use,
+        limit=limit,
+        controllers=controllers,
+    )
     players, streams = [], []
     for index in world.local:
         players.append(load_player(paths[index], episodes, chunk, "checkpoint")[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from ..ground.errors import InputError
 from ..ground.files import given
 from ..learning.distributions import distribution_of
 from ..learning.models import Policy
-from ..methods.agent import Player
+from ..methods.player import Follower, Player
 from ..records import checkpoint
 from ..world.spec import AgentSpec, agent_from_data
 
@@ -54,20 +54,35 @@ class LoadedAgent:
 
 def load_agent(path: str | Path) -> LoadedAgent:
     """The agent saved in ``path`` (``…/checkpoints/ROUND/NAME``, with or without an ending). Raises InputError."""
-    spec, player, _ = load_player(Path(path), copies=1, horizon=1, option="load_agent")
+    spec, player, data = load_player(Path(path), copies=1, horizon=1, option="load_agent")
+    if isinstance(player, Follower):
+        raise InputError(
+            f"load_agent {path}: {spec.name} follows the controller {data['controller']}, which acts on the simulator's state, and cannot act "
+            "by itself"
+        )
     return LoadedAgent(spec, player)
 
 
-def load_player(path: Path, copies: int, horizon: int, option: str) -> tuple[AgentSpec, Player, dict[str, Any]]:
-    """(space, acting policy, whole JSON) of one agent's files. Raises InputError naming ``option``."""
+def load_player(
+    path: Path, copies: int, horizon: int, option: str
+) -> tuple[AgentSpec, Player | Follower, dict[str, Any]]:
+    """(space, who acts, whole JSON) of one agent's files. Raises InputError naming ``option``."""
     path = given(path, option)
     stem = checkpoint.without_ending(path)
     data, arrays = checkpoint.read_agent(stem, option)
     try:
         spec = agent_from_data(data["spec"])
+        if "controller" in data:
+            return spec, Follower(), data
         policy = Policy.from_description(data["policy"])
         policy.fill(torch.from_numpy(arrays["policy"].copy()))
         identity = torch.from_numpy(arrays["identity"].copy())
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{option} {stem}: is not an agent's checkpoint ({error})") from None
     return spec, Player(policy, distribution_of(spec.action), identity, copies, horizon), data
+
+
+def controllers_of(paths: Sequence[Path]) -> dict[int, str]:
+    """Of agents' checkpoints in order, those that follow a controller, and its name. Raises InputError."""
+    told = (checkpoint.read_data(path.with_name(path.name + ".json"), "checkpoint") for path in paths)
+    return {index: data["controller"] for index, data in enumerate(told) if "controller" in data}

@@ -21,9 +21,11 @@ from ..network.schedule import Schedule  # noqa: E402
 from ..records.trackers import Trackers  # noqa: E402
 from ..records.trackers import check as check_trackers  # noqa: E402
 from ..settings.config import Config  # noqa: E402
+from .checks import check_policy_losses  # noqa: E402
 from .evaluation import absolute, at_point, evaluate, players_of, points_of  # noqa: E402
-from .plan import Plan, check_policy_losses, check_team, prepare  # noqa: E402
-from .simulation import Simulation  # noqa: E402
+from .fits import check_team  # noqa: E402
+from .plan import Plan  # noqa: E402
+from .prepare import prepare  # noqa: E402
 
 NAME_PART = 40
 """Characters that each part of a run's default name has at most."""
@@ -106,7 +108,7 @@ def _checked_plan(config: Config, ranks: int) -> Plan:
             )
         schedule = read_schedule(Path(config.resume))
     try:
-        plan = prepare(config, schedule, ranks, rehearsed=True)
+        plan = prepare(config, schedule, ranks, rehearsed=True, stored=Path(resume_from) if resume_from else None)
     except InputError as error:
         raise of_run(error, config.resume, "--resume") from None
     check_policy_losses(plan)
@@ -175,6 +177,7 @@ def _load_torch() -> None:
 def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result:
     """The whole run: rounds, checkpoints, evaluation; the same calls on every rank."""
     from ..records import claim
+    from .simulation import Simulation
 
     try:
         simulation = Simulation(plan, processes)
@@ -183,7 +186,7 @@ def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result
         claim.release(Path(plan.folder))
 
 
-def _simulate(simulation: Simulation, same: bool, command: Sequence[str]) -> Result:
+def _simulate(simulation: Any, same: bool, command: Sequence[str]) -> Result:
     """The same with a simulation that has begun; same: the environment is as it was left, where the run is continued."""
     processes, plan = simulation.processes, simulation.plan
     config, folder = plan.config, Path(plan.folder)
@@ -192,19 +195,19 @@ def _simulate(simulation: Simulation, same: bool, command: Sequence[str]) -> Res
         _open_folder(plan, folder, command, processes)
     recorder = progress = trackers = None
     if chief:
-        from ..methods.team import estimator_line
         from ..records.display import Progress
         from ..records.recorder import Recorder
+        from .words import who_learns
 
         names = [agent.name for agent in plan.world.agents]
-        recorder = Recorder(folder, names, simulation.done)
+        recorder = Recorder(folder, names, simulation.done, simulation.team.purposes)
         trackers = Trackers(config, folder, names, simulation.done)
         progress = Progress(config.display, config.rounds, simulation.done)
         if config.display != "none":
             print(
                 f"{len(names)} agents in {config.env} on {processes.size} rank{'s' * (processes.size > 1)} "
                 f"({len(simulation.hosts)} hosting {config.copies} copies), {config.topology} topology"
-                f"{_edges_text(plan.schedule)}, {config.algorithm}: {estimator_line(simulation.team, plan.schedule, config.links.hops)}",
+                f"{_edges_text(plan.schedule)}, {who_learns(plan, simulation.team)}",
                 flush=True,
             )
             for note in plan.notes:
@@ -225,9 +228,9 @@ def _simulate(simulation: Simulation, same: bool, command: Sequence[str]) -> Res
         if simulation.done not in points:
             return
         place = folder / "points" / str(simulation.done)
-        simulation.save_players(place)
+        simulation.saver.save_players(place, simulation.done)
         steps = simulation.done * config.copies * config.horizon
-        facts = {"round": simulation.done, "env_steps": steps, "bytes": int(simulation.totals["bytes"])}
+        facts = {"round": simulation.done, "env_steps": steps, "bytes": int(simulation.metrics.totals["bytes"])}
         found = at_point(processes, plan, players_of(place, plan.world.agents), facts)
         if recorder is not None and found is not None:
             assert trackers is not None
@@ -251,13 +254,13 @@ def _simulate(simulation: Simulation, same: bool, command: Sequence[str]) -> Res
                 due = config.checkpoint_every and simulation.done % config.checkpoint_every == 0
                 if due or stopped or simulation.done == config.rounds:
                     saved = simulation.done
-                    simulation.save(folder / "checkpoints" / str(saved))
+                    simulation.saver.save(folder / "checkpoints" / str(saved), saved)
     except Unsaved:
         raise
     except Stopped as error:  # met by all ranks, so that all can still save what was learned
         if simulation.done > max(saved, 0):
             saved = simulation.done
-            simulation.save(folder / "checkpoints" / str(saved))
+            simulation.saver.save(folder / "checkpoints" / str(saved), saved)
         if str(error) and saved > 0:
             raise Stopped(
                 f"{error}; what was learned is in {folder / 'checkpoints' / str(saved)}", error.status

@@ -18,7 +18,8 @@ from ..ground.files import write_whole
 from ..settings.config import Config, Count, Rate, Section, option
 from ..settings.data import to_data
 from ..settings.options import check, flat, read_yaml, to_yaml, validated
-from ..simulation.plan import check_policy_losses, prepare
+from ..simulation.checks import check_policy_losses
+from ..simulation.prepare import prepare
 from ..world.environments import make
 
 LONGEST = 200

@@ -14,7 +14,8 @@ import torch
 
 from ..learning.distributions import BLOCKED, Categorical
 from ..learning.models import MLP
-from ..methods.actor_critic import Learner, Neighbour
+from ..methods.hearing import Neighbour
+from ..methods.learner import Learner
 from ..methods.returns import form_advantage, generalised_advantages
 from ..settings.config import AgentSettings, Model, Returns
 from ..world.spec import ActionSpec, AgentSpec

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from copy import copy as shallow_copy
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,15 +27,19 @@ ROW_PAD = 16
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Four-byte words of one agent in one copy at one step: observation, mask, reward, flags, padding."""
+    """Four-byte words of one agent in one copy at one step: observation, mask, reward, flags, choice, padding."""
 
     observation: int
     mask: int
+    choice: int = 0
+    """Words of the action that a controller chose for it, where one acts for it."""
 
     @classmethod
-    def of(cls, spec: AgentSpec) -> RowLayout:
-        """The layout of an agent's rows."""
-        return cls(spec.observation_size, spec.action.flags if spec.masked else 0)
+    def of(cls, spec: AgentSpec, controlled: bool = False) -> RowLayout:
+        """The layout of an agent's rows; ``controlled``: a controller on the host acts for it."""
+        return cls(
+            spec.observation_size, spec.action.flags if spec.masked else 0, spec.action.words if controlled else 0
+        )
 
     @property
     def reward(self) -> int:
@@ -43,12 +49,16 @@ class RowLayout:
     @property
     def width(self) -> int:
         """Words of a row."""
-        return -(-(self.reward + 2) // ROW_PAD) * ROW_PAD
+        return -(-(self.reward + 2 + self.choice) // ROW_PAD) * ROW_PAD
 
     def views(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Observation and mask parts of rows [..., width] float32."""
         mask = rows[..., self.observation : self.reward] if self.mask else None
         return rows[..., : self.observation], mask
+
+    def choices(self, rows: np.ndarray) -> np.ndarray:
+        """The part of rows [..., width] float32 that a controller chose, [..., choice]."""
+        return rows[..., self.reward + 2 : self.reward + 2 + self.choice]
 
 
 def aligned(words: int) -> np.ndarray:
@@ -66,15 +76,28 @@ class Host:
     """
 
     def __init__(
-        self, environment: Any, spec: WorldSpec, first: int, seed: tuple[int, int], stagger: int = 0, limit: int = 0
+        self,
+        environment: Any,
+        spec: WorldSpec,
+        first: int,
+        seed: tuple[int, int],
+        stagger: int = 0,
+        limit: int = 0,
+        controllers: Mapping[int, str] | None = None,
     ) -> None:
         """``seed``: (run's seed, kind of use); ``stagger``: all copies of the run, to spread their first resets, or 0;
-        ``limit``: steps after which first episodes are cut off, and count as they are then, or 0."""
+        ``limit``: steps after which first episodes are cut off, and count as they are then, or 0; ``controllers``: agents that a reference
+        controller of the environment acts for, and its name."""
         self.environment, self.first, self.seed, self.limit = environment, first, seed, limit
         self.copies, number = environment.copies, len(spec.agents)
         self.lives = Lives(spec.name, [agent.name for agent in spec.agents], self.copies)
         self.reward = np.zeros((self.copies, number), np.float32)
-        self.layouts = [RowLayout.of(agent) for agent in spec.agents]
+        self.controllers = dict(controllers or {})
+        self.layouts = [RowLayout.of(agent, index in self.controllers) for index, agent in enumerate(spec.agents)]
+        self._acting = {
+            name: environment.controllers[name](environment) for name in sorted(set(self.controllers.values()))
+        }
+        self._at_first = {name: _remembered(controller) for name, controller in self._acting.items()}
         self.discrete = [not agent.action.low for agent in spec.agents]
         self.buffer = aligned(sum(layout.width for layout in self.layouts) * self.copies)
         self.rows = split(self.buffer, [(self.copies, layout.width) for layout in self.layouts])
@@ -131,8 +154,18 @@ class Host:
         """Set the actions of all agents, [copies] or [copies, words] each: what a reference controller does. Those of mixed
         spaces are float32 words already, discrete components as int32 bits."""
         for target, chosen, discrete in zip(self.actions, actions, self.discrete):
-            words = target.view(np.int32) if discrete else target
-            words[:] = np.asarray(chosen).reshape(target.shape)
+            _write(target, chosen, discrete)
+
+    def _choose(self, acting: Mapping[str, Any], rows: Sequence[np.ndarray], copies: Any) -> None:
+        """Write what controllers do now into the rows of their agents, of some copies. A controller decides for everybody, and plays its
+        own agents' part."""
+        for name, controller in acting.items():
+            actions = controller.act(self.environment)
+            for agent, chosen in enumerate(actions):
+                if self.controllers.get(agent) == name:
+                    words = np.zeros(self.actions[agent].shape, np.float32)
+                    _write(words, chosen, self.discrete[agent])
+                    self.layouts[agent].choices(rows[agent])[:] = words[copies]
 
     def step(self) -> None:
         """Advance every copy by the actions in :attr:`actions`; begin new episodes where one ended."""
@@ -189,6 +222,7 @@ class Host:
         for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
             rows[:, layout.reward] = self.reward[:, agent]
             rows[:, layout.reward + 1].view(np.int32)[:] = flags[:, agent]
+        self._choose(self._acting, self.rows, slice(None))
 
     def _keep_finals(self, copies: np.ndarray) -> None:
         block = np.zeros(sum(layout.width for layout in self.layouts) * len(copies), np.float32)
@@ -199,6 +233,8 @@ class Host:
             cut_off = self.lives.truncated[copies, agent]
             there = self.lives.alive[copies, agent] | cut_off
             row[:, layout.reward + 1].view(np.int32)[:] = there * ALIVE + cut_off * TRUNCATED
+        # What they would do there, asked of doubles: nobody will do it, so that no draw may be spent on it.
+        self._choose({name: _double(controller) for name, controller in self._acting.items()}, rows, copies)
         self.finals.append(block)
 
     def _note_episodes(self, copies: np.ndarray, cut: np.ndarray) -> None:
@@ -236,6 +272,9 @@ class Host:
         own = {"episode": self.episode, "length": self.length, "returns": self.returns, "cut": self.cut, "flags": flags}
         own |= {"ended": self.lives.ended, "alive": self.lives.alive, "reward": self.reward}
         found = {f"host.{name}": array.copy() for name, array in own.items()}
+        remembers = any(_remembered(one) != self._at_first[name] for name, one in self._acting.items())
+        if self._acting:
+            found["host.remembers"] = np.full(self.copies, remembers)
         if self.broken is not None:
             return found  # of an environment that failed nothing is worth keeping
         return found | {f"environment.{name}": array for name, array in self.environment.save().items()}
@@ -246,7 +285,9 @@ class Host:
         for name in ("episode", "length", "returns", "cut"):
             getattr(self, name)[:] = state[f"host.{name}"]
         inner = {name.partition(".")[2]: array for name, array in state.items() if name.startswith("environment.")}
-        if not inner:
+        if (
+            not inner or state.get("host.remembers", np.zeros(1, bool)).any()
+        ):  # what a controller remembers is nowhere kept
             return False
         with self._holding(), streams.kept():
             if self.environment.load(inner, self._seeds(np.arange(self.copies))) is False:
@@ -282,6 +323,34 @@ class Episode:
     figures: dict[str, float]
     cut: bool = False
     """It did not end by itself: the evaluation did not wait any longer."""
+
+
+def _write(words: np.ndarray, chosen: Any, discrete: bool) -> None:
+    """Actions of one agent [copies] or [copies, words] into float32 words, as the bits of int32 where discrete."""
+    target = words.view(np.int32) if discrete else words
+    target[:] = np.asarray(chosen).reshape(words.shape)
+
+
+def _double(controller: Any) -> Any:
+    """A controller that decides as this one, and leaves what it remembers and its random streams alone."""
+    double = shallow_copy(controller)
+    for name, value in getattr(controller, "__dict__", {}).items():
+        if isinstance(value, (np.random.Generator, np.random.RandomState, np.ndarray, list, dict, set)):
+            setattr(double, name, deepcopy(value))
+    return double
+
+
+def _remembered(controller: Any) -> dict[str, str]:
+    """What a controller holds that may change from step to step."""
+    found = {}
+    for name, value in getattr(controller, "__dict__", {}).items():
+        if isinstance(value, np.random.Generator):
+            found[name] = repr(value.bit_generator.state)
+        elif isinstance(value, np.ndarray):
+            found[name] = repr((value.shape, value.tobytes()))
+        elif isinstance(value, (int, float, str, list, dict, tuple, set, np.random.RandomState)):
+            found[name] = repr(value.get_state() if isinstance(value, np.random.RandomState) else value)
+    return found
 
 
 def split(flat: np.ndarray, shapes: list[tuple[int, int]]) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from typing import Protocol, Sequence
+from typing import Mapping, Protocol, Sequence
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Actor(Protocol):
 
     remembers: bool
     """Whether ``begins`` is wanted; else it is empty."""
+    follows: bool
+    """Whether a controller on the hosts acts for it: then :meth:`act` is not called."""
 
     def act(
         self,
@@ -49,7 +51,8 @@ class Rollout:
     observation [T+1, B, D]; mask [T+1, B, outputs] or None; action [T, B, words] float32 words; reward [T, B];
     terminated, truncated [T, B] bool: by step t; alive, begins [T+1, B] bool; final_at [F, 2]: (t, copy) of the F
     observations that episodes ended with, final_observation [F, D], final_mask, final_alive [F] (the agent is there),
-    final_cut [F] (it was cut off there, and bootstraps from it).
+    final_cut [F] (it was cut off there, and bootstraps from it); choice [T+1, B, words], final_choice [F, words]: what a controller does in
+    every state, where one acts for the agent.
     """
 
     observation: np.ndarray
@@ -65,6 +68,8 @@ class Rollout:
     final_mask: np.ndarray | None
     final_alive: np.ndarray
     final_cut: np.ndarray
+    choice: np.ndarray | None = None
+    final_choice: np.ndarray | None = None
 
     @property
     def steps(self) -> int:
@@ -95,19 +100,22 @@ class World:
         use: int = TRAINING,
         render: bool = False,
         limit: int = 0,
+        controllers: Mapping[int, str] | None = None,
     ) -> None:
         """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or another; ``render``: pictures
-        will be asked for; ``limit``: see :class:`Host`. Raises Stopped where the ranks do not have the same environment."""
+        will be asked for; ``limit``, ``controllers``: see :class:`Host`. Raises Stopped where the ranks do not have the same environment."""
         self.processes, self.spec, self.horizon, self.copies = processes, spec, horizon, copies
         self.local = agents[processes.rank]
         self.hosts = list(hosts)[:copies]
         self.shards = blocks_of(copies, len(self.hosts))
-        self.layouts = [RowLayout.of(agent) for agent in spec.agents]
+        controlled = controllers or {}
+        self.layouts = [RowLayout.of(agent, index in controlled) for index, agent in enumerate(spec.agents)]
         self.host: Host | None = None
         if processes.rank in self.hosts:
             shard = self.shards[self.hosts.index(processes.rank)]
             environment = make(env, len(shard), len(spec.agents), render)
-            self.host = Host(environment, spec, shard[0], (seed, use), copies if use == TRAINING else 0, limit)
+            stagger = copies if use == TRAINING else 0
+            self.host = Host(environment, spec, shard[0], (seed, use), stagger, limit, controlled)
         figures = list(self.host.environment.metrics(np.zeros(0, np.int64))) if self.host else None
         agree_on_world(processes, env, spec, self.host.environment.spec if self.host else spec, figures)
         self._make_transfers(agents)
@@ -190,6 +198,10 @@ class World:
     def step(self, t: int, acting: Sequence[tuple[Actor, Sequence[int]]]) -> None:
         """Step t of a rollout: two collectives, actions to the hosts and rows back."""
         for actor, slots in acting:
+            if actor.follows:
+                for slot in slots:
+                    self.actions[slot][t] = self._views[slot].choices(self.rows[slot][t])
+                continue
             views = [self._views[slot].views(self.rows[slot][t]) for slot in slots]
             begins = [(self.flags[slot][t] & OVER) > 0 for slot in slots] if actor.remembers else []
             actor.act(
@@ -226,6 +238,8 @@ class World:
                     final_mask,
                     (final_flags & ALIVE) > 0,
                     (final_flags & TRUNCATED) > 0,
+                    layout.choices(rows) if layout.choice else None,
+                    layout.choices(finals[slot]) if layout.choice else None,
                 )
             )
         return rollouts

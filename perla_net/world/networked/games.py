@@ -342,7 +342,8 @@ class Uniform:
 
     def act(self, game: Pairwise) -> np.ndarray:
         """[agents, copies]."""
-        return game.coins[np.arange(game.copies), game.time].T
+        now = np.minimum(game.time, game.coins.shape[1] - 1)  # also asked for at the end of an episode
+        return game.coins[np.arange(game.copies), now].T
 
 
 REFERENCES: dict[str, dict[str, type]] = {

@@ -422,6 +422,8 @@ class SumoCopies(Copies):
 class FixedTime:
     """Every signal follows the programme of the network's file: its greens, yellows and offsets. Made before the reset."""
 
+    whole_team = "SUMO's own programmes run all signals of a network"
+
     def __init__(self, copies: SumoCopies) -> None:
         for env in copies.envs:
             env.own_programme = True

@@ -1,0 +1,280 @@
+"""What a method is: how one agent acts and learns. One object an agent; a file a family.
+
+A run uses a method like this, round after round (:meth:`perla_net.simulation.simulation.Simulation.round`):
+
+    rollout = world.collect(method.player())              # acts through its player
+    inbox   = network.exchange(method.tell(rollout, …))   # says what others want of it
+    found   = yield from method.learn(rollout, inbox, now)
+
+A method knows its seat (:class:`Seat`): its own spaces and settings, and those of others. It knows no rank, no packet, and no other agent's
+object: all that it has of others is what arrived.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generator, Mapping, NamedTuple, Sequence
+
+import numpy as np
+import torch
+
+from ..ground.errors import InputError
+from ..learning.models import MLP, Network, Policy
+from ..network.exchange import Inbox, Sections
+from ..network.talk import Say
+from ..settings.config import AgentSettings, Section
+from ..world.spec import AgentSpec
+from ..world.world import Actor, Rollout
+from .team import Team
+
+LONGEST_PURPOSE = 12
+"""Bytes of a purpose's name, which stands in the header of what is said."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a method can do and needs; listings and documentation are made from it."""
+
+    summary: str
+    """One sentence."""
+    family: str
+    """``actor-critic``, ``value-based``, ``fixed`` or another."""
+    policy: str
+    """``on``: learns from the rollout of its present policy; ``off``: from a memory of older ones; ``-``: does not learn."""
+    actions: tuple[str, ...]
+    """Kinds of actions: ``discrete``, ``multi_discrete``, ``continuous``, ``mixed``."""
+    hears: str
+    """Whom it hears, and what."""
+    sends: str
+    """What it sends them, beside what they want of its policy."""
+    needs: str
+    """Which rewards it learns from, and whether it needs the whole team."""
+    source: str
+    status: str
+    """``verified: …`` against which known value; ``tested``; ``known problems: …``."""
+
+
+Learning = Generator[Say, Any, dict[str, float]]
+"""What :meth:`Method.learn` returns: it says things, and ends with named statistics."""
+
+
+class Now(NamedTuple):
+    """When it is: rounds so far with this one, and the share of the run that was done before it."""
+
+    round: int
+    progress: float
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What a method knows of the run in which it acts for agent ``index``."""
+
+    index: int
+    team: Team
+    seed: int
+    copies: int
+    horizon: int
+    device: str = "cpu"
+    equal_start: bool = False
+    """With the same parameters as every agent of equal spaces and networks."""
+
+    @property
+    def spec(self) -> AgentSpec:
+        """The agent's spaces."""
+        return self.team.specs[self.index]
+
+    @property
+    def settings(self) -> AgentSettings:
+        """The agent's settings."""
+        return self.team.settings[self.index]
+
+    @property
+    def group(self) -> tuple[int, ...]:
+        """Those that share one network with it, itself among them; nobody where its networks are its own."""
+        return self.team.group_of(self.index)
+
+    def streams(self, number: int) -> list[np.random.SeedSequence]:
+        """Seeds of the agent's private random streams; the first is for initial parameters, and the same in a group."""
+        found = np.random.SeedSequence(self.seed, spawn_key=(0, self.index)).spawn(number)
+        if self.group or self.equal_start:
+            first = self.group[0] if self.group else 0
+            found[0] = np.random.SeedSequence(self.seed, spawn_key=(0, first)).spawn(1)[0]
+        return found
+
+
+class Method:
+    """How one agent acts and learns. What is not said here, :class:`~.acting.Acting` gives to all that act by a policy network."""
+
+    facts: ClassVar[Facts]
+    Options: ClassVar[type[Section] | None] = None
+    """A dataclass of :func:`perla_net.settings.config.option` fields: the method's own section of options."""
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Names of what :meth:`learn` returns; each becomes a field of ``metrics.jsonl``, the mean over the agents that report it."""
+    purposes: ClassVar[tuple[str, ...]] = ()
+    """What its messages are called in the ledger, where these names are not there anyway."""
+    has_policy: ClassVar[bool] = True
+    """Whether it acts by a policy network, which others can rebuild."""
+    learns: ClassVar[bool] = True
+
+    # What is known before anything is built
+
+    @classmethod
+    def check_class(cls, where: str) -> None:
+        """Refuse a class that forgot something. Raises InputError that begins with ``where``."""
+        if not isinstance(getattr(cls, "facts", None), Facts):
+            raise InputError(f"{where}: is no method: its facts (perla_net.methods.protocol.Facts) are missing")
+        if cls.learn is Method.learn and cls.learns:
+            raise InputError(f"{where}: is no method: it has no learn(rollout, inbox, now)")
+        for name in cls.purposes:
+            if not 0 < len(name.encode()) <= LONGEST_PURPOSE or not name.isprintable():
+                raise InputError(f"{where}: the purpose {name!r} should have 1 to {LONGEST_PURPOSE} bytes")
+
+    @classmethod
+    def check(cls, team: Team, index: int) -> None:
+        """Refuse what the method cannot do for this agent. Raises InputError."""
+        kind, algorithm = team.specs[index].action.kind, team.settings[index].algorithm
+        if kind not in cls.facts.actions:
+            raise InputError(
+                f"--algorithm {algorithm}: is for {' or '.join(cls.facts.actions).replace('_', '-')} actions, but those of {team.specs[index].name} are "
+                f"{kind.replace('_', '-')}"
+            )
+
+    @classmethod
+    def policy_for(cls, team: Team, index: int) -> Policy:
+        """The agent's policy network with zero weights; the same wherever it is rebuilt. Raises LookupError where there is none."""
+        raise LookupError("this method has no policy network")
+
+    @classmethod
+    def tells(cls, team: Team, index: int) -> list[str]:
+        """Sections that tell the agent's policy to those who embed it."""
+        raise NotImplementedError
+
+    @classmethod
+    def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:
+        """Sections that the agent wants of each of those that it may hear, beside what its reward needs."""
+        return {}
+
+    @classmethod
+    def wants_of_all(cls, team: Team, index: int) -> Sequence[str]:
+        """Sections that it wants of everybody in the team, over the complete graph."""
+        return ()
+
+    @classmethod
+    def talks(cls, team: Team, index: int) -> bool:
+        """Whether :meth:`learn` says anything."""
+        return False
+
+    @classmethod
+    def talks_to_neighbours(cls, team: Team, index: int) -> bool:
+        """Whether any of it goes over the communication graph (``Say.to`` None)."""
+        return cls.talks(team, index)
+
+    # A round
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat, self.index, self.team = seat, seat.index, seat.team
+        self.spec, self.settings = seat.spec, seat.settings
+        self.copies, self.horizon = seat.copies, seat.horizon
+        self.device = torch.device(seat.device)
+        self.embedded: list[int] = []
+        """Whose policies it averages out, when it hears them."""
+        self.ages: dict[int, int] = {}
+        """Age in rounds of each embedded neighbour's policy in the last exchange; absent ones are not listed."""
+        self.hops: dict[int, int] = {}
+        """Edges along which came what is embedded of each neighbour."""
+        self.networks: dict[str, Network] = {}
+        """What has to stay finite, by name."""
+
+    def player(self) -> Actor:
+        """Who acts in the next rollout, with the noise of all its steps drawn; notes what the rollout begins with."""
+        raise NotImplementedError
+
+    def take_back(self) -> None:
+        """As before the last :meth:`player`, whose rollout was given up."""
+
+    def tell(self, rollout: Rollout, sections: Sequence[str]) -> Sections:
+        """The sections that somebody wants of this agent."""
+        raise NotImplementedError
+
+    def distortion(self, told: Sequence[np.ndarray]) -> tuple[float | None, float | None]:
+        """What coding did to what :meth:`tell` told of the policy; see :meth:`~.acting.Acting.distortion`."""
+        return None, None
+
+    def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
+        """Learn from a rollout and from what arrived; a generator (see :class:`Say`) that returns the :attr:`statistics`."""
+        raise NotImplementedError
+
+    def embedding_seconds(self) -> float:
+        """Seconds of the last :meth:`learn` that went into others' policies."""
+        return 0.0
+
+    def cross_entropies(self) -> list[float | None]:
+        """Of its models of others, in nats; see :mod:`~.modelling`."""
+        return []
+
+    variances: np.ndarray | None = None
+    """What ``--measure-variance`` measured in the last round."""
+
+    # Averaging over the graph (--consensus.…)
+
+    def shared_vector(self, what: str) -> np.ndarray:
+        """What agents average, float32. Raises LookupError where the method has nothing of that kind."""
+        raise LookupError(what)
+
+    def take_shared(self, what: str, vector: np.ndarray) -> None:
+        """Go on with the average of it."""
+        raise LookupError(what)
+
+    def shared_groups(self, what: str) -> tuple[int, ...]:
+        """Sizes of the tensors in :meth:`shared_vector`, without what is never coded behind them."""
+        raise LookupError(what)
+
+    averages: ClassVar[bool] = False
+    """Whether it has all three."""
+
+    # State
+
+    def description(self) -> dict[str, Any]:
+        """What its checkpoint says of it beside the numbers, JSON: ``policy``, the description of its network; ``networks``, those of others
+        that ``--start-from`` may use."""
+        return {}
+
+    def acting(self) -> dict[str, np.ndarray]:
+        """What it takes to act by what was learned, and no more."""
+        return {}
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """(arrays, numbers) of everything that a resumed run needs."""
+        raise NotImplementedError
+
+    def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state`."""
+        raise NotImplementedError
+
+    def start_from(self, arrays: Mapping[str, np.ndarray], data: Mapping[str, Any]) -> None:
+        """Begin with what another run learned: its checkpoint's arrays and JSON, whose policy was found to fit."""
+
+    # Agents side by side (--batch-agents)
+
+    def alike(self) -> Any:
+        """Equal for methods that may act and learn side by side, by :meth:`together`; None for those that may not."""
+        return None
+
+    @classmethod
+    def together(cls, methods: Sequence[Any]) -> Any:
+        """Methods side by side; see :class:`~.squad.Squad`."""
+        raise NotImplementedError
+
+
+def shape_of(network: MLP) -> list[Any]:
+    """What must be equal for a network to take another's parameters, JSON."""
+    return [[name, list(shape)] for name, shape in network.shapes.items()]
+
+
+def run_alone(steps: Learning) -> dict[str, float]:
+    """Run a method that says nothing to its end."""
+    try:
+        said = next(steps)
+    except StopIteration as stop:
+        return stop.value
+    raise RuntimeError(f"a method that says nothing while it learns, by its talks(), said {said.purpose!r}")

@@ -1,0 +1,110 @@
+"""Methods by name; files and torch are loaded only when a method is used.
+
+A method is a class of :class:`~perla_net.methods.protocol.Method` in a file of its family here, or anybody's in any module that Python
+finds (``--algorithm MODULE.CLASS``, the present folder included).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from functools import lru_cache
+from typing import Any
+
+from ..ground.errors import InputError
+from ..settings import sections as of_settings
+from .presets import PRESETS
+
+METHODS = {
+    **dict.fromkeys(
+        ("ippo", "ia2c", "mappo", "perla_ippo", "perla_ia2c", "perla_mappo", "ps_ippo", "ps_mappo"),
+        "actor_critic.ActorCritic",
+    ),
+    "iql": "value_based.IQL",
+    "vdn": "value_based.VDN",
+    "frozen": "frozen.Frozen",
+    "controller": "controller.Controller",
+}
+"""Name → file and class, in the order in which they are listed."""
+assert set(PRESETS) <= set(METHODS)
+SECTIONS = {"iql", "vdn"}
+"""Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …)."""
+WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
+
+
+def split(algorithm: str) -> tuple[str, str]:
+    """(name, argument): ``frozen:runs/a`` → (``frozen``, ``runs/a``); the argument is empty for all others."""
+    name, _, argument = algorithm.partition(":")
+    return (name, argument) if name in WITH_ARGUMENT else (algorithm, "")
+
+
+def check(algorithm: str, option: str) -> None:
+    """Raises InputError naming ``option`` where there is no such method."""
+    name, argument = split(algorithm)
+    if name in WITH_ARGUMENT and not argument:
+        raise InputError(f"{option} {algorithm!r}: write {WITH_ARGUMENT[name]}")
+    if name not in METHODS:
+        _outside(algorithm, option)
+
+
+def sections() -> set[str]:
+    """Names of the sections that methods declare."""
+    return SECTIONS
+
+
+def section_of(algorithm: str) -> str:
+    """The section that a method reads, or nothing."""
+    name, _ = split(algorithm)
+    if name in METHODS:
+        return name if name in SECTIONS else ""
+    return of_settings.OUTSIDE
+
+
+def options(algorithm: str, option: str) -> type | None:
+    """The dataclass that declares a method's options. Raises InputError naming ``option``."""
+    return class_of(algorithm, option).Options if section_of(algorithm) else None
+
+
+def class_of(algorithm: str, option: str = "algorithm") -> Any:
+    """The class of a method, a kind of :class:`~.protocol.Method`. Raises InputError naming ``option``."""
+    name, _ = split(algorithm)
+    if name not in METHODS:
+        return _outside(algorithm, option)
+    module, _, kind = METHODS[name].rpartition(".")
+    return getattr(importlib.import_module(f".{module}", __package__), kind)
+
+
+@lru_cache(maxsize=256)
+def _outside(algorithm: str, option: str) -> Any:
+    """A class of the user's own."""
+    module, _, kind = algorithm.rpartition(".")
+    if not module or module.startswith(".") or not all(part.isidentifier() for part in algorithm.split(".")):
+        close = difflib.get_close_matches(algorithm, METHODS, 1)
+        raise InputError(
+            f"{option} {algorithm!r}: it should be {', '.join(repr(WITH_ARGUMENT.get(name, name)) for name in METHODS)}, or MODULE.CLASS of your own"
+            + (f"; did you mean {close[0]!r}?" if close else "")
+        )
+    from .protocol import Method
+
+    if "" not in sys.path:  # where Python was started as a program: the present folder counts, as with python -m
+        sys.path.append("")
+    try:
+        found = getattr(importlib.import_module(module), kind, None)
+    except Exception as error:  # the user's module may do anything
+        raise InputError(
+            f"{option} {algorithm}: cannot be imported ({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from None
+    if found is None:
+        raise InputError(f"{option} {algorithm}: {module} has no {kind}")
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise InputError(
+            f"{option} {algorithm}: is no method: it should be a class of perla_net.methods.protocol.Method"
+        )
+    found.check_class(f"{option} {algorithm}")
+    return found
+
+
+def announce() -> None:
+    """Let the settings know the methods."""
+    of_settings.register(sys.modules[__name__])

@@ -1,0 +1,60 @@
+"""Agents of one rank whose networks and settings are equal, side by side (``--batch-agents``)."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Sequence
+
+from ..learning.models import MLP, Adam, Policy
+from ..network.exchange import Inbox
+from ..world.world import Rollout
+from .learner import STATISTICS
+from .player import Player
+from .protocol import Now, run_alone
+from .trainer import Trainer
+
+
+class Squad:
+    """Agents of one rank whose networks and settings are equal: they act and learn side by side, one product for all.
+
+    Each agent stays itself: its parameters, moments and random streams are its own, as rows of the squad's tensors. The
+    numbers differ from those of agents that learn one by one in the last bits, since products are summed in another order.
+    """
+
+    def __init__(self, agents: Sequence[Any]) -> None:
+        """``agents``: alike :class:`~.actor_critic.ActorCritic`."""
+        self.agents = list(agents)
+        learners = [agent.learner for agent in agents]
+        first = learners[0]
+        policy = Policy.together([learner.policy for learner in learners])
+        critic = MLP.together([learner.critic for learner in learners])
+        self.optimisers = (
+            Adam.together([learner.optimisers[0] for learner in learners], policy),
+            Adam.together([learner.optimisers[1] for learner in learners], critic),
+        )
+        self.trainer = Trainer(policy, critic, self.optimisers, first.distribution, first.own_heads, first.settings)
+        one = agents[0]
+        self._player = Player(policy, first.distribution, one.identity, one.copies, one.horizon)
+
+    def player(self) -> Player:
+        """Who acts for these agents in the next rollout."""
+        for agent in self.agents:
+            agent.mark()
+        self._player.begin(*[agent.noise_rng for agent in self.agents])
+        return self._player
+
+    def learn(self, rollouts: Sequence[Rollout], inboxes: Mapping[int, Inbox], now: Now) -> list[dict[str, float]]:
+        """Everybody's statistics, after everybody has learned."""
+        batches = [
+            run_alone(
+                agent.learner.prepare(**agent.experience(rollout, inboxes[agent.index], now.round), keep_all=True)
+            )
+            for agent, rollout in zip(self.agents, rollouts)
+        ]
+        learners = [agent.learner for agent in self.agents]
+        for whole, optimiser in zip(self.optimisers, learners[0].optimisers):
+            whole.steps = optimiser.steps
+        measured = run_alone(self.trainer.run(batches, [learner.batch_rng for learner in learners], now.progress))
+        for learner in learners:
+            for whole, optimiser in zip(self.optimisers, learner.optimisers):
+                optimiser.steps = whole.steps
+        return [dict(zip(STATISTICS, [*row.tolist(), learner.explained])) for row, learner in zip(measured, learners)]
