@@ -52,11 +52,10 @@ class Player:
             outputs = self._pass.forward(x)
         if masks[0] is not None:
             outputs = self.distribution.masked(outputs, self._tensor(masks).mT)  # type: ignore[arg-type]
-        outputs = self.policy.decide(outputs, -2)
-        if self.noise is None:
+        if self.noise is None:  # of Q-values the best one, however much it explores
             chosen = self.distribution.greedy(outputs)
         else:
-            chosen = self.distribution.sample(outputs, self.noise[t])
+            chosen = self.distribution.sample(self.policy.decide(outputs, -2), self.noise[t])
         found = chosen.cpu().numpy()
         for action, values in zip(actions, found if self.several else (found,)):
             self.distribution.write(values, action)

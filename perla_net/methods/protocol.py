@@ -59,10 +59,15 @@ Learning = Generator[Say, Any, dict[str, float]]
 
 
 class Now(NamedTuple):
-    """When it is: rounds so far with this one, and the share of the run that was done before it."""
+    """When it is: rounds so far with this one, and rounds of the whole run."""
 
     round: int
-    progress: float
+    rounds: int
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that was done before this round."""
+        return (self.round - 1) / self.rounds
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,7 @@ def check_controllers(world: WorldSpec, wanted: Mapping[int, str], there: Mappin
         option = f"--algorithm controller:{name}"
         if name not in there:
             known = f"it has {', '.join(there)}" if there else "it has none"
-            raise InputError(
-                f"{option}: {world.name} has no such controller for {world.agents[agent].name}; {known}"
-            )
+            raise InputError(f"{option}: {world.name} has no such controller for {world.agents[agent].name}; {known}")
         whole = getattr(there[name], "whole_team", "")
         if whole:
             raise InputError(f"{option}: {whole}, so that it cannot act for {world.agents[agent].name} alone")

@@ -175,7 +175,7 @@ class Simulation:
 
     def _learn(self, rollouts: Sequence[Rollout], inboxes: dict[int, Inbox]) -> list[dict[str, float]]:
         """Every local agent learns; those that say something while they do go on in step."""
-        now = Now(self.done, (self.done - 1) / self.config.rounds)
+        now = Now(self.done, self.config.rounds)
         by_agent = dict(zip(self.local, rollouts))
         found: dict[int, dict[str, float]] = {}
         for squad in self.squads:

@@ -1,0 +1,26 @@
+"""How methods that value actions explore: a share ε of chance, or Boltzmann's distribution at temperature τ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..settings.config import Fraction, NonNegative, Section, option
+
+
+@dataclass
+class Exploration(Section):
+    """What is done beside the best action, and how that changes over the run."""
+
+    kind: Literal["epsilon", "boltzmann"] = option(
+        "epsilon", "Any allowed action with probability epsilon, or actions in proportion to exp(Q / temperature)."
+    )
+    start: NonNegative = option(1.0, "Epsilon, or the temperature, at the start.")
+    end: NonNegative = option(0.05, "The same at the end.")
+    share: Fraction = option(0.5, "Share of the run over which it goes from the one to the other, linearly.")
+
+    def at(self, done: float) -> float:
+        """Its value when a share ``done`` of the run is over; temperatures are at least 1e-3."""
+        along = 1.0 if done >= self.share else done / self.share
+        value = self.start + (self.end - self.start) * along
+        return max(value, 1e-3) if self.kind == "boltzmann" else min(value, 1.0)
