@@ -123,7 +123,7 @@ def main() -> None:
     settings = AgentSettings(algorithm="ippo")
     settings.ppo.epochs, settings.ppo.minibatch = EPOCHS, MINIBATCH
     spec = AgentSpec("agent", size, "box", (size,), ActionSpec("discrete", (ACTIONS,)))
-    learner = Learner(spec, settings, [], [spec], torch.zeros(0), np.random.SeedSequence(0).spawn(5))
+    learner = Learner(spec, settings, [], [spec], torch.zeros(0), np.random.SeedSequence(0).spawn(4))
     print(head(f"learning phase of one agent, {given.steps} steps, observation of {size} numbers, one core"))
     ratios, theirs, own = [], [], []
     for pair in range(given.pairs + 1):

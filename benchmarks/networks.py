@@ -60,6 +60,7 @@ def inside(topologies: list[str], agents: int, rounds: int, out: Path) -> None:
     import perla_net
     from perla_net.ground.processes import launched
     from perla_net.simulation.prepare import prepare
+    from perla_net.simulation.wishes import Traffic
 
     ranks = launched()[1]
     for number, (_, network, spec, size) in enumerate(cases(topologies, agents)):
@@ -69,8 +70,10 @@ def inside(topologies: list[str], agents: int, rounds: int, out: Path) -> None:
         options |= {key: dict(value) for key, value in NETWORKS[network].items()}
         if options.get("links", {}).get("budget") == HALF:
             options["links"]["budget"] = 0
-            team = prepare(config_of(options)).team()
-            sizes = [team.form(0, name, 0, 8, 40).size for name in team._of_policy(0)]
+            plan = prepare(config_of(options))
+            team = plan.team()
+            traffic = Traffic(team, plan.config.compression)
+            sizes = [traffic.form(0, name, 0, 8, 40).size for name in team.methods[0].tells(team, 0)]
             options["links"]["budget"] = (128 + sum(sizes)) // 2
         perla_net.train(config_of(options | {"out": str(out / str(number))}))
 

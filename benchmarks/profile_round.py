@@ -14,7 +14,7 @@ from measure import head
 from torch.profiler import ProfilerActivity, profile
 
 from perla_net.ground.processes import Processes
-from perla_net.settings.options import command_line
+from perla_net.settings.command_line import command_line
 from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 

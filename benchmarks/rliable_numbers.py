@@ -1,4 +1,4 @@
-"""What rliable 1.2.0 computes on a fixed data set, for tests/test_statistics.py to compare perla_net.statistics with.
+"""What rliable 1.2.0 computes on a fixed data set, for tests/studies/test_statistics.py to compare perla_net.studies.statistics with.
 
     pip install rliable==1.2.0 && python benchmarks/rliable_numbers.py >tests/data/rliable.json
 

@@ -16,7 +16,7 @@ from .world.environments import SUITES
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit status. Raises InputError for names that do not exist."""
-    from .settings.options import parser
+    from .settings.command_line import parser
 
     reader = parser("perla_net.environments", "List environments, or describe one.")
     reader.add_argument("names", nargs="*", metavar="NAME", help="a suite, or an environment as in --env")

@@ -44,7 +44,9 @@ class Task:
 def task_of(arguments: Sequence[str], ranks: int) -> Task:
     """The command line, checked; on rank 0. Raises InputError."""
     from .records.checkpoint import newest
-    from .settings.options import parser, read_yaml, validated
+    from .settings.command_line import parser
+    from .settings.options import validated
+    from .settings.yaml_files import read_yaml
     from .simulation.fits import check_controllers, check_fit, check_team, trained_in
     from .simulation.loading import controllers_of
     from .simulation.prepare import prepare

@@ -55,7 +55,7 @@ def _hosts(text: str | None, file: str | None) -> dict[str, int]:
 
 def main(arguments: Sequence[str]) -> int:
     """``python -m perla_net.placement SPEC --hosts a:8,b:8``: what a placement saves, and a file that mpirun follows."""
-    from .settings.options import parser
+    from .settings.command_line import parser
     from .world.environments import make
 
     reader = parser(

@@ -14,7 +14,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit status."""
     if {"-h", "--help"} & set(arguments):
         if launched()[0] == 0:
-            from .settings.options import command_line
+            from .settings.command_line import command_line
 
             command_line(arguments)
         return 0
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _command_line(arguments: Sequence[str]) -> Config:
-    from .settings.options import command_line
+    from .settings.command_line import command_line
 
     return command_line(arguments)
 

@@ -11,7 +11,8 @@ from typing import Any, Sequence
 from .ground.errors import InputError
 from .ground.files import given as path_given
 from .ground.processes import launched
-from .settings.options import parser, read_yaml
+from .settings.command_line import parser
+from .settings.yaml_files import read_yaml
 from .studies import slurm
 from .studies.comparison import table
 from .studies.folder import _state, check_folder, collect, lock, write_folder

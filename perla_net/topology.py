@@ -17,7 +17,7 @@ def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) 
     """(bytes of all agents, bytes that the busiest agent sends) in a round of a run with these options on these edges, by the
     formats that the run itself uses; without averaging, forwarding and the few final observations."""
     from .network.exchange import raw
-    from .settings.options import command_line
+    from .settings.command_line import command_line
     from .simulation.prepare import prepare
     from .simulation.wishes import Traffic
 
@@ -37,7 +37,7 @@ def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) 
 
 def main(arguments: Sequence[str]) -> int:
     """``python -m perla_net.topology SPEC --agents N``: the figures of a graph, its edges, and a picture."""
-    from .settings.options import parser
+    from .settings.command_line import parser
     from .world.environments import make
 
     reader = parser(

@@ -13,7 +13,7 @@ from .records.view import View, _follow
 
 def main(arguments: Sequence[str]) -> int:
     """Look at a run again and again until it is over, or once."""
-    from .settings.options import parser
+    from .settings.command_line import parser
 
     reader = parser("perla_net.watch", "Follow a run from its folder, also one on another machine.")
     reader.add_argument("run", metavar="RUN", help="the run's folder")

@@ -105,12 +105,15 @@ def _here(module: str, arguments: tuple[str, ...]) -> subprocess.CompletedProces
     """What ``python -m module arguments`` does, without a new process."""
     from perla_net.ground.entry import entry
 
+    found = importlib.import_module(module)
+    if not hasattr(found, "main"):  # a folder of that name
+        found = importlib.import_module(f"{module}.__main__")
     out, err = io.StringIO(), io.StringIO()
     before = Path.cwd()
     os.chdir(ROOT)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = entry(importlib.import_module(module).main, list(arguments))
+            status = entry(found.main, list(arguments))
     finally:
         os.chdir(before)
     return subprocess.CompletedProcess([module, *arguments], status, out.getvalue(), err.getvalue())

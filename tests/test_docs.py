@@ -41,7 +41,11 @@ FILLED = {
     "studies/NAME": "STUDY",
 }
 """Words in capitals in the pages' sentences → what stands for them here."""
-MAINS = {"perla_net.report": "perla_net.report.command", "perla_net.theory": "perla_net.theory.__main__"}
+MAINS = {
+    "perla_net.report": "perla_net.report.command",
+    "perla_net.theory": "perla_net.theory.__main__",
+    "perla_net.methods": "perla_net.methods.__main__",
+}
 """Modules whose command line is elsewhere."""
 LONGER = {"OTHER": "50", "runs/team": "30"}
 """Runs of which the pages name checkpoints that these small ones would not have."""
@@ -223,6 +227,8 @@ def test_what_is_quoted_is_what_is_there():
     assert blocks("docs/studies.md", "yaml")[0] in (examples / "study.yaml").read_text()
     assert yaml.safe_load(blocks("docs/tutorial.md", "yaml")[0]).items() <= whole.items()
     assert blocks("docs/methods.md", "python")[0].strip() in (examples / "own_loss.py").read_text()
+    assert blocks("docs/extending.md", "python")[0].strip() == (examples / "own_method.py").read_text().strip()
+    assert yaml.safe_load(blocks("docs/methods.md", "yaml")[0]) == yaml.safe_load((examples / "kinds.yaml").read_text())
 
 
 def test_the_flagship_studys_tables_are_those_of_its_runs(monkeypatch):

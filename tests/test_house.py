@@ -102,4 +102,4 @@ def test_this_test_can_fail() -> None:
     tree = "def f():\n    from ..simulation import plan\n"
     assert isinstance(ast.parse(tree).body[0], ast.FunctionDef)
     assert "world.world" in imports_of("simulation.evaluation")
-    assert "network.cost" in imports_of("simulation.simulation")
+    assert "simulation.simulation" in imports_of("simulation.running")

@@ -240,6 +240,27 @@ class BadMask(Match):
         return spaces.Dict({"observation": spaces.Box(0, 1, (2,)), "action_mask": spaces.MultiBinary(9)})
 
 
+class Masked(Match):
+    """Two agents who may not name one of the numbers, another one at every step; the mask comes with the observation."""
+
+    def __init__(self):
+        super().__init__(agents=2)
+
+    def observation_space(self, agent):
+        flags = spaces.Box(0, 1, (self.numbers,), np.int8)
+        return spaces.Dict({"observation": super().observation_space(agent), "action_mask": flags})
+
+    def _observe(self):
+        rows = super()._observe()
+        flags = np.ones(self.numbers, np.int8)
+        flags[(int(self.shown[0]) + 1) % self.numbers] = 0
+        return {agent: {"observation": row, "action_mask": flags.copy()} for agent, row in rows.items()}
+
+    def step(self, actions):
+        assert all(action != (int(self.shown[0]) + 1) % self.numbers for action in actions.values())
+        return super().step(actions)
+
+
 def crash():
     raise RuntimeError("an environment that cannot be made")
 
@@ -253,6 +274,7 @@ def parallel_env(kind="zoo", **arguments):
         "leaver": Leaver,
         "breach": Breach,
         "badmask": BadMask,
+        "masked": Masked,
         "crash": crash,
     }
     return kinds[kind](**arguments)

@@ -33,8 +33,8 @@ class Unsaved(Stopped):
 
 
 class Diverged(Exception):
-    """A run that cannot go on, because its networks are no longer finite: one sentence that says whose, and when. As with
-    :class:`Stopped`, all ranks have it, and one of them the text.
+    """A run that cannot go on, because its networks are no longer finite, or methods that learn as a group are out of step: one sentence that
+    says whose, and when. As with :class:`Stopped`, all ranks have it, and one of them the text; nothing of the round is kept.
 
     Exit status 1, and the checkpoints of before stay.
     """

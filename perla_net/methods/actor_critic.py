@@ -14,7 +14,7 @@ from .acting import Acting
 from .hearing import Hearing
 from .keeping import Part
 from .learner import STATISTICS, Learner
-from .presets import PRESETS, critic_input, embeds
+from .presets import PRESETS, critic_input
 from .protocol import Facts, Learning, Now, Seat, shape_of
 from .squad import Squad
 from .team import Team
@@ -33,12 +33,12 @@ def facts_of(name: str) -> Facts:
     everyone = preset.critic_input == "global"
     heard = []
     if preset.embedding:
-        heard.append("those whom it hears: their policies, where they stood")
+        heard.append("its neighbours: their policies, where these stood")
     if everyone:
         heard.append("the whole team: observations")
     sends = "the group's mean of gradients and of targets' moments" if preset.shared else "nothing more"
     which = "a critic of everybody's observations" if everyone else "a critic of its own observation"
-    how = " that averages out the policies of those whom it hears" if preset.embedding else ""
+    how = " that averages out its neighbours' policies" if preset.embedding else ""
     source = PERLA if preset.embedding else MAPPO if everyone else PPO if preset.base == "ppo" else A2C
     status = {
         "perla_ippo": "verified: PERLA's theorems 1, 3 and 6, exact (python -m perla_net.theory); no neighbours = ippo, bit for bit",
@@ -236,8 +236,3 @@ class ActorCritic(Acting):
     def together(cls, methods: Sequence[Any]) -> Squad:
         """See :class:`~.squad.Squad`."""
         return Squad(methods)
-
-
-def can_embed(team: Team, index: int) -> bool:
-    """Whether the agent's critic has neighbours to embed."""
-    return embeds(team.settings[index]) and bool(team.heard_by(index))

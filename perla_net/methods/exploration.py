@@ -21,6 +21,5 @@ class Exploration(Section):
 
     def at(self, done: float) -> float:
         """Its value when a share ``done`` of the run is over; temperatures are at least 1e-3."""
-        along = 1.0 if done >= self.share else done / self.share
-        value = self.start + (self.end - self.start) * along
+        value = self.end if done >= self.share else self.start + (self.end - self.start) * done / self.share
         return max(value, 1e-3) if self.kind == "boltzmann" else min(value, 1.0)

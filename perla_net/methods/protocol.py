@@ -13,7 +13,7 @@ object: all that it has of others is what arrived.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generator, Mapping, NamedTuple, Sequence
+from typing import Any, ClassVar, Generator, Mapping, NamedTuple, Sequence, TypeVar
 
 import numpy as np
 import torch
@@ -23,10 +23,12 @@ from ..learning.models import MLP, Network, Policy
 from ..network.exchange import Inbox, Sections
 from ..network.talk import Say
 from ..settings.config import AgentSettings, Section
+from ..settings.data import from_data
 from ..world.spec import AgentSpec
 from ..world.world import Actor, Rollout
 from .team import Team
 
+AnyOptions = TypeVar("AnyOptions", bound=Section)
 LONGEST_PURPOSE = 12
 """Bytes of a purpose's name, which stands in the header of what is said."""
 
@@ -98,6 +100,18 @@ class Seat:
         """Those that share one network with it, itself among them; nobody where its networks are its own."""
         return self.team.group_of(self.index)
 
+    def options(self, kind: type[AnyOptions]) -> AnyOptions:
+        """The method's own options, as declared in ``kind``."""
+        return from_data(kind, next(iter(self.settings.sections.values())))
+
+    def new_policy(self, start: np.random.SeedSequence) -> Policy:
+        """The agent's policy network with initial parameters."""
+        policy = self.team.policy_of(self.index)
+        generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
+        policy.start(generator, self.settings.model.orthogonal, self.settings.model.policy_gain)
+        policy.to(self.device)
+        return policy
+
     def streams(self, number: int) -> list[np.random.SeedSequence]:
         """Seeds of the agent's private random streams; the first is for initial parameters, and the same in a group."""
         found = np.random.SeedSequence(self.seed, spawn_key=(0, self.index)).spawn(number)
@@ -166,8 +180,8 @@ class Method:
 
     @classmethod
     def talks(cls, team: Team, index: int) -> bool:
-        """Whether :meth:`learn` says anything."""
-        return False
+        """Whether :meth:`learn` says anything: by default where the method has purposes of its own."""
+        return bool(cls.purposes)
 
     @classmethod
     def talks_to_neighbours(cls, team: Team, index: int) -> bool:

@@ -47,6 +47,17 @@ def generalised_advantages(
     return Targets(advantage, advantage + present[:-1])
 
 
+def discounted(rollout: Rollout, reward: torch.Tensor, gamma: float) -> torch.Tensor:
+    """G_t = r_t + γ G_{t+1}, within an episode and within the rollout: [T, B]."""
+    ended = torch.from_numpy(rollout.terminated | rollout.truncated).to(reward.device)
+    returns = torch.empty_like(reward)
+    running = torch.zeros_like(reward[0])
+    for t in range(len(reward) - 1, -1, -1):
+        running = reward[t] + gamma * running * ~ended[t]
+        returns[t] = running
+    return returns
+
+
 def form_advantage(
     form: str, returns: torch.Tensor, value: torch.Tensor, embedded: torch.Tensor | None, executed: torch.Tensor | None
 ) -> torch.Tensor:

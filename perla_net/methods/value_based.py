@@ -13,7 +13,6 @@ from ..learning.build import policy_for
 from ..learning.models import OPTIMISERS, Pass, Policy
 from ..network.exchange import Inbox
 from ..settings.config import Count, Fraction, Positive, Section, option
-from ..settings.data import from_data
 from ..world.world import Rollout
 from .acting import Acting
 from .exploration import Exploration
@@ -70,15 +69,11 @@ class IQL(Acting):
 
     def __init__(self, seat: Seat) -> None:
         start, noise, batch = seat.streams(3)
-        settings = seat.settings
-        self.options: Options = from_data(self.Options, settings.sections[self.name])
-        policy = seat.team.policy_of(seat.index)
-        generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
-        policy.start(generator, settings.model.orthogonal, settings.model.policy_gain)
-        policy.frozen["exploration"].fill_(self.options.exploration.at(0.0))
-        policy.to(seat.device)
+        self.options = options = seat.options(Options)
+        policy = seat.new_policy(start)
+        policy.frozen["exploration"].fill_(options.exploration.at(0.0))
         super().__init__(seat, policy, noise)
-        options, optimiser = self.options, settings.optimiser
+        optimiser = self.settings.optimiser
         self.optimiser = OPTIMISERS[optimiser.method](policy, optimiser.epsilon, optimiser.max_gradient_norm)
         self.target = Target(policy, options.target_every, options.target_rate)
         self.memory = Replay(options.memory, policy.width > 0, options.longest)

@@ -12,7 +12,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
-from ..ground.errors import Stopped
+from ..ground.errors import Diverged
 from ..ground.processes import UNIT
 from .exchange import Network
 from .messages import TALK, Form, Packet, Rejected, pack, unpack
@@ -65,7 +65,7 @@ class Talk:
     def turn(self, said: Mapping[int, Say | None], round_number: int, edges: Edges) -> dict[int, Answer] | None:
         """What each local agent is sent back; None when nobody anywhere has said anything. Collective.
 
-        said: every local agent's words, None for those that have finished. Raises Stopped on all ranks where the agents of a group do not
+        said: every local agent's words, None for those that have finished. Raises Diverged on all ranks where the agents of a group do not
         say the same kind of thing.
         """
         heads = self._heads(said)
@@ -98,13 +98,17 @@ class Talk:
         sizes = [int(heads[heads[:, 0] == kind][0, 2]) for kind in kinds]
         if all(size == count for size, count in zip(sizes, counts)):
             return
-        for agent, words in said.items():
-            for other in (words.to or ()) if words else ():
-                if heads[other, 0] != words.kind:
-                    what = "has finished" if not heads[other, 0] else "says something else"
-                    text = f"agents of a group must say the same kind of thing: {self.names[agent]} says {words}, but {self.names[other]} {what}"
-                    raise Stopped(f"{text} (in {self.network.processes.where})")
-        raise Stopped("")
+        broken = [kind for kind, size, count in zip(kinds, sizes, counts) if size != count]
+        agent = int(np.flatnonzero(np.isin(heads[:, 0], broken))[0])
+        words = said.get(agent)
+        if words is None:  # another rank's agent, which says it
+            raise Diverged("")
+        other = next(other for other in words.to or () if heads[other, 0] != words.kind)
+        what = "has finished" if not heads[other, 0] else "says something else"
+        raise Diverged(
+            f"agents of a group must say the same kind of thing: {self.names[agent]} says {words}, but {self.names[other]} {what} (in "
+            f"{self.network.processes.where})"
+        )
 
     def _in_groups(self, heads: np.ndarray, said: Mapping[int, Say | None]) -> dict[int, Answer]:
         """Everybody's numbers to everybody; each group's sum is taken in the order of its agents."""

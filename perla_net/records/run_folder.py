@@ -72,7 +72,7 @@ def json_of(file: Path) -> Any:
 
 def options_of(folder: Path) -> dict[str, Any]:
     """The resolved options of the run in a folder, nested as in ``config.yaml``. Raises InputError."""
-    from ..settings.options import read_yaml
+    from ..settings.yaml_files import read_yaml
 
     if not (folder / "config.yaml").is_file():
         raise InputError(f"{folder}: is not the folder of a run (it has no config.yaml)")

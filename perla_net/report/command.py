@@ -7,7 +7,7 @@ from typing import Any, Sequence
 from ..ground.errors import InputError
 from ..ground.files import given as path_given
 from ..records.run_folder import Run, open_run, open_study
-from ..settings.options import parser
+from ..settings.command_line import parser
 from .content import build
 from .drawing import check_plotly, write_files
 from .groups import AVERAGES

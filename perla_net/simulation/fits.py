@@ -85,13 +85,13 @@ def frozen_agents(plan: Plan, stored: Path | None) -> Plan:
         kind, path = registry.split(entry.algorithm)
         if kind != "frozen":
             continue
-        option = f"--algorithm frozen:{path}"
+        option = "--algorithm frozen"
         place = stored / files[index] if stored else source_of(path, agent.name, index, option)[0]
-        check_fit(agent, trained_in(place, option)[0], f"{option}: {place}")
+        check_fit(agent, trained_in(place, option)[0], f"{option} {place}")
         data, arrays = read_agent(place, option)
         if "policy" not in data:
             raise InputError(
-                f"{option}: {place} follows {data.get('algorithm')}, and has no policy that could be frozen; name that"
+                f"{option} {place}: follows {data.get('algorithm')}, and has no policy that could be frozen; name the controller"
             )
         trained[index] = {"description": data["policy"], "identity": arrays["identity"].tolist()}
         if stored is None:
@@ -101,7 +101,7 @@ def frozen_agents(plan: Plan, stored: Path | None) -> Plan:
 
 def begin_with(plan: Plan) -> Plan:
     """The plan with the checkpoints that ``--start-from`` begins with. Raises InputError where a policy does not fit."""
-    option = f"--start-from {plan.config.start_from}"
+    option = "--start-from"
     team, sources, notes = plan.team(), dict(plan.sources), list(plan.notes)
     fresh = []
     for index, agent in enumerate(plan.world.agents):
@@ -110,20 +110,22 @@ def begin_with(plan: Plan) -> Plan:
             continue
         first = (team.group_of(index) or (index,))[0]  # one network for the group
         place, how = source_of(str(plan.config.start_from), plan.world.agents[first].name, first, option)
-        check_fit(agent, trained_in(place, option)[0], f"{option}: {place}")
+        check_fit(agent, trained_in(place, option)[0], f"{option} {place}")
         data, _ = read_agent(place, option)
         if "policy" not in data:
-            raise InputError(f"{option}: {place} follows {data.get('algorithm')}, and has no policy to begin with")
+            raise InputError(f"{option} {place}: follows {data.get('algorithm')}, and has no policy to begin with")
         wanted = team.policy_of(index).description
         if data["policy"] != wanted:
             odd = next(key for key in {**wanted, **data["policy"]} if wanted.get(key) != data["policy"].get(key))
             raise InputError(
-                f"{option}: the policy of {place.name} has {odd} {data['policy'].get(odd)}, but that of {agent.name} is to have {wanted.get(odd)}"
+                f"{option} {place}: its policy has {odd} {data['policy'].get(odd)}, but that of {agent.name} is to have {wanted.get(odd)}"
             )
         sources[index] = str(place)
         if how and how not in fresh:
             fresh.append(how)
-    return replace(plan, sources=sources, notes=tuple([*notes, *(f"{option}: {how}" for how in fresh)]))
+    return replace(
+        plan, sources=sources, notes=tuple([*notes, *(f"{option} {plan.config.start_from}: {how}" for how in fresh)])
+    )
 
 
 def source_of(path: str, name: str, index: int, option: str) -> tuple[Path, str]:
@@ -136,7 +138,7 @@ def source_of(path: str, name: str, index: int, option: str) -> tuple[Path, str]
         folder = newest(place, option)[0]
     elif place.is_dir():
         raise InputError(
-            f"{option}: {place} is neither the folder of a run, nor one of its checkpoints, nor an agent's files"
+            f"{option} {place}: is neither the folder of a run, nor one of its checkpoints, nor an agent's files"
         )
     else:
         return without_ending(place), ""
@@ -145,7 +147,7 @@ def source_of(path: str, name: str, index: int, option: str) -> tuple[Path, str]
         return folder / agents[name], ""
     files = list(agents.values())
     if not files:
-        raise InputError(f"{option}: {folder} holds no agents")
+        raise InputError(f"{option} {folder}: holds no agents")
     how = (
         "agents by their place"
         if index < len(files)

@@ -76,7 +76,8 @@ def plan_of(config: Config, ranks: int) -> Plan:
     """The plan for a configuration, with a folder that is this run's alone; none is made where the plan is refused. On rank 0.
     Raises InputError."""
     from ..records import claim
-    from ..settings.options import resumed, validated
+    from ..settings.command_line import resumed
+    from ..settings.options import validated
 
     config = validated(config)
     if not config.resume:

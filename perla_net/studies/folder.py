@@ -17,7 +17,8 @@ from ..records import checkpoint
 from ..records.claim import lock as lock_file
 from ..settings.config import Config
 from ..settings.data import to_data
-from ..settings.options import read_yaml, to_yaml, validated
+from ..settings.options import to_yaml, validated
+from ..settings.yaml_files import read_yaml
 from .study_file import Run, Study, label_of, names_of_options
 
 

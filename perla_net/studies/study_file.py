@@ -15,9 +15,11 @@ import numpy as np
 
 from ..ground.errors import InputError
 from ..ground.files import write_whole
+from ..settings.checking import check, flat
 from ..settings.config import Config, Count, Rate, Section, option
 from ..settings.data import to_data
-from ..settings.options import check, flat, read_yaml, to_yaml, validated
+from ..settings.options import to_yaml, validated
+from ..settings.yaml_files import read_yaml
 from ..simulation.checks import check_policy_losses
 from ..simulation.prepare import prepare
 from ..world.environments import make

@@ -49,7 +49,7 @@ class Findings:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit status: 0, or 1 if a law is violated. Raises InputError."""
-    from ..settings.options import parser
+    from ..settings.command_line import parser
 
     reader = parser("perla_net.theory", ABOUT)
     reader.add_argument(

@@ -242,7 +242,7 @@ def _named(spec: str) -> Game:
 
 def from_file(file: Path) -> Game:
     """A game as the head of this module says. Raises InputError that names file, key and what would be right."""
-    from ..settings.options import read_yaml
+    from ..settings.yaml_files import read_yaml
 
     where = f"--game {file}"
     data = read_yaml(file, "--game")

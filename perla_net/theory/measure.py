@@ -103,9 +103,8 @@ def learner_with(game: Game, agent: int, form: str, table: np.ndarray, estimator
         returns=Returns(gamma=gamma, normalise_advantages=False, normalise_values=False),
     )
     peers = [specs[index] for index in rest]
-    learner = Learner(
-        specs[agent], settings, peers, [specs[agent]], torch.zeros(0), rng.bit_generator.seed_seq.spawn(5)
-    )
+    start, _, *others = rng.bit_generator.seed_seq.spawn(5)  # the second would be the noise of its actions
+    learner = Learner(specs[agent], settings, peers, [specs[agent]], torch.zeros(0), [start, *others])
     write_table(learner.critic, 1, tuple(game.sizes[index] for index in rest), table)
     return learner
 

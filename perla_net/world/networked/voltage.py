@@ -12,7 +12,7 @@ Power flow. Branch b leads to bus b from its parent a; P_b, Q_b are what enters 
 
 with loads p, generation g, voltages v in pu and r, x in pu per MW (Ω over 12.66² kV²). Bus 1 is the substation, held
 at 1 pu. What is left out are the losses: against the full AC power flow voltages are off by up to 0.008 pu without
-control and under droop, and 0.03 with all inverters at random (``tests/test_voltage.py``). ``flow=distflow`` puts
+control and under droop, and 0.03 with all inverters at random (``tests/world/test_voltage.py``). ``flow=distflow`` puts
 them in: Baran and Wu's branch equations with ℓ_b = (P_b² + Q_b²) / v_a², r_b ℓ_b more in P_b, x_b ℓ_b in Q_b and
 (r_b² + x_b²) ℓ_b in v_b², solved by sweeps to AC's voltages within 1e-4 pu, in about four times the time.
 

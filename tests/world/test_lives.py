@@ -116,12 +116,12 @@ def check_rollout(agent: int, rollout, window, gamma: float, trace: float) -> No
 
 def check_embedding(simulation: Simulation, rollouts, window) -> None:
     """V̂(o) = E[V(o, a_N)] over those neighbours who are there, the others counting as absent, summed up one joint action at a time."""
-    messages = {a.index: a.message(r, simulation.wanted[a.index]) for a, r in zip(simulation.methods, rollouts)}
+    messages = {a.index: a.tell(r, simulation.wanted[a.index]) for a, r in zip(simulation.methods, rollouts)}
     inboxes = simulation.network.exchange(messages, 1, simulation.plan.schedule.edges(1), rollouts[0].final_at[:, 1])
     agent, rollout = simulation.methods[0], rollouts[0]
-    neighbours = agent.hear(rollout, inboxes.get(0, {}), 1)
+    neighbours = agent.hearing.hear(rollout, inboxes.get(0, {}), 1, agent.observation, agent.mask)
     learner, action = agent.learner, agent.distribution.read(rollout.action)
-    found, _, _ = learner.values(agent._observation, agent._outputs, neighbours, action)
+    found, _, _ = learner.values(agent.observation, agent.outputs, neighbours, action)
     copies = rollout.reward.shape[1]
     for copy, steps in enumerate(window):
         for t, row in enumerate(steps):

@@ -135,12 +135,12 @@ def test_on_the_complete_graph_from_equal_starts_it_is_parameter_sharing():
         simulation.start()
         for _ in range(4):
             simulation.round()
-    expected = shared.agents[0].learner
-    for agent in averaged.agents:
+    expected = shared.methods[0].learner
+    for agent in averaged.methods:
         for what in ("policies", "critics"):
             ours, theirs = agent.learner.shared_vector(what), expected.shared_vector(what)
             assert torch.allclose(ours, theirs, rtol=1e-4, atol=2e-6), what
-    distance = (apart.agents[0].policy.flat - expected.policy.flat).abs().max()
+    distance = (apart.methods[0].policy.flat - expected.policy.flat).abs().max()
     assert distance > 1e-3, "alone, agents learn something else"
 
 
@@ -184,7 +184,7 @@ def test_who_hears_nobody_keeps_every_bit():
         simulation.start()
         for _ in range(3):
             simulation.round()
-    for one, other in zip(alone.agents, averaging.agents):
+    for one, other in zip(alone.methods, averaging.methods):
         assert torch.equal(one.policy.flat, other.policy.flat)
         assert torch.equal(one.learner.critic.flat, other.learner.critic.flat)
 

@@ -9,18 +9,12 @@ from conftest import job
 
 from perla_net.ground.errors import InputError
 from perla_net.ground.selection import selected
+from perla_net.settings.command_line import command_line, resumed
 from perla_net.settings.config import Config
 from perla_net.settings.data import from_data, to_data
-from perla_net.settings.options import (
-    agent_overrides,
-    command_line,
-    read_yaml,
-    resumed,
-    settings_with,
-    to_yaml,
-    validated,
-)
+from perla_net.settings.options import agent_overrides, settings_with, to_yaml, validated
 from perla_net.settings.specs import parse_spec
+from perla_net.settings.yaml_files import read_yaml
 from perla_net.simulation.prepare import prepare
 
 

@@ -47,7 +47,7 @@ def test_runs_that_begin_together_have_a_folder_each(tmp_path):
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
     run(tmp_path / "run", 0, *SPREAD)
     claim.again(tmp_path / "run")
-    script = "import sys; from perla_net.run import entry, main; sys.exit(entry(main, sys.argv[1:]))"
+    script = "import sys; from perla_net.ground.entry import entry; from perla_net.run import main; sys.exit(entry(main, sys.argv[1:]))"
     arguments = [sys.executable, "-c", script, "--resume", str(tmp_path / "run"), "--rounds", "4"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 2 and "a run is still writing it" in done.stderr

@@ -20,6 +20,7 @@ from perla_net.network.messages import EXPERIENCE, MODELS, Form, Packet, Rejecte
 from perla_net.settings.config import Cost, Links
 from perla_net.settings.options import validated
 from perla_net.simulation.prepare import prepare
+from perla_net.simulation.wishes import Traffic
 
 ROUNDS = 2000
 
@@ -221,7 +222,7 @@ def test_an_overtaken_policy_does_not_replace_a_newer_one():
     held = []
     for _ in range(40):
         simulation.round()
-        held.append(simulation.methods[0].held_since[1])
+        held.append(simulation.methods[0].hearing.held_since[1])
     assert held == sorted(held) and len(set(held)) > 5
 
 
@@ -238,8 +239,9 @@ def test_communication_every_few_rounds():
 
 def whole_message(simulation) -> tuple[int, int]:
     """Bytes of the policy packet and of the experience packet to one neighbour."""
-    team, config = simulation.team, simulation.config
-    sizes = {n: team.form(0, n, 0, config.copies, config.horizon).size for n in team.wants()[0, 1]}
+    config = simulation.config
+    traffic = Traffic(simulation.team, config.compression)
+    sizes = {n: traffic.form(0, n, 0, config.copies, config.horizon).size for n in traffic.wants()[0, 1]}
     return 64 + sizes["policy"], 64 + sum(size for name, size in sizes.items() if name != "policy")
 
 
@@ -264,6 +266,11 @@ def test_a_budget_sends_policies_first_and_as_many_copies_as_fit():
     assert before == [0] and hearers() == [2], "neighbours take turns"
 
 
+def heard(agent, rollout, inbox):
+    """What an agent makes of what arrived in round 1."""
+    return agent.hearing.hear(rollout, inbox, 1, agent.observation, agent.mask)
+
+
 def test_what_a_budget_leaves_out_is_absent_in_the_critic():
     policy, experience = whole_message(small_team(copies=8))
     simulation = small_team(copies=8, links={"budget": 2 * policy + experience // 2})
@@ -272,7 +279,7 @@ def test_what_a_budget_leaves_out_is_absent_in_the_critic():
     full = small_team(copies=8)
     whole, complete = exchanged(full)
     for other, part, everything in zip(
-        agent.embedded, agent.hear(rollouts[0], inbox, 1), full.agents[0].hear(whole[0], complete[0], 1)
+        agent.embedded, heard(agent, rollouts[0], inbox), heard(full.methods[0], whole[0], complete[0])
     ):
         copies = inbox[other].copies
         assert 0 < copies < 8, "in round 1 both neighbours begin with agent 0"
@@ -354,7 +361,7 @@ def test_rewards_are_discounted_by_the_hop():
     simulation = small_team(agents=5, topology="line", **changes)
     rollouts, inboxes = exchanged(simulation)
     rewards = [rollout.reward.copy() for rollout in rollouts]
-    mixed = simulation.methods[0]._mixed_reward(rollouts[0], inboxes[0]).numpy()
+    mixed = simulation.methods[0].reward(rollouts[0], inboxes[0]).numpy()
     assert np.allclose(mixed, rewards[0] + 0.5 * rewards[1] + 0.25 * rewards[2])
 
 
@@ -552,7 +559,7 @@ def test_a_modelled_neighbour_is_learned_from_its_actions_alone():
     for _ in range(12):
         teacher.policy.fill(frozen)
         simulation.round()
-        entropies.append(simulation.methods[0].models[1].cross_entropy)
+        entropies.append(simulation.methods[0].hearing.models[1].cross_entropy)
     logits = np.array([0, 0, 0, 4.0, 0, 0, 0, 0])
     share = np.exp(logits) / np.exp(logits).sum()
     entropy = -(share * np.log(share)).sum()
@@ -561,8 +568,8 @@ def test_a_modelled_neighbour_is_learned_from_its_actions_alone():
 
 
 def test_only_actions_are_wanted_of_a_modelled_neighbour():
-    team = small_team(share="modelled").team
-    assert team.wants()[0, 1] == ["actions", "presence"]
+    simulation = small_team(share="modelled")
+    assert Traffic(simulation.team, simulation.config.compression).wants()[0, 1] == ["actions", "presence"]
 
 
 def test_differences_are_not_forwarded():

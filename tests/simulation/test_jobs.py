@@ -316,7 +316,9 @@ def test_signals_end_the_run_after_the_round_with_a_checkpoint(tmp_path, number)
 
 FAILING = """
 import sys
-from perla_net import run, simulation
+from perla_net.ground.entry import entry
+from perla_net.run import main
+from perla_net.simulation import simulation
 true_round = simulation.Simulation.round
 def failing(self):
     if self.processes.rank == int(sys.argv[1]) and self.done == 2:
@@ -324,7 +326,7 @@ def failing(self):
         raise ValueError("a bug on purpose")
     return true_round(self)
 simulation.Simulation.round = failing
-sys.exit(run.entry(run.main, sys.argv[2:]))
+sys.exit(entry(main, sys.argv[2:]))
 """
 
 
@@ -463,7 +465,8 @@ def test_a_missing_extra_says_what_to_install(tmp_path):
         "import importlib.util, sys; true = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name == 'mpe2' else true(name, *rest)\n"
         "sys.modules['mpe2'] = None\n"
-        "from perla_net import run; sys.exit(run.entry(run.main, sys.argv[1:]))\n"
+        "from perla_net.ground.entry import entry\n"
+        "from perla_net.run import main; sys.exit(entry(main, sys.argv[1:]))\n"
     )
     script = tmp_path / "without.py"
     script.write_text(code)

@@ -18,6 +18,7 @@ from perla_net.settings.config import Config
 from perla_net.settings.options import settings_with, validated
 from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
+from perla_net.simulation.wishes import Traffic
 
 FORM = Form("float32", (3, 5), b"12345678")
 
@@ -222,9 +223,10 @@ def test_who_wants_what():
         settings_with(config, [("x", change)])
         for change in ({}, {"algorithm": "mappo"}, {"samples": 0}, {"reward": {"mixing": "team"}, "share": "outputs"})
     ]
-    team = Team(spec, tuple(settings), ((0, 1), (1, 0), (3, 0), (0, 2), (2, 3)))
-    wants = team.wants()
-    of_team = team.team_wants()
+    edges = ((0, 1), (1, 0), (3, 0), (0, 2), (2, 3))
+    traffic = Traffic(Team(spec, tuple(settings), edges, (ActorCritic,) * 4), config.compression)
+    wants = traffic.wants()
+    of_team = traffic.team_wants()
     assert wants[1, 0] == ["policy", "observations", "actions", "presence"]
     assert wants[3, 0] == ["outputs", "actions", "presence"]
     assert (2, 0) not in wants and (2, 0) not in of_team
@@ -251,7 +253,7 @@ def test_mixed_rewards():
 
     def mixed(index: int) -> np.ndarray:
         agent: ActorCritic = simulation.methods[index]
-        return agent._mixed_reward(rollouts[index], inboxes[index]).numpy()
+        return agent.reward(rollouts[index], inboxes[index]).numpy()
 
     assert np.allclose(mixed(0), sum(rewards) / 4)
     assert np.allclose(mixed(1), rewards[1] + 0.5 * (rewards[0] + rewards[2]))
@@ -274,10 +276,12 @@ def test_a_receiver_knows_the_policy_as_its_owner_does(env, memory, share):
     edges = simulation.plan.schedule.edges(2)
     inboxes = simulation.network.exchange(messages, 2, edges, rollouts[0].final_at[:, 1])
     for agent, rollout in zip(simulation.methods, rollouts):
-        for other, heard in zip(agent.embedded, agent.hear(rollout, inboxes[agent.index], 2)):
+        for other, heard in zip(
+            agent.embedded, agent.hearing.hear(rollout, inboxes[agent.index], 2, agent.observation, agent.mask)
+        ):
             sender = simulation.methods[other]
             assert memory == "none" or sender.memory_at_start.abs().max() > 0
-            assert torch.equal(heard.outputs, sender._outputs)
-            if sender._mask is not None:
+            assert torch.equal(heard.outputs, sender.outputs)
+            if sender.mask is not None:
                 share_of = sender.distribution.probabilities(heard.outputs)[0]
-                assert (sender._mask == 0).any() and (share_of[sender._mask == 0] == 0).all()
+                assert (sender.mask == 0).any() and (share_of[sender.mask == 0] == 0).all()

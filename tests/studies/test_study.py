@@ -22,7 +22,8 @@ from conftest import ROOT, command, environment, job, needs_mpirun
 
 import perla_net
 from perla_net.ground.errors import InputError
-from perla_net.settings.options import read_yaml, validated
+from perla_net.settings.options import validated
+from perla_net.settings.yaml_files import read_yaml
 from perla_net.studies import runner as study
 from perla_net.studies.comparison import score, table
 from perla_net.studies.folder import collect, lock, write_folder

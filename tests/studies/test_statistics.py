@@ -26,7 +26,7 @@ from perla_net.studies.statistics import (
     sample_efficiency,
 )
 
-RLIABLE = json.loads((Path(__file__).parent / "data" / "rliable.json").read_text())
+RLIABLE = json.loads((Path(__file__).parents[1] / "data" / "rliable.json").read_text())
 SCORES = {name: np.array(rows) for name, rows in RLIABLE["scores"].items()}
 AGGREGATES = {f.__name__: f for f in (mean, median, interquartile_mean, optimality_gap)}
 EXACT = {"rtol": 0, "atol": 1e-6}

@@ -14,7 +14,7 @@ from perla_net.world.networked.voltage import BUSES, Feeder, make
 from perla_net.world.parallel import parallel_env
 
 SEEDS = [np.random.SeedSequence(seed) for seed in range(64)]
-TOPOLOGIES = Path(__file__).parent.parent / "topologies"
+TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 RESISTANCE, REACTANCE = (voltage.TABLE[:, 2:4] / 12.66**2).T
 
 

@@ -86,7 +86,7 @@ def test_advantages_are_their_definition(terminated, truncated, trace):
 def learner(form="control", neighbours=2, **settings) -> Learner:
     spec = AgentSpec("a", 3, "box", (3,), ActionSpec("discrete", (3,)))
     chosen = AgentSettings(form=form, **settings)
-    streams = np.random.SeedSequence(0).spawn(5)
+    streams = np.random.SeedSequence(0).spawn(4)
     return Learner(spec, chosen, [spec] * neighbours, [spec], torch.zeros(0), streams)
 
 
@@ -156,7 +156,7 @@ def test_gradient_of_the_policy_loss_is_that_of_autograd(action, base, masked):
     spec = AgentSpec("a", 3, "box", (3,), action, masked)
     settings = AgentSettings(algorithm=base)
     settings.returns.entropy = 0.1
-    one = Learner(spec, settings, [], [spec], torch.zeros(0), np.random.SeedSequence(0).spawn(5))
+    one = Learner(spec, settings, [], [spec], torch.zeros(0), np.random.SeedSequence(0).spawn(4))
     in_double(one)
     policy, distribution, rows = one.policy, one.distribution, 40
     x = torch.randn(rows, 3, dtype=torch.float64)
@@ -416,12 +416,13 @@ def test_side_by_side_agents_learn_what_they_learn_alone(changes):
     """After one round the networks agree to rounding, and the streams of random numbers are equally far."""
     alone, together = both_ways("traffic:grid", **changes)
     assert not alone.squads and max(len(squad.agents) for squad in together.squads) > 1
-    for one, other in zip(alone.agents, together.agents):
+    for one, other in zip(alone.methods, together.methods):
         for network in ("policy", "critic"):
             first, second = getattr(one.learner, network).flat, getattr(other.learner, network).flat
             assert torch.allclose(first, second, atol=2e-4), (one.spec.name, network)
-        numbers, others = one.learner.numbers(), other.learner.numbers()
-        assert numbers["streams"] == others["streams"] and numbers["steps"] == others["steps"]
+        (_, numbers), (_, others) = one.state(), other.state()
+        streams = ("noise", "batch", "embed", "policy.optimiser", "critic.optimiser")
+        assert all(numbers[name] == others[name] for name in streams)
     together.round()  # and they go on
 
 
@@ -432,8 +433,8 @@ def test_side_by_side_agents_may_die_have_masks_and_one_a_memory():
     assert [agent.index for agent in together.singles] == [0] and len(together.squads) == 3
     first, second = (simulation.methods[0].learner.policy.flat for simulation in (alone, together))
     assert torch.equal(first, second)
-    for one, other in zip(alone.agents, together.agents):
-        assert one.learner.numbers()["streams"]["noise"] == other.learner.numbers()["streams"]["noise"]
+    for one, other in zip(alone.methods, together.methods):
+        assert one.state()[1]["noise"] == other.state()[1]["noise"]
         assert torch.isfinite(other.learner.policy.flat).all() and torch.isfinite(other.learner.critic.flat).all()
     together.round()
 
@@ -487,7 +488,7 @@ def test_naming_what_an_image_shows(algorithm):
 def test_gradients_through_convolutions_are_those_of_autograd():
     spec = AgentSpec("a", 8 * 6 * 2, "image", (8, 6, 2), ActionSpec("discrete", (3,)))
     one = Learner(
-        spec, AgentSettings(algorithm="mappo"), [], [spec, spec], torch.zeros(0), np.random.SeedSequence(0).spawn(5)
+        spec, AgentSettings(algorithm="mappo"), [], [spec, spec], torch.zeros(0), np.random.SeedSequence(0).spawn(4)
     )
     policy, critic = one.policy, one.critic
     assert policy.encoder and critic.encoder and len(critic.encoder.images) == 2

@@ -1,0 +1,380 @@
+"""What a method is: listings, options of their own, classes from outside, talking in step, what a critic reads."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, job, needs_mpirun, rows, run
+
+from perla_net import load_agent
+from perla_net.ground.errors import Diverged, InputError
+from perla_net.ground.processes import Processes
+from perla_net.methods.listing import markdown
+from perla_net.methods.registry import METHODS, class_of
+from perla_net.network.exchange import Network, Wishes
+from perla_net.network.links import LinkModel
+from perla_net.network.messages import Form
+from perla_net.network.talk import Say, Talk
+from perla_net.settings.command_line import command_line
+from perla_net.settings.config import Links
+from perla_net.settings.options import to_yaml, validated
+from perla_net.simulation.prepare import prepare
+from perla_net.simulation.simulation import Simulation
+
+OWN = ROOT / "docs" / "examples" / "own_method.py"
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """The example of the documentation can be imported, also by jobs."""
+    monkeypatch.setenv("PYTHONPATH", str(OWN.parent))
+    monkeypatch.syspath_prepend(str(OWN.parent))
+    return "own_method.Gossip"
+
+
+def test_listing_and_documentation_are_the_same():
+    """The table in the docs is what the command prints."""
+    page = (ROOT / "docs" / "methods.md").read_text()
+    assert markdown() in page, "python -m perla_net.methods --markdown"
+    done = job(0, "perla_net.methods")
+    for name in METHODS:
+        assert re.search(rf"^{name}\b", done.stdout, re.M)
+        assert class_of(name).facts.status.startswith(("verified", "tested", "known problems"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_described(name):
+    """With its options, and nothing but sentences."""
+    said = job(0, "perla_net.methods", name).stdout
+    assert "options:" in said and "source:" in said and "status:" in said
+    assert ("--iql.exploration.start" in said) == (name == "iql")
+    assert ("--ppo.clip" in said) == (name.endswith(("ippo", "mappo")))
+
+
+def test_a_method_of_ones_own_is_described(own):
+    """By its import path; and names that do not exist are said."""
+    said = job(0, "perla_net.methods", own).stdout
+    assert "--method.trust (number; default 0.5)" in said
+    done = job(0, "perla_net.methods", "ipo", check=False)
+    assert done.returncode == 2 and "'ipo'" in done.stderr
+
+
+@needs_mpirun
+@pytest.mark.mpi
+def test_a_method_of_ones_own(own, tmp_path):
+    """On 1 and 4 ranks the same bytes; its own purpose in the ledger, along the edges; resumed to the byte; acts alone; frozen and heard."""
+    words = (
+        "--agents",
+        "4",
+        "--topology",
+        "line",
+        "--algorithm",
+        own,
+        "--method.trust",
+        "0.3",
+        "--checkpoint-every",
+        "1",
+    )
+    whole = run(tmp_path / "0", 0, *words, "--evaluate-episodes", "2")
+    assert run(tmp_path / "4", 4, *words, "--evaluate-episodes", "2") == whole
+    for name in ("evaluation.json", "ledger.csv"):
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "4" / name).read_bytes()
+    with (tmp_path / "0" / "ledger.csv").open() as file:
+        gossip = [row for row in csv.DictReader(file) if row["purpose"] == "gossip"]
+    assert len(gossip) == 3 * 6 and all(row["messages"] == "1" for row in gossip)
+    assert {(row["source"], row["target"]) for row in gossip if row["source"] == "signal_0_0"} == {
+        ("signal_0_0", "signal_0_1")
+    }
+    job(0, "perla_net.run", "--resume", str(tmp_path / "0"), "--rounds", "5")
+    job(
+        0,
+        "perla_net.run",
+        "--config",
+        str(tmp_path / "4" / "config.yaml"),
+        "--rounds",
+        "5",
+        "--out",
+        str(tmp_path / "five"),
+    )
+    assert (tmp_path / "0" / "metrics.jsonl").read_bytes() == (tmp_path / "five" / "metrics.jsonl").read_bytes()
+    assert "method: {learning_rate: 0.01, trust: 0.3}" in (tmp_path / "0" / "config.yaml").read_text()
+    agent = load_agent(tmp_path / "0" / "checkpoints" / "5" / "signal_0_1")
+    assert 0 <= agent.act(np.zeros(33, np.float32)) < 8
+    run(tmp_path / "frozen", 0, "--agents", "4", "--algorithm", f"frozen:{tmp_path / '0'}", "--rounds", "1")
+
+
+def test_talk_goes_over_links_as_they_are(own, tmp_path):
+    """What is lost is not heard, and is counted; who hears nobody goes on alone."""
+    run(
+        tmp_path / "lossy", 0, "--agents", "4", "--algorithm", own, "--links.loss", "0.5", "--links.bit-errors", "0.001"
+    )
+    found = rows(tmp_path / "lossy")
+    assert sum(row["rejected"] for row in found) > 0 and 0 < np.mean([row["loss"] for row in found]) < 1
+    run(tmp_path / "late", 0, "--agents", "4", "--algorithm", own, "--links.delay", "1", "--links.delays", "everything")
+    run(tmp_path / "alone", 0, "--agents", "4", "--algorithm", own, "--topology", "empty")
+    late, alone = (rows(tmp_path / name) for name in ("late", "alone"))
+    assert [row["policy_loss"] for row in late] == [row["policy_loss"] for row in alone]
+    assert all(row["late"] == 8 for row in late)
+
+
+def alone_network(agents):
+    nothing = Wishes({}, {}, lambda *_: Form("float32", (0,)), lambda *_: np.zeros(0))
+    links = LinkModel(Links(), 0, False, {})
+    network = Network(Processes(), [range(agents)], nothing, 1, links, (), ("hint",))
+    network.begin(1)
+    return network, Talk(network, [f"agent_{k}" for k in range(agents)])
+
+
+def test_a_group_is_sent_its_mean_or_everything():
+    """Two groups at once, one of them in double precision, and somebody who has finished; sums in the order of agents."""
+    network, talk = alone_network(5)
+    said = {k: Say("hint", np.full(3, k, np.float32), (0, 2), mean=True) for k in (0, 2)}
+    said |= {k: Say("hint", np.array([k], np.float64), (1, 3)) for k in (1, 3)} | {4: None}
+    heard = talk.turn(said, 1, ())
+    assert heard[0].tolist() == heard[2].tolist() == [1, 1, 1] and heard[0].dtype == np.float32
+    assert {agent: numbers.tolist() for agent, numbers in heard[1].items()} == {1: [1.0], 3: [3.0]}
+    rows_ = network.ledger.take().tolist()
+    assert [row[:2] + row[4:] for row in rows_] == [[0, 2, 12], [1, 3, 8], [2, 0, 12], [3, 1, 8]]
+    assert talk.turn(dict.fromkeys(range(5)), 1, ()) is None
+
+
+@pytest.mark.parametrize(
+    "other, sentence",
+    [
+        (None, "agent_1 has finished"),
+        (Say("hint", np.zeros(2, np.float32), (0, 1)), "agent_1 says something else"),
+        (Say("other", np.zeros(3, np.float32), (0, 1)), "agent_1 says something else"),
+        (Say("hint", np.zeros(3, np.float32), (1,)), "agent_1 says something else"),
+        (Say("hint", np.zeros(3, np.float32)), "agent_1 says something else"),
+    ],
+)
+def test_a_group_that_is_not_in_step_ends_and_says_who(other, sentence):
+    """One finishes early, says more or less, something else, or to others."""
+    _, talk = alone_network(2)
+    with pytest.raises(Diverged, match=sentence):
+        talk.turn({0: Say("hint", np.zeros(3, np.float32), (0, 1)), 1: other}, 1, ())
+
+
+OUT_OF_STEP = '''
+from perla_net.methods.protocol import Say
+from own_method import Gossip, np
+
+class Uneven(Gossip):
+    """The last agent says one thing less."""
+
+    def learn(self, rollout, inbox, now):
+        for turn in range(2 if self.index < 3 else 1):
+            yield Say("gossip", np.zeros(1, np.float32), (0, 1, 2, 3), mean=True)
+        return {}
+
+class Silent(Gossip):
+    purposes = ()
+'''
+
+
+@needs_mpirun
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [0, 4])
+def test_methods_out_of_step_end_the_run(own, ranks, tmp_path, monkeypatch):
+    """On every rank at once, within seconds, with status 1 and a sentence that is said once."""
+    (tmp_path / "uneven.py").write_text(OUT_OF_STEP)
+    monkeypatch.setenv("PYTHONPATH", f"{OWN.parent}:{tmp_path}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = (
+        "--agents",
+        "4",
+        "--algorithm",
+        "uneven.Uneven",
+        "--copies",
+        "2",
+        "--horizon",
+        "5",
+        "--out",
+        str(tmp_path / "run"),
+    )
+    done = job(ranks, "perla_net.run", *words, check=False, timeout=90)
+    assert done.returncode == 1
+    assert done.stderr.count("signal_1_1 has finished") == 1 and "round 1" in done.stderr
+
+
+def test_who_says_nothing_by_its_facts_must_not(own, tmp_path, monkeypatch):
+    """A method that talks without purposes would leave others waiting on another rank."""
+    (tmp_path / "silent.py").write_text(OUT_OF_STEP)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    simulation = Simulation(
+        prepare(validated({"agents": 2, "algorithm": "silent.Silent", "copies": 2, "horizon": 5})), Processes()
+    )
+    simulation.start()
+    with pytest.raises(RuntimeError, match="says nothing while it learns"):
+        simulation.round()
+
+
+BAD = """
+from dataclasses import dataclass
+from perla_net.methods.acting import Acting
+from own_method import Gossip
+
+class Plain: pass
+class Factless(Acting):
+    def learn(self, rollout, inbox, now): yield
+class Lazy(Acting):
+    facts = Gossip.facts
+class Wordy(Gossip):
+    purposes = ("a_purpose_of_many_words",)
+raised = 1
+"""
+
+
+@pytest.mark.parametrize(
+    "name, sentence",
+    [
+        ("bad.Plain", "is no method"),
+        ("bad.Factless", "its facts"),
+        ("bad.Lazy", "has no learn"),
+        ("bad.Wordy", "should have 1 to 12 bytes"),
+        ("bad.Missing", "bad has no Missing"),
+        ("nowhere.Method", "cannot be imported"),
+        ("ipo", "did you mean 'ippo'"),
+        (".x", "MODULE.CLASS"),
+        ("frozen", "write frozen:RUN_OR_AGENT_PATH"),
+        ("controller:", "write controller:NAME"),
+        ("controller:driver", "it has fixed_time, longest_queue, max_pressure"),
+        ("frozen:nowhere", "cannot be read"),
+        ("frozen:docs", "is neither the folder of a run"),
+    ],
+)
+def test_what_is_no_method(own, name, sentence, tmp_path, monkeypatch):
+    """One sentence each, that names the option."""
+    (tmp_path / "bad.py").write_text(BAD)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    done = job(0, "perla_net.run", "--agents", "4", "--algorithm", name, "--out", str(tmp_path / "out"), check=False)
+    assert done.returncode == 2 and sentence in done.stderr and done.stderr.startswith("perla_net: --algorithm")
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (("--algorithm", "iql", "--iql.bach", "3"), "--iql.bach: iql has no such option; did you mean 'batch'?"),
+        (("--algorithm", "iql", "--iql.batch", "no"), "--iql.batch 'no': it should be a valid integer"),
+        (("--algorithm", "iql", "--iql.batch"), "--iql.batch: expected one argument"),
+        (
+            ("--algorithm", "own_method.Gossip", "--method.nix", "1"),
+            "--method.nix: own_method.Gossip has no such option",
+        ),
+        (("--algorithm", "own_method.Gossip", "--method.trust", "2"), "--method.trust '2'"),
+        (("--method.trust", "1"), "--method.trust: is for a method of your own"),
+        (("--vdn.exploration.start", "-1"), "vdn"),
+    ],
+)
+def test_options_of_methods_are_checked(own, words, sentence):
+    """Also those of methods that nobody has."""
+    with pytest.raises(InputError) as found:
+        command_line(words)
+    assert sentence in str(found.value)
+
+
+def test_options_of_methods_are_settings_like_others(own):
+    """Per agent, from YAML in groups or with dots, written whole, and read back."""
+    tree = {
+        "iql": {"batch": 8},
+        "iql.updates": 3,
+        "agents": {
+            "number": 4,
+            "overrides": {"1": {"algorithm": "iql", "iql.batch": 9}, "2": {"algorithm": own, "method": {"trust": 1}}},
+        },
+    }
+    config = validated(tree)
+    plan = prepare(config)
+    assert [sorted(entry.sections) for entry in plan.settings] == [[], ["iql"], ["method"], []]
+    assert (plan.settings[1].sections["iql"]["batch"], plan.settings[1].sections["iql"]["updates"]) == (9, 3)
+    assert plan.settings[2].sections["method"] == {"learning_rate": 0.01, "trust": 1.0}
+    text = to_yaml(config)
+    assert "sections" not in text and "target_every: 200" in text
+    import yaml
+
+    again = validated(yaml.safe_load(text))
+    assert to_yaml(again) == text and prepare(again).settings == plan.settings
+    assert type(plan).from_bytes(plan.to_bytes()) == plan
+
+
+# What a critic reads
+
+
+def small(**settings):
+    whole = {"agents": 4, "copies": 4, "horizon": 10, "rounds": 2, "evaluate_episodes": 0, "topology": "ring"}
+    simulation = Simulation(prepare(validated(whole | settings)), Processes())
+    simulation.start()
+    return simulation
+
+
+def test_critics_of_a_neighbourhood_cost_nothing_where_observations_travel():
+    """Under share weights perla's messages hold them; ippo has to ask, and outputs too."""
+    sent = {}
+    for algorithm in ("perla_ippo", "ippo"):
+        for share in ("weights", "outputs"):
+            for reads in ("own", "neighbourhood"):
+                simulation = small(algorithm=algorithm, share=share, critic={"input": reads})
+                sent[algorithm, share, reads] = simulation.round()["metrics"]["bytes"]
+    assert sent["perla_ippo", "weights", "own"] == sent["perla_ippo", "weights", "neighbourhood"]
+    assert sent["perla_ippo", "outputs", "own"] < sent["perla_ippo", "outputs", "neighbourhood"]
+    assert sent["ippo", "weights", "own"] == 0 < sent["ippo", "weights", "neighbourhood"]
+
+
+@pytest.mark.parametrize("algorithm", ["ippo", "perla_ippo", "ia2c"])
+def test_a_neighbourhood_of_nobody_is_its_base(algorithm):
+    """Bit for bit, and so is the global input that is asked for to mappo."""
+    flats = []
+    for reads in ("own", "neighbourhood"):
+        simulation = small(algorithm=algorithm, topology="empty", critic={"input": reads})
+        simulation.round()
+        flats.append(torch.cat([simulation.methods[0].policy.flat, simulation.methods[0].learner.critic.flat]))
+    assert torch.equal(*flats)
+    both = []
+    for settings in ({"algorithm": "mappo"}, {"algorithm": "ippo", "critic": {"input": "global"}}):
+        simulation = small(**settings)
+        simulation.round()
+        both.append(simulation.methods[1].learner.critic.flat)
+    assert torch.equal(*both)
+
+
+def test_what_a_critic_of_a_neighbourhood_sees():
+    """The own observation, those of whom it hears in order, and who is not there; the lost as zeros."""
+    simulation = small(algorithm="ippo", critic={"input": "neighbourhood"})
+    rollouts = simulation._collect()
+    copies = [rollout.observation.copy() for rollout in rollouts]
+    messages = {m.index: m.tell(r, simulation.wanted[m.index]) for m, r in zip(simulation.methods, rollouts)}
+    inboxes = simulation.network.exchange(messages, 1, simulation.plan.schedule.edges(1), rollouts[0].final_at[:, 1])
+    method = simulation.methods[0]
+    x = method.experience(rollouts[0], inboxes[0], 1)["critic_input"]
+    size = copies[0].shape[-1]
+    others = simulation.team.heard_by(0)
+    for place, agent in enumerate([0, *others]):
+        seen = x[: copies[0].shape[0] * 4, place * size : (place + 1) * size].numpy()
+        assert np.array_equal(seen, copies[agent].reshape(-1, size))
+    assert not x[:, -2:].any()
+    del inboxes[0][others[0]]
+    x = method.experience(rollouts[0], inboxes[0], 1)["critic_input"]
+    assert x[:, -2].all() and not x[:, -1].any() and not x[:, size : 2 * size].any()
+
+
+@needs_mpirun
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--algorithm", "perla_ippo", "--model.memory", "gru"),
+        ("--algorithm", "ippo", "--links.loss", "0.3", "--links.budget", "40000"),
+        ("--algorithm", "ippo", "--env", "pettingzoo:toys:kind=leaver"),
+    ],
+)
+def test_critics_of_a_neighbourhood_do_not_depend_on_ranks(words, tmp_path, monkeypatch):
+    """With memory, losses, budgets, deaths."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    agents = () if "--env" in words else ("--agents", "4")
+    words = (*words, *agents, "--critic.input", "neighbourhood", "--topology", "complete")
+    assert run(tmp_path / "0", 0, *words) == run(tmp_path / "2", 2, *words)
