@@ -2,7 +2,7 @@
 
 One object per action space, no state. M is any number of rows. Actions are tensors [M, words]: int64 for discrete
 components, float32 for continuous ones and where both occur (whole numbers are exact there). What acts and learns has the policy's outputs as [outputs, M], as
-:class:`~perla_net.models.Pass` gives them; what embeds has them as [M, outputs], as messages carry them. Acting and
+:class:`~.models.Pass` gives them; what embeds has them as [M, outputs], as messages carry them. Acting and
 learning also take tensors with an axis of agents in front.
 """
 

@@ -99,7 +99,7 @@ class Learner:
         self.explained = 0.0
         self.measuring = streams[3]
         self.variances: np.ndarray | None = None
-        """:data:`~perla_net.algorithms.variance.COLUMNS` of the last rollout, under ``--measure-variance``."""
+        """:data:`~.variance.COLUMNS` of the last rollout, under ``--measure-variance``."""
 
     @property
     def scale(self) -> float:

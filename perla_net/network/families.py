@@ -1,4 +1,4 @@
-"""Families of graphs: the program's own and every generator of networkx, by name. Needed below ``topology.py`` too,
+"""Families of graphs: the program's own and every generator of networkx, by name. Needed below ``graphs.py`` too,
 where graphs are drawn anew during a run."""
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def check_folder(study: Study) -> None:
         for name in now:
             if then.get(name) != now[name]:
                 raise InputError(
-                    f"{study.folder}: {run.label} was begun with {name} {label_of(then.get(name))}, and is now to have "
+                    f"{study.folder}: {run.label} was begun with {name.removeprefix('sections.')} {label_of(then.get(name))}, and is now to have "
                     f"{label_of(now[name])}; give the study another name (or --out), or remove what is in {study.folder}"
                 )
 

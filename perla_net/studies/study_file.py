@@ -15,6 +15,7 @@ import numpy as np
 
 from ..ground.errors import InputError
 from ..ground.files import write_whole
+from ..settings import sections
 from ..settings.checking import check, flat
 from ..settings.config import Config, Count, Rate, Section, option
 from ..settings.data import to_data
@@ -216,6 +217,11 @@ def names_of_options() -> tuple[str, ...]:
     return tuple(name for name, _, _, _ in flat(Config))
 
 
+def of_method(name: str) -> bool:
+    """Whether an option, or a group of options, belongs to a method that declares its own."""
+    return sections.is_section(name.partition(".")[0])
+
+
 def _flat_options(given: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, Any]:
     """Options, nested or dotted, as dotted name → value. Raises InputError for unknown ones and those that are the study's."""
     found: dict[str, Any] = {}
@@ -225,8 +231,10 @@ def _flat_options(given: Mapping[str, Any], where: str, prefix: str = "") -> dic
             name = "agents.number"
         if name in OURS:
             raise InputError(f"{where}: {name}: belongs to {OURS[name]}")
-        if name in names_of_options():
+        if name in names_of_options() or (of_method(name) and not isinstance(value, dict)):
             more = {name: value}
+        elif of_method(name):  # whose options are checked with the whole setting
+            more = _flat_options(value, where, name + ".")
         elif not any(known.startswith(name + ".") for known in names_of_options()):
             close = difflib.get_close_matches(name, names_of_options(), 1)
             hint = f"; did you mean '{close[0]}'?" if close else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 
 import numpy as np
@@ -378,3 +379,47 @@ def test_critics_of_a_neighbourhood_do_not_depend_on_ranks(words, tmp_path, monk
     agents = () if "--env" in words else ("--agents", "4")
     words = (*words, *agents, "--critic.input", "neighbourhood", "--topology", "complete")
     assert run(tmp_path / "0", 0, *words) == run(tmp_path / "2", 2, *words)
+
+
+HARD = {
+    "links": {"loss": 0.3, "delay": 1, "hops": 2},
+    "compression": {"method": "int8"},
+    "batch_agents": "yes",
+}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A run whose agents can be frozen."""
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    run(folder, 0, "--agents", "4", "--algorithm", "ippo", "--rounds", "1")
+    return folder
+
+
+@pytest.mark.parametrize("memory", ["none", "gru"])
+@pytest.mark.parametrize(
+    "name", ["ippo", "perla_mappo", "iql", "vdn", "own_method.Gossip", "frozen", "controller:fixed_time"]
+)
+def test_every_method_in_a_hard_team(own, teacher, name, memory, tmp_path):
+    """Beside agents that embed it, over links that lose, delay, forward and compress, side by side where it can be, with or without memory;
+    then evaluated in another agent's place, and alone."""
+    algorithm = f"frozen:{teacher}" if name == "frozen" else name
+    quick = {"begin": 20, "updates": 2, "batch": 16, "episodes": 2}
+    two = {"algorithm": algorithm, "model": {"memory": memory}}
+    tree = HARD | {
+        "iql": quick,
+        "vdn": quick,
+        "topology": "complete",
+        "agents": {"number": 4, "overrides": {"2-3": two}},
+    }
+    file = tmp_path / "team.yaml"
+    file.write_text(json.dumps(tree))
+    run(tmp_path / "run", 0, "--config", str(file), "--evaluate-episodes", "1", "--env", "traffic:grid:horizon=15")
+    last = rows(tmp_path / "run")[-1]
+    assert last["oldest_policy"] >= 1 and last["policy_loss"] is not None and last["rejected"] == 0
+    place = tmp_path / "run" / "checkpoints" / "3" / "signal_1_1"
+    job(0, "perla_net.evaluate", str(tmp_path / "run"), "--replace", f"0={place}", "--episodes", "1")
+    if name.startswith("controller"):
+        return
+    agent, observation = load_agent(place), np.zeros(33, np.float32)
+    assert agent.act(observation) in range(8) and agent.act(observation, rng=np.random.default_rng(0)) in range(8)
