@@ -1,0 +1,1 @@
+"""The ground: ranks, errors, files, text; knows nothing of learning agents."""

@@ -1,0 +1,1 @@
+"""Networks over flat vectors, action distributions, policy embedding."""

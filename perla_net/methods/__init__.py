@@ -1,0 +1,1 @@
+"""How an agent acts and learns: the protocol, one file a family; knows nothing of MPI."""

@@ -78,6 +78,8 @@ class IQL(Acting):
         self.target = Target(policy, options.target_every, options.target_rate)
         self.memory = Replay(options.memory, policy.width > 0, options.longest)
         self.batch_rng = self._batches(batch)
+        self._sharers = seat.group
+        """Those whose gradients are averaged."""
         self._walk: Pass | None = None
 
     def _batches(self, own: np.random.SeedSequence) -> np.random.Generator:
@@ -161,8 +163,8 @@ class IQL(Acting):
             -1, rows["action"].long().unsqueeze(-1), (weight * error * there).unsqueeze(-1)
         )
         self._backward(values, slope)
-        if self.seat.group:
-            mean = yield Say("gradients", self.policy.gradient.cpu().numpy(), self.seat.group, mean=True)
+        if self._sharers:
+            mean = yield Say("gradients", self.policy.gradient.cpu().numpy(), self._sharers, mean=True)
             self.policy.gradient.copy_(torch.from_numpy(mean.astype(np.float32)))
         norm = self.optimiser.step(rate)
         self.target.follow()
@@ -255,6 +257,8 @@ class VDN(IQL):
     def __init__(self, seat: Seat) -> None:
         self._coalition = coalition(seat.team)
         super().__init__(seat)
+        if any(seat.team.group_of(agent) for agent in self._coalition):  # who is in no group stays in step
+            self._sharers = seat.group or (seat.index,)
 
     def _batches(self, own: np.random.SeedSequence) -> np.random.Generator:
         """The first agent's stream: the same steps are drawn everywhere."""

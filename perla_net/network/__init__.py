@@ -1,1 +1,1 @@
-"""Agent traffic: who hears whom, what a message looks like, and what it cost."""
+"""Graphs, and what travels along them; knows nothing of learning."""

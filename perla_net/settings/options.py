@@ -42,9 +42,9 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     if agents is not None:
         data["agents"] = agents
     config = check(Config, data, source, options or {})
-    for name in ("out", "resume"):
+    for name in ("out", "resume", "start_from"):
         if getattr(config, name) is not None:
-            setattr(config, name, str(given_path(getattr(config, name), f"--{name}")))
+            setattr(config, name, str(given_path(getattr(config, name), "--" + name.replace("_", "-"))))
     flags = options or {}
     kinds = [settings_with(config, [], source, flags)]
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:

@@ -1,0 +1,1 @@
+"""A run: the four lines, the plan and its checks, evaluation, films."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from ..ground.errors import InputError
 from ..ground.selection import selected
@@ -12,22 +12,22 @@ from ..settings.config import AgentSettings, Config
 from .plan import Plan
 
 
-def groups_of(config: Config, names: Sequence[str], settings: Sequence[AgentSettings]) -> tuple[tuple[int, ...], ...]:
-    """Those of ``agents.groups``, each in order; the whole team where its preset shares (``ps_…``). Raises InputError for groups that
-    overlap, and names that do not exist."""
+def groups_of(config: Config, names: Sequence[str], settings: Sequence[AgentSettings]) -> dict[str, tuple[int, ...]]:
+    """Those of ``agents.groups``, what they are called → agents in order; the whole team where its preset shares (``ps_…``). Raises
+    InputError for groups that overlap, and names that do not exist."""
     shared = {entry.algorithm in PRESETS and PRESETS[entry.algorithm].shared for entry in settings}
     if shared == {True, False}:
         raise InputError(
-            "algorithm: parameter sharing (ps_*) is for the whole team; private agents cannot be mixed in; say which share by agents.groups"
+            "algorithm: parameter sharing (ps_*) is for the whole team; private agents cannot be mixed in; agents.groups says who shares"
         )
     if shared == {True}:
+        name = settings[0].algorithm
         if config.agents.groups:
             raise InputError(
-                f"agents.groups: {settings[0].algorithm} is one group of the whole team already; with groups say --algorithm "
-                f"{settings[0].algorithm.removeprefix('ps_')}"
+                f"agents.groups: {name} is one group of the whole team already; with groups say --algorithm {name.removeprefix('ps_')}"
             )
-        return (tuple(range(len(names))),)
-    found: list[tuple[int, ...]] = []
+        return {f"--algorithm {name}": tuple(range(len(names)))}
+    found: dict[str, tuple[int, ...]] = {}
     owner: dict[int, str] = {}
     for group, those in config.agents.groups.items():
         where = f"agents.groups.{group}"
@@ -36,28 +36,27 @@ def groups_of(config: Config, names: Sequence[str], settings: Sequence[AgentSett
             if isinstance(selector, (dict, list, bool)) or selector is None:
                 raise InputError(f"{where}: {selector!r} is not an agent's name, an index, or a range like 0-3")
             members.update(selected(str(selector), names, where))
+        if not members:
+            raise InputError(f"{where}: has no agents")
         for member in sorted(members):
             if member in owner:
                 raise InputError(
-                    f"{where}: {names[member]} is in the group {owner[member]}, too; an agent has one network, so groups must not overlap"
+                    f"{where}: {names[member]} is in {owner[member]}, too; an agent has one network, so groups must not overlap"
                 )
-            owner[member] = group
-        if not members:
-            raise InputError(f"{where}: has no agents")
-        found.append(tuple(sorted(members)))
-    return tuple(sorted(found))
+            owner[member] = where
+        found[where] = tuple(sorted(members))
+    return found
 
 
-def check_groups(plan: Plan) -> None:
+def check_groups(plan: Plan, groups: Mapping[str, tuple[int, ...]]) -> None:
     """Raises InputError where agents of a group could not have one network."""
-    agents, settings, config = plan.world.agents, plan.settings, plan.config
-    if plan.groups and config.batch_agents == "yes":
+    agents, settings = plan.world.agents, plan.settings
+    if groups and plan.config.batch_agents == "yes":
         raise InputError(
             "--batch-agents yes: parameter sharing (ps_*, agents.groups) makes agents step one by one; leave it at auto"
         )
-    for group in plan.groups:
+    for where, group in groups.items():
         first = group[0]
-        where = _where(plan, group)
         for other in group:
             name, kind = agents[other].name, registry.split(settings[other].algorithm)[0]
             if kind in registry.WITH_ARGUMENT:
@@ -78,23 +77,6 @@ def check_groups(plan: Plan) -> None:
                     f"{where}: critics that read those whom they hear can only be shared where these are alike, but {name} and "
                     f"{agents[first].name} hear others"
                 )
-
-
-def _where(plan: Plan, group: tuple[int, ...]) -> str:
-    if not plan.config.agents.groups:
-        return f"--algorithm {plan.settings[group[0]].algorithm}"
-    names = [agent.name for agent in plan.world.agents]
-    called = groups_of(plan.config, names, plan.settings)
-    return "agents.groups." + next(
-        name
-        for name, those in plan.config.agents.groups.items()
-        if names[called[plan.groups.index(group)][0]]
-        in {
-            names[index]
-            for selector in (those if isinstance(those, list) else [those])
-            for index in selected(str(selector), names, "")
-        }
-    )
 
 
 def _heard(plan: Plan, agent: int) -> list[Any]:

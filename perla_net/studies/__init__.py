@@ -1,0 +1,1 @@
+"""Settings × seeds, and what can be said of them."""

@@ -1,0 +1,1 @@
+"""Environments, the ranks that host them, and rollouts; knows nothing of neighbours."""

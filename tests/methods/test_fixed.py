@@ -167,3 +167,103 @@ def test_a_part_that_cannot_be_played_alone_is_refused():
     world = prepare(validated({"agents": 4})).world
     with pytest.raises(InputError, match="cannot act for signal_0_0 alone"):
         check_controllers(world, {0: "fixed_time"}, sumo.CONTROLLERS)
+
+
+@pytest.mark.parametrize("env, name", [("traffic:grid:horizon=7", "max_pressure"), ("voltage:ieee33", "droop")])
+def test_neighbours_embed_a_controller_at_its_action(env, name):
+    """The averaged critic is the critic at what the controller does, in every state, those behind the last step and the final ones included."""
+    agents = 6 if "voltage" in env else 2
+    overrides = {str(agent): {"algorithm": f"controller:{name}"} for agent in range(1, agents)}
+    simulation = simulation_of(
+        env=env, topology="complete", form="state", samples=4, agents={"number": agents, "overrides": overrides}
+    )
+    simulation.start()
+    rollouts = simulation._collect()
+    messages = {m.index: m.tell(r, simulation.wanted[m.index]) for m, r in zip(simulation.methods, rollouts)}
+    inboxes = simulation.network.exchange(messages, 1, simulation.plan.schedule.edges(1), rollouts[0].final_at[:, 1])
+    method, rollout = simulation.methods[0], rollouts[0]
+    experience = method.experience(rollout, inboxes[0], 1)
+    learner, x = method.learner, experience["critic_input"]
+    found, _, _ = learner.values(
+        x, experience["outputs"], experience["neighbours"], method.distribution.read(rollout.action)
+    )
+    parts = [x]
+    for other in method.embedded:
+        seen = rollouts[other]
+        words = np.concatenate([seen.choice.reshape(-1, seen.choice.shape[-1]), seen.final_choice])
+        distribution = distribution_of(method.team.specs[other].action)
+        parts.append(distribution.encode(distribution.read(words), torch.ones(len(words), dtype=torch.bool)))
+    with torch.no_grad():
+        expected = learner.critic(torch.cat(parts, 1))[:, 0]
+    assert torch.allclose(found, expected, atol=1e-5) and found.std() > 0
+
+
+@needs_mpirun
+@pytest.mark.mpi
+def test_continuous_controllers_beside_learners(tmp_path):
+    """Each other inverter droops: the same on 1 and 2 ranks, and resumed."""
+    overrides = {str(agent): {"algorithm": "controller:droop"} for agent in (1, 3, 5)}
+    file = tmp_path / "team.yaml"
+    file.write_text(
+        json.dumps(
+            {
+                "env": "voltage:ieee33",
+                "samples": 4,
+                "topology": "complete",
+                "agents": {"number": 6, "overrides": overrides},
+            }
+        )
+    )
+    words = ("--config", str(file), "--checkpoint-every", "1", "--keep-checkpoints", "3")
+    whole = run(tmp_path / "0", 0, *words)
+    assert run(tmp_path / "2", 2, *words) == whole
+    shutil.rmtree(tmp_path / "2" / "checkpoints" / "3")
+    job(0, "perla_net.run", "--resume", str(tmp_path / "2"))
+    assert (tmp_path / "2" / "metrics.jsonl").read_bytes() == whole
+
+
+FORGETFUL = '''
+import numpy as np
+from perla_net.world.networked import spread
+
+class Counter:
+    """Walks around: what it does next depends on how often it was asked, and on its own dice."""
+
+    def __init__(self, world):
+        self.asked, self.rng = 0, np.random.default_rng(5)
+
+    def act(self, world):
+        self.asked += 1
+        return np.full((world.number, world.copies), (self.asked + self.rng.integers(2)) % 5)
+
+spread.Spread.controllers = spread.Spread.controllers | {"counter": Counter}
+'''
+
+
+def test_a_controller_that_remembers_is_not_said_to_go_on(tmp_path, monkeypatch):
+    """Finals are asked of doubles; a resumed run says that its controller begins anew."""
+    from perla_net.world.networked import spread
+
+    namespace: dict = {}
+    monkeypatch.setattr(spread.Spread, "controllers", dict(spread.Spread.controllers))
+    exec(FORGETFUL, namespace)
+    words = (
+        "--env",
+        "spread:horizon=6",
+        "--agents",
+        "2",
+        "--algorithm",
+        "controller:counter",
+        "--checkpoint-every",
+        "1",
+    )
+    run(tmp_path / "run", 0, *words, "--keep-checkpoints", "3")
+    simulation = simulation_of(env="spread:horizon=6", agents=2, algorithm="controller:counter", copies=2)
+    simulation.start()
+    rollout = simulation._collect()[0]
+    assert (
+        simulation.world.host._acting["counter"].asked == 13
+    )  # at the start and after each of 12 steps; the finals do not count
+    assert len(rollout.final_choice) == len(rollout.final_at) > 0
+    done = job(0, "perla_net.run", "--resume", str(tmp_path / "run"), "--rounds", "4")
+    assert "could not be brought back" in done.stdout
