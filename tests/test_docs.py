@@ -71,7 +71,7 @@ def commands(page: str) -> list[str]:
     starts = ("python ", "mpirun ", "PYTHONPATH=", "cmp ", *ELSEWHERE)
     shown = [re.sub(r"\s+#.*", "", line) for line in lines if line.startswith(starts)]
     for line in re.findall(r"`(python [^`…]*)`", FENCED.sub("", (ROOT / page).read_text())):
-        line = re.sub(r" \[.*\]", "", " ".join(line.split()))
+        line = re.sub(r" \[.*\]", "", " ".join(line.split())).replace("perla_net.methods NAME", "perla_net.methods iql")
         shown.append(re.sub(r"\b(SPEC|ENV|FOLDER|FILE\.yaml|studies/NAME)\b", lambda word: FILLED[word[0]], line))
     return shown
 
@@ -161,6 +161,8 @@ def test_a_command_works(place, monkeypatch, capsys, line):
         return
     if module == "perla_net.theory":  # as it is in test_theory.py; theorem 6 alone takes twenty seconds
         arguments = [*arguments, "--steps", "0", "--repetitions", "5000"]
+    if "--wandb" in arguments:
+        importlib.import_module("wandb").teardown()  # which keeps what another test told it
     main = main_of(module)
     if arguments == ["--help"]:
         with pytest.raises(SystemExit) as ended:
@@ -202,7 +204,7 @@ def changed(page: str, arguments: list[str], agents: list[str]) -> list[str]:
     small = list(SMALL)
     if "--evaluate-points" in arguments:
         small += ["--evaluate-points", "1"]
-    out = [] if "--out" in arguments else ["--out", f"runs/{abs(hash((page, *arguments)))}"]
+    out = [] if "--out" in arguments else ["--out", f"runs/{abs(hash((page, *arguments, *agents)))}"]
     if "--out" in arguments:
         shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
     return [*arguments, *agents, *small, *out]

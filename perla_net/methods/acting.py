@@ -12,7 +12,7 @@ from ..learning.distributions import Distribution, Gaussian, distribution_of
 from ..learning.models import BLOCKED, Policy
 from ..network.exchange import Inbox, Sections
 from ..world.world import Rollout
-from .keeping import Part, restore_parts, state_of
+from .keeping import Part, faults_of, not_finite, restore_parts, state_of
 from .player import Player
 from .protocol import Method, Seat
 from .rewards import mixed
@@ -32,7 +32,6 @@ class Acting(Method):
         self.identity = self.team.identity_of(self.index).to(self.device)
         self.policy = policy
         self.noise_rng = np.random.default_rng(noise)
-        self.networks["policy"] = policy
         self._player = Player(policy, self.distribution, self.identity, self.copies, self.horizon)
         self.mark()
         self.observation = torch.zeros(0)
@@ -152,6 +151,14 @@ class Acting(Method):
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """A copy of an array where the agent computes."""
         return torch.from_numpy(array.copy()).to(self.device)
+
+    def faults(self) -> list[str]:
+        """See :class:`~.protocol.Method`: what :meth:`parts` has must come back from a checkpoint."""
+        return faults_of(self.parts(), ("policy", "noise", "memory", "identity"))
+
+    def not_finite(self) -> list[str]:
+        """See :class:`~.protocol.Method`."""
+        return not_finite(self._all_parts())
 
     # State
 

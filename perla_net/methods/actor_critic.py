@@ -15,11 +15,10 @@ from .hearing import Hearing
 from .keeping import Part
 from .learner import STATISTICS, Learner
 from .presets import PRESETS, critic_input
-from .protocol import Facts, Learning, Now, Seat, shape_of
+from .protocol import KINDS, Facts, Learning, Now, Seat, shape_of
 from .squad import Squad
 from .team import Team
 
-ALL_KINDS = ("discrete", "multi_discrete", "continuous", "mixed")
 PPO = "Schulman et al. 2017, arXiv 1707.06347"
 A2C = "Mnih et al. 2016, arXiv 1602.01783"
 PERLA = "Jafferjee et al., arXiv 2209.01054 (PERLA)"
@@ -40,23 +39,23 @@ def facts_of(name: str) -> Facts:
     which = "a critic of everybody's observations" if everyone else "a critic of its own observation"
     how = " that averages out its neighbours' policies" if preset.embedding else ""
     source = PERLA if preset.embedding else MAPPO if everyone else PPO if preset.base == "ppo" else A2C
-    status = {
-        "perla_ippo": "verified: PERLA's theorems 1, 3 and 6, exact (python -m perla_net.theory); no neighbours = ippo, bit for bit",
-        "perla_ia2c": "verified: no neighbours = ia2c, bit for bit",
-        "perla_mappo": "verified: no neighbours = mappo, bit for bit",
-        "ps_ippo": "verified: one agent = ippo; a group of all = it, to the byte",
-        "ps_mappo": "verified: a group of all = it, to the byte",
-    }.get(name, "verified: gradients and returns against autograd and by hand")
+    verified = "gradients and returns against autograd and by hand"
+    if preset.shared:
+        verified = "networks stay equal; averaging over the complete graph comes to the same"
+    elif preset.embedding:
+        verified = f"without neighbours it is {name.removeprefix('perla_')}, bit for bit"
+    if name == "perla_ippo":
+        verified = f"PERLA's theorems 1, 3 and 6 (python -m perla_net.theory); {verified}"
     return Facts(
         f"{base} with {which}{how}{', one network for the whole team' if preset.shared else ''}.",
         "actor-critic",
         "on",
-        ALL_KINDS,
+        KINDS,
         "; ".join(heard) or "nobody",
         sends,
         "its own reward, or --reward.mixing" + ("; the whole team" if everyone or preset.shared else ""),
         source,
-        status,
+        f"verified: {verified}",
     )
 
 
@@ -67,7 +66,7 @@ class ActorCritic(Acting):
         "PPO or A2C with or without policy embedding.",
         "actor-critic",
         "on",
-        ALL_KINDS,
+        KINDS,
         "see the presets",
         "see the presets",
         "see the presets",
@@ -75,7 +74,7 @@ class ActorCritic(Acting):
         "verified",
     )
     statistics = STATISTICS
-    averages = True
+    averages = shares = remembers = True
 
     def __init__(self, seat: Seat) -> None:
         team, index = seat.team, seat.index
@@ -102,7 +101,6 @@ class ActorCritic(Acting):
         self.embedded, self._seen = embedded, heard
         self.hearing = Hearing(seat, embedded, self.device)
         self.ages, self.hops = self.hearing.ages, self.hearing.hops
-        self.networks["critic"] = self.learner.critic
         self._hearing_seconds = 0.0
 
     # What is known before anything is built

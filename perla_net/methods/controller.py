@@ -11,7 +11,7 @@ from ..network.exchange import Inbox, Sections
 from ..world.world import Rollout
 from .acting import of_rollout, states
 from .player import Follower
-from .protocol import Facts, Learning, Method, Now, Seat
+from .protocol import KINDS, Facts, Learning, Method, Now, Seat
 from .team import Team
 
 
@@ -26,7 +26,7 @@ class Controller(Method):
         "Follows a reference controller of the environment (max_pressure, aloha, constant …), and learns nothing.",
         "fixed",
         "-",
-        ("discrete", "multi_discrete", "continuous", "mixed"),
+        KINDS,
         "nobody",
         "its actions, which others embed as certain",
         "nothing",
@@ -35,6 +35,7 @@ class Controller(Method):
     )
     has_policy = False
     learns = False
+    remembers = True
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)

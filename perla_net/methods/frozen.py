@@ -6,7 +6,7 @@ from ..learning.models import Policy
 from ..network.exchange import Inbox
 from ..world.world import Rollout
 from .acting import Acting
-from .protocol import Facts, Learning, Now, Seat
+from .protocol import KINDS, Facts, Learning, Now, Seat
 from .team import Team
 
 
@@ -17,7 +17,7 @@ class Frozen(Acting):
         "Acts by a trained policy of a run or an agent's checkpoint, and learns nothing.",
         "fixed",
         "-",
-        ("discrete", "multi_discrete", "continuous", "mixed"),
+        KINDS,
         "nobody",
         "nothing more",
         "nothing",
@@ -25,6 +25,7 @@ class Frozen(Acting):
         "verified: a frozen team earns in evaluation what the team earned that it was, to the byte",
     )
     learns = False
+    remembers = True
 
     def __init__(self, seat: Seat) -> None:
         _, noise = seat.streams(2)

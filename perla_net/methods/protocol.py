@@ -12,14 +12,15 @@ object: all that it has of others is what arrived.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from inspect import isgenerator
 from typing import Any, ClassVar, Generator, Mapping, NamedTuple, Sequence, TypeVar
 
 import numpy as np
 import torch
 
 from ..ground.errors import InputError
-from ..learning.models import MLP, Network, Policy
+from ..learning.models import MLP, Policy
 from ..network.exchange import Inbox, Sections
 from ..network.talk import Say
 from ..settings.config import AgentSettings, Section
@@ -28,7 +29,19 @@ from ..world.spec import AgentSpec
 from ..world.world import Actor, Rollout
 from .team import Team
 
+KINDS = ("discrete", "multi_discrete", "continuous", "mixed")
+"""Kinds of actions."""
+Result = TypeVar("Result")
 AnyOptions = TypeVar("AnyOptions", bound=Section)
+FIELDS = frozenset(
+    (
+        *("round", "env_steps", "episodes", "team_return", "agent_returns", "figures", "team_reward", "agent_rewards"),
+        *("policy_age", "oldest_policy", "absent", "edges", "packets", "loss", "late", "unsent", "rejected", "bytes"),
+        *("distortion", "policy_divergence", "model_cross_entropy", "disagreement", "communication_seconds", "window"),
+        *("target_variance", "return_per_megabyte"),
+    )
+)
+"""What every row of ``metrics.jsonl`` may have beside the statistics of methods."""
 LONGEST_PURPOSE = 12
 """Bytes of a purpose's name, which stands in the header of what is said."""
 
@@ -134,6 +147,10 @@ class Method:
     has_policy: ClassVar[bool] = True
     """Whether it acts by a policy network, which others can rebuild."""
     learns: ClassVar[bool] = True
+    shares: ClassVar[bool] = False
+    """Whether agents of a group (``agents.groups``) keep one network with it, by what they say to :attr:`Seat.group`."""
+    remembers: ClassVar[bool] = False
+    """Whether it learns, or acts, with ``--model.memory gru``."""
 
     # What is known before anything is built
 
@@ -142,11 +159,23 @@ class Method:
         """Refuse a class that forgot something. Raises InputError that begins with ``where``."""
         if not isinstance(getattr(cls, "facts", None), Facts):
             raise InputError(f"{where}: is no method: its facts (perla_net.methods.protocol.Facts) are missing")
+        if unknown := sorted(set(cls.facts.actions) - set(KINDS)):
+            raise InputError(f"{where}: its facts say actions {unknown[0]!r}; kinds of actions are {', '.join(KINDS)}")
+        if cls.facts.policy not in ("on", "off", "-"):
+            raise InputError(f"{where}: its facts say policy {cls.facts.policy!r}; it should be on, off or -")
         if cls.learn is Method.learn and cls.learns:
             raise InputError(f"{where}: is no method: it has no learn(rollout, inbox, now)")
+        if cls.Options is not None and not (is_dataclass(cls.Options) and issubclass(cls.Options, Section)):
+            raise InputError(
+                f"{where}: its Options should be a dataclass (@dataclass) of perla_net.settings.config.Section"
+            )
         for name in cls.purposes:
             if not 0 < len(name.encode()) <= LONGEST_PURPOSE or not name.isprintable():
                 raise InputError(f"{where}: the purpose {name!r} should have 1 to {LONGEST_PURPOSE} bytes")
+        if taken := sorted(set(cls.statistics) & FIELDS):
+            raise InputError(
+                f"{where}: the statistic {taken[0]!r} is a field that metrics.jsonl has anyway; call it otherwise"
+            )
 
     @classmethod
     def check(cls, team: Team, index: int) -> None:
@@ -157,6 +186,8 @@ class Method:
                 f"--algorithm {algorithm}: is for {' or '.join(cls.facts.actions).replace('_', '-')} actions, but those of {team.specs[index].name} are "
                 f"{kind.replace('_', '-')}"
             )
+        if team.settings[index].model.memory == "gru" and not cls.remembers:
+            raise InputError(f"--model.memory gru: {algorithm} does not learn with a memory ({team.specs[index].name})")
 
     @classmethod
     def policy_for(cls, team: Team, index: int) -> Policy:
@@ -201,8 +232,6 @@ class Method:
         """Age in rounds of each embedded neighbour's policy in the last exchange; absent ones are not listed."""
         self.hops: dict[int, int] = {}
         """Edges along which came what is embedded of each neighbour."""
-        self.networks: dict[str, Network] = {}
-        """What has to stay finite, by name."""
 
     def player(self) -> Actor:
         """Who acts in the next rollout, with the noise of all its steps drawn; notes what the rollout begins with."""
@@ -222,6 +251,14 @@ class Method:
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
         """Learn from a rollout and from what arrived; a generator (see :class:`Say`) that returns the :attr:`statistics`."""
         raise NotImplementedError
+
+    def faults(self) -> list[str]:
+        """What is wrong with the object that was made, a sentence each; looked at before a run begins."""
+        return []
+
+    def not_finite(self) -> list[str]:
+        """Names of its networks that hold anything but finite numbers."""
+        return []
 
     def embedding_seconds(self) -> float:
         """Seconds of the last :meth:`learn` that went into others' policies."""
@@ -290,10 +327,27 @@ def shape_of(network: MLP) -> list[Any]:
     return [[name, list(shape)] for name, shape in network.shapes.items()]
 
 
-def run_alone(steps: Learning) -> dict[str, float]:
-    """Run a method that says nothing to its end."""
+def begun(method: Method, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
+    """A method's learning as a generator, whose end is held to what its class says; a method that says nothing may return at once."""
+    steps = method.learn(rollout, inbox, now)
+    found = (yield from steps) if isgenerator(steps) else steps
+    who = f"{method.settings.algorithm} of {method.spec.name}"
+    if not isinstance(found, Mapping):
+        raise TypeError(f"{who}: learn() returned {type(found).__name__}, not its statistics, name → number")
+    if unknown := [name for name in found if name not in method.statistics]:
+        raise TypeError(f"{who}: learn() returned {unknown[0]!r}, which is not among its statistics")
+    try:
+        return {name: float(value) for name, value in found.items()}
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{who}: learn() returned a statistic that is not a number ({error})") from None
+
+
+def run_alone(steps: Generator[Say, Any, Result]) -> Result:
+    """Run what says nothing to its end."""
     try:
         said = next(steps)
     except StopIteration as stop:
         return stop.value
-    raise RuntimeError(f"a method that says nothing while it learns, by its talks(), said {said.purpose!r}")
+    raise RuntimeError(
+        f"something was said ({said}) by a method that says nothing while it learns: its class has no purposes, and its talks() is False"
+    )

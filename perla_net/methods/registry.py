@@ -93,13 +93,14 @@ def _outside(algorithm: str, option: str) -> Any:
         found = getattr(importlib.import_module(module), kind, None)
     except Exception as error:  # the user's module may do anything
         raise InputError(
-            f"{option} {algorithm}: cannot be imported ({type(error).__name__}: {' '.join(str(error).split())})"
+            f"{option} {algorithm}: cannot be imported ({type(error).__name__}: {' '.join(str(error).split())}); it is looked for in the present folder "
+            "and on PYTHONPATH"
         ) from None
     if found is None:
         raise InputError(f"{option} {algorithm}: {module} has no {kind}")
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise InputError(
-            f"{option} {algorithm}: is no method: it should be a class of perla_net.methods.protocol.Method"
+            f"{option} {algorithm}: is no method: it should be a class of perla_net.methods.acting.Acting, or of protocol.Method there"
         )
     found.check_class(f"{option} {algorithm}")
     return found

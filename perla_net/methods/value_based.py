@@ -65,6 +65,7 @@ class IQL(Acting):
     )
     Options = Options
     statistics = STATISTICS
+    shares = remembers = True
     name: ClassVar[str] = "iql"
 
     def __init__(self, seat: Seat) -> None:

@@ -45,11 +45,17 @@ class Say(NamedTuple):
 
 Answer = Any
 """The mean [n], or agent → [n]."""
-FINISHED = (0, 0, 0, 0)
+HEAD = 4
+"""Numbers in the head of what an agent says."""
 
 
 class Talk:
-    """What the agents of one rank say while they learn."""
+    """What the agents of one rank say while they learn.
+
+    Every turn all ranks tell each other, of every agent, what kind of thing it says and how long that is, then the groups' numbers. Since
+    rounds are much alike, a turn is expected to be like the same turn of the round before: then one exchange carries both, and
+    only a turn that is not takes a second one.
+    """
 
     def __init__(self, network: Network, names: Sequence[str]) -> None:
         self.network, self.names = network, names
@@ -57,6 +63,8 @@ class Talk:
         """Turns of the present round in which a group, or neighbours, were waited for."""
         ranks = network.processes.size
         self._agents = [[agent for agent, rank in network.rank_of.items() if rank == here] for here in range(ranks)]
+        self._expected: dict[int, np.ndarray] = {}
+        """Turn → heads of the round before; the same on all ranks."""
 
     def begin(self) -> None:
         """A new round."""
@@ -68,29 +76,70 @@ class Talk:
         said: every local agent's words, None for those that have finished. Raises Diverged on all ranks where the agents of a group do not
         say the same kind of thing.
         """
-        heads = self._heads(said)
+        heads, told = self._exchange(said)
         if not heads[:, 0].any():
             return None
         self._check(heads, said)
         self.turns += 1
-        found: dict[int, Answer] = {}
-        if (heads[:, 2] > 0).any():
-            found |= self._in_groups(heads, said)
+        found = self._in_groups(heads, said, told)
         if ((heads[:, 0] > 0) & (heads[:, 2] == 0)).any():
             found |= self._to_neighbours(heads, said, round_number, edges)
         return found
 
-    def _heads(self, said: Mapping[int, Say | None]) -> np.ndarray:
-        """Of every agent (kind, bytes, members of its group, whether double precision), int64 [agents, 4]."""
-        mine = [
-            FINISHED
-            if words is None
-            else (words.kind, words.numbers.nbytes, len(words.to or ()), words.numbers.dtype == np.float64)
-            for words in (said[agent] for agent in self.network.local)
-        ]
-        lengths = [len(FINISHED) * len(agents) for agents in self._agents]
-        flat = self.network.processes.all_gather(np.array(mine, np.int64).ravel(), lengths, "what agents say")
-        return flat.reshape(-1, len(FINISHED))
+    def _checked(self, agent: int, words: Any) -> None:
+        """Raises TypeError for what cannot be said."""
+        who = f"{self.names[agent]} says {getattr(words, 'purpose', words)!r}"
+        if not isinstance(words, Say):
+            raise TypeError(f"{who}: learn() may only yield Say(purpose, numbers)")
+        if words.purpose not in self.network.ledger.purposes:
+            raise TypeError(f"{who}, which is not among its class's purposes")
+        array = words.numbers
+        if not (isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype in (np.float32, np.float64)):
+            what = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(f"{who} as {what}: it should be a numpy array of float32 or float64 with one axis")
+
+    def _exchange(self, said: Mapping[int, Say | None]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """(heads of all agents, int64 [agents, 4]: kind, bytes, members of its group, whether double precision; bytes of what each says to
+        its group)."""
+        for agent, words in said.items():
+            if words is not None:
+                self._checked(agent, words)
+        mine = np.array([_head(said[agent]) for agent in self.network.local], np.int64).reshape(-1, HEAD)
+        expected = self._expected.get(self.turns, np.zeros((len(self.network.rank_of), HEAD), np.int64))
+        as_expected = np.array_equal(mine, expected[self.network.local.start : self.network.local.stop])
+        sizes = _group_bytes(expected)
+        local = [sizes[agent] for agent in self.network.local]
+        words = self._bytes(said) if as_expected else [np.zeros(sum(local), np.uint8)]
+        lengths = [8 * HEAD * len(agents) + sum(sizes[agent] for agent in agents) for agents in self._agents]
+        flat = self.network.processes.all_gather(
+            np.concatenate([mine.view(np.uint8).ravel(), *words]), lengths, f"turn {self.turns + 1} of what agents say"
+        )
+        heads, told, start = [], [], 0
+        for agents in self._agents:
+            stop = start + 8 * HEAD * len(agents)
+            heads.append(flat[start:stop].copy().view(np.int64).reshape(-1, HEAD))
+            for agent in agents:
+                told.append(flat[stop : stop + sizes[agent]])
+                stop += sizes[agent]
+            start = stop
+        found = np.concatenate(heads)
+        self._expected[self.turns] = found
+        if not np.array_equal(found, expected) and sum(_group_bytes(found)):
+            told = self._again(found, said)
+        return found, told
+
+    def _again(self, heads: np.ndarray, said: Mapping[int, Say | None]) -> list[np.ndarray]:
+        """What each agent says to its group, now that its length is known."""
+        sizes = _group_bytes(heads)
+        lengths = [sum(sizes[agent] for agent in agents) for agents in self._agents]
+        words = self._bytes(said) or [np.zeros(0, np.uint8)]
+        flat = self.network.processes.all_gather(np.concatenate(words), lengths, f"turn {self.turns + 1}, what is said")
+        return np.split(flat, np.cumsum(sizes)[:-1])
+
+    def _bytes(self, said: Mapping[int, Say | None]) -> list[np.ndarray]:
+        """What local agents say to their groups."""
+        words = (said[agent] for agent in self.network.local)
+        return [np.ascontiguousarray(one.numbers).view(np.uint8) for one in words if one and one.to]
 
     def _check(self, heads: np.ndarray, said: Mapping[int, Say | None]) -> None:
         """Every kind of thing that is said to a group must come from all of it. What every rank sees, every rank concludes."""
@@ -110,18 +159,10 @@ class Talk:
             f"{self.network.processes.where})"
         )
 
-    def _in_groups(self, heads: np.ndarray, said: Mapping[int, Say | None]) -> dict[int, Answer]:
-        """Everybody's numbers to everybody; each group's sum is taken in the order of its agents."""
-        lengths = [int(heads[agent, 1]) if heads[agent, 2] else 0 for agent in range(len(heads))]
-        speakers = [words for agent in self.network.local if (words := said[agent]) and words.to]
-        mine = [np.ascontiguousarray(words.numbers).view(np.uint8) for words in speakers]
-        by_rank = [sum(lengths[agent] for agent in agents) for agents in self._agents]
-        flat = self.network.processes.all_gather(
-            np.concatenate(mine or [np.zeros(0, np.uint8)]),
-            by_rank,
-            f"saying {speakers[0].purpose if speakers else 'things'}",
-        )
-        starts = np.concatenate([[0], np.cumsum(lengths)])
+    def _in_groups(
+        self, heads: np.ndarray, said: Mapping[int, Say | None], told: Sequence[np.ndarray]
+    ) -> dict[int, Answer]:
+        """What the local agents' groups said; a sum is taken in the order of agents."""
         found: dict[int, Answer] = {}
         answers: dict[int, Answer] = {}
         for agent in self.network.local:
@@ -132,10 +173,7 @@ class Talk:
                 if target != agent:
                     self.network.ledger.note(agent, target, words.purpose, words.numbers.nbytes)
             if words.kind not in answers:
-                rows = {
-                    other: flat[starts[other] : starts[other + 1]].copy().view(words.numbers.dtype)
-                    for other in sorted(words.to)
-                }
+                rows = {other: told[other].copy().view(words.numbers.dtype) for other in sorted(words.to)}
                 answers[words.kind] = _mean(list(rows.values())) if words.mean else rows
             found[agent] = answers[words.kind]
         return found
@@ -172,6 +210,17 @@ class Talk:
                 continue
             found[packet.target][packet.origin] = values
         return found
+
+
+def _head(words: Say | None) -> tuple[int, ...]:
+    if words is None:
+        return (0,) * HEAD
+    return words.kind, words.numbers.nbytes, len(words.to or ()), int(words.numbers.dtype == np.float64)
+
+
+def _group_bytes(heads: np.ndarray) -> list[int]:
+    """Bytes that every agent says to its group."""
+    return np.where(heads[:, 2] > 0, heads[:, 1], 0).tolist()
 
 
 def _form(head: np.ndarray) -> Form:

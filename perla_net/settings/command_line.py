@@ -100,6 +100,10 @@ def _parse(reader: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
         known = [flag for action in reader._actions for flag in action.option_strings]
         close = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
         hint = f"did you mean {close[0]}?" if close else f"`python -m {reader.prog} --help` lists every option"
+        if any(
+            "." in word and not word.startswith("-") and word.replace(".", "_").isidentifier() for word in arguments
+        ):
+            hint += "; those of a method of your own are --method.…"
         raise InputError(f"unknown option {unknown[0]}; {hint}")
     return given
 

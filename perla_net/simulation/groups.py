@@ -63,6 +63,10 @@ def check_groups(plan: Plan, groups: Mapping[str, tuple[int, ...]]) -> None:
                 raise InputError(
                     f"{where}: {name} is {settings[other].algorithm}, and learns nothing that could be shared"
                 )
+            if settings[other].algorithm not in PRESETS and not registry.class_of(settings[other].algorithm).shares:
+                raise InputError(
+                    f"{where}: {settings[other].algorithm} does not keep one network for several agents ({name})"
+                )
             one, two = ((a.observation_size, a.action, a.masked) for a in (agents[other], agents[first]))
             if one != two:
                 raise InputError(

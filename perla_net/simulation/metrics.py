@@ -19,7 +19,7 @@ from ..network.cost import medium_of, seconds
 from ..network.exchange import Network
 from ..network.schedule import Edges, reach, window_of
 from ..network.talk import Talk
-from ..world.world import Rollout, World
+from ..world.world import World
 from .plan import Plan
 
 NETWORK = (
@@ -47,11 +47,11 @@ NETWORK = (
 
 @dataclass(frozen=True)
 class Moment:
-    """What happened in a round, of the agents of one rank: their rollouts, what their methods report, what coding did to their
+    """What happened in a round, of the agents of one rank: mean reward of each, what their methods report, what coding did to their
     policies; and the round's graph."""
 
     round: int
-    rollouts: Sequence[Rollout]
+    rewards: Sequence[float]
     found: Sequence[dict[str, float]]
     distortions: Sequence[tuple[float | None, float | None]]
     edges: Edges
@@ -88,10 +88,9 @@ class Metrics:
         names = self.statistics
         expected = self._expected(moment.edges)
         own, heard_of = [], []
-        for agent, rollout, statistics, distortion in zip(
-            self.methods, moment.rollouts, moment.found, moment.distortions
+        for agent, reward, statistics, distortion in zip(
+            self.methods, moment.rewards, moment.found, moment.distortions
         ):
-            reward = float(rollout.reward.astype(np.float64).sum()) / rollout.reward.size
             heard = [other for other in agent.embedded if other in expected[agent.index]]
             late = [age for other, age in agent.ages.items()]
             absent = sum(other not in agent.ages for other in heard)

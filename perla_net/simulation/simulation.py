@@ -12,7 +12,7 @@ import torch
 
 from ..ground.errors import Diverged, Stopped
 from ..ground.processes import Processes, cores_by_host
-from ..methods.protocol import Learning, Method, Now, Seat, run_alone
+from ..methods.protocol import Learning, Method, Now, Seat, begun, run_alone
 from ..network.consensus import Averaging
 from ..network.exchange import Inbox, Network
 from ..network.links import LinkModel, needs_symmetric
@@ -63,6 +63,13 @@ class Simulation:
             )
             for index in self.local
         ]
+        faults = [
+            f"--algorithm {method.settings.algorithm}: {fault}"
+            for method in self.methods
+            if not type(method).__module__.startswith("perla_net.")
+            for fault in method.faults()
+        ]
+        together(processes, faults, lambda text: Stopped(text, 2), "check of the methods")
         side_by_side = config.batch_agents == "yes" or (config.batch_agents == "auto" and config.device == "cuda")
         self.squads = _squads(self.methods) if side_by_side else []
         grouped = {method.index for squad in self.squads for method in squad.agents}
@@ -114,6 +121,8 @@ class Simulation:
         except Stopped:
             self._step_back()
             raise
+        # Before anybody learns: a method of the user's own may write into what it is given.
+        rewards = [float(rollout.reward.astype(np.float64).sum()) / rollout.reward.size for rollout in rollouts]
         self.edges = self._graph()
         clock.lap("world")
         messages = {m.index: m.tell(r, self.wanted[m.index]) for m, r in zip(self.methods, rollouts)}
@@ -128,7 +137,7 @@ class Simulation:
         self._average("after")
         clock.lap("exchange")
         clock.move("learning", "embedding", sum(method.embedding_seconds() for method in self.methods))
-        return self.metrics.record(Moment(self.done, rollouts, found, distortions, self.edges), clock)
+        return self.metrics.record(Moment(self.done, rewards, found, distortions, self.edges), clock)
 
     def _graph(self) -> Edges:
         """This round's communication graph; nobody talks in the rounds that ``--links.every`` leaves out."""
@@ -168,8 +177,7 @@ class Simulation:
             f"the {what} of {method.spec.name} is no longer finite after round {self.done}: smaller learning rates, or "
             "rewards, help, and a --policy-loss must be finite on every step"
             for method in self.methods
-            for what, network in method.networks.items()
-            if not bool(network.flat.isfinite().all())
+            for what in method.not_finite()
         ]
         together(self.processes, found, Diverged, "check of the networks")
 
@@ -183,7 +191,7 @@ class Simulation:
             found.update(zip([method.index for method in squad.agents], squad.learn(theirs, inboxes, now)))
         talking: dict[int, Learning] = {}
         for method in self.singles:
-            steps = method.learn(by_agent[method.index], inboxes[method.index], now)
+            steps = begun(method, by_agent[method.index], inboxes[method.index], now)
             if method.index in self.talkers:
                 talking[method.index] = steps
             else:

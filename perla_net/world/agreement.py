@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def agree(processes: Processes, subject: str, facts: Sequence[tuple[str, Any, An
     raise Stopped(text, 2)
 
 
-def together(processes: Processes, found: Sequence[str], kind: type[Exception], name: str) -> None:
+def together(processes: Processes, found: Sequence[str], kind: Callable[[str], Exception], name: str) -> None:
     """Raise ``kind`` on every rank where some rank found something wrong; the lowest such rank says its first sentence. Collective."""
     first = processes.size - processes.agree(processes.size - processes.rank if found else 0, name)
     if first < processes.size:

@@ -153,12 +153,21 @@ def test_numbers_do_not_depend_on_ranks_or_on_stops(algorithm, world, tmp_path, 
     assert last["td_loss"] is not None and last["remembered"] > 40
 
 
+@needs_mpirun
+@pytest.mark.mpi
 def test_a_mixed_team_of_learners(tmp_path):
-    """PPO beside Q-learners that add up: each reports its own statistics, as a mean over those that have them, and PPO embeds all."""
+    """PPO beside Q-learners that add up: each reports its own statistics, as a mean over those that have them, and PPO embeds all; alike on
+    two ranks, and resumed."""
     agents = {"number": 4, "overrides": {"2-3": {"algorithm": "vdn", "vdn": SMALL_Q}}}
     file = tmp_path / "team.yaml"
     file.write_text(json.dumps({"agents": agents, "topology": "complete"}))
-    run(tmp_path / "run", 0, "--config", str(file))
+    whole = run(tmp_path / "run", 0, "--config", str(file))
+    assert (
+        run(tmp_path / "two", 2, "--config", str(file), "--checkpoint-every", "1", "--keep-checkpoints", "3") == whole
+    )
+    shutil.rmtree(tmp_path / "two" / "checkpoints" / "3")
+    job(0, "perla_net.run", "--resume", str(tmp_path / "two"))
+    assert (tmp_path / "two" / "metrics.jsonl").read_bytes() == whole
     last = rows(tmp_path / "run")[-1]
     assert {"policy_loss", "td_loss"} <= set(last) and all(
         last[name] is not None for name in ("policy_loss", "td_loss")

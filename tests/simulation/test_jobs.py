@@ -153,16 +153,17 @@ def test_numbers_do_not_depend_on_hosts_memory_and_deaths(tmp_path):
     assert run(tmp_path / "three_hosts", 3, *options, "--hosts", "3") == alone
 
 
-def test_empty_topology_is_the_base_algorithm(tmp_path):
+@pytest.mark.parametrize("base", ["ippo", "ia2c", "mappo"])
+def test_empty_topology_is_the_base_algorithm(tmp_path, base):
     def without_edges(metrics: bytes) -> list[dict]:
         return [{k: v for k, v in json.loads(line).items() if k != "edges"} for line in metrics.splitlines()]
 
-    base = without_edges(run(tmp_path / "base", 0, "--agents", "4", "--topology", "ring", "--algorithm", "ippo"))
+    plain = without_edges(run(tmp_path / "base", 0, "--agents", "4", "--topology", "ring", "--algorithm", base))
     for name, options in {
-        "empty": ("--topology", "empty", "--algorithm", "perla_ippo"),
-        "off": ("--topology", "ring", "--algorithm", "perla_ippo", "--samples", "0"),
+        "empty": ("--topology", "empty", "--algorithm", f"perla_{base}"),
+        "off": ("--topology", "ring", "--algorithm", f"perla_{base}", "--samples", "0"),
     }.items():
-        assert without_edges(run(tmp_path / name, 0, "--agents", "4", *options)) == base, name
+        assert without_edges(run(tmp_path / name, 0, "--agents", "4", *options)) == plain, name
 
 
 def test_seeds_matter_and_repeat(tmp_path):
@@ -184,7 +185,8 @@ def ledger(folder: Path) -> list[dict]:
 COUNTING = """
 import sys
 import numpy as np
-from perla_net import processes, run
+from perla_net import run
+from perla_net.ground import processes
 sent = 0
 true_exchange = processes.RankNeighbourhood.exchange
 def counting(self, pieces, name):
