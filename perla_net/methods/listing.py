@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from textwrap import wrap
 from typing import Any, Sequence
 
@@ -19,8 +18,6 @@ KINDS = {
     "continuous": "continuous",
     "mixed": "mixed",
 }
-OF_ACTOR_CRITICS = ("ppo", "a2c", "returns", "critic", "optimiser", "model", "reward", "modelling")
-"""Option groups that actor-critics read."""
 
 
 def facts_of(name: str) -> Facts:
@@ -61,9 +58,13 @@ def table() -> str:
 
 
 def markdown() -> str:
-    """The same as a table for the documentation."""
+    """The same as two tables for the documentation, which has no room for one."""
+    return "\n\n".join(_table(columns) for columns in ((0, 1, 2, 3, 4, 5), (0, 6, 7, 8)))
+
+
+def _table(columns: Sequence[int]) -> str:
     rows = [HEAD, ["---"] * len(HEAD), *(row(name) for name in METHODS)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in rows)
+    return "\n".join("| " + " | ".join(cells[k].replace("|", "\\|") for k in columns) + " |" for cells in rows)
 
 
 def details(name: str) -> str:
@@ -106,10 +107,11 @@ def options_of(name: str) -> list[tuple[str, Any, Any, str]]:
         rows = []
     else:
         section, kind = section_of(name), class_of(name).Options
-        own = flat(kind, f"{section}.") if kind and dataclasses.is_dataclass(kind) else []
-        shared = ("optimiser.", "model.policy", "model.memory", "model.encoder", "model.channels", "model.orthogonal")
-        common = (*shared, "returns.gamma", "reward.", "share", "identity")
-        rows = own + [entry for entry in flat(AgentSettings) if name in SECTIONS and entry[0].startswith(common)]
+        rows = flat(kind, f"{section}.") if kind else []
+        common = ("model.policy", "model.encoder", "model.channels", "model.orthogonal", "returns.gamma", "reward.")
+        common = (*common, "share", "identity") + (("optimiser.", "model.memory") if name in SECTIONS else ())
+        shared = [entry for entry in flat(AgentSettings) if entry[0].startswith(common)]
+        rows += [entry for entry in shared if "critic" not in entry[0]]
     return [("--" + key.replace("_", "-"), *rest) for key, *rest in rows]
 
 
