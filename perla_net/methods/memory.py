@@ -52,9 +52,10 @@ class Replay:
         """Steps that can be drawn."""
         return sum(length for _, length in self.spans) if self.episodes else self.filled
 
-    def add(self, rows: Rows, over: np.ndarray, kept: np.ndarray | None = None) -> None:
-        """Remember steps, entries [T, B, …]. over [T, B]: the copy's episode ended with the step; kept [T, B]: steps worth keeping, where they
-        are kept one by one (default: all)."""
+    def add(self, rows: Rows, begins: np.ndarray, kept: np.ndarray | None = None) -> None:
+        """Remember steps, entries [T, B, …]. begins [T+1, B]: an episode begins there, so that the step before was the last of one; kept [T, B]:
+        steps worth keeping, where they are kept one by one (default: all)."""
+        over = begins[1:]
         if not self.rows:
             self.rows = {name: np.zeros((self.capacity, *array.shape[2:]), array.dtype) for name, array in rows.items()}
         if not self.episodes:
@@ -64,6 +65,8 @@ class Replay:
         steps, copies = over.shape
         self.open = self.open or [[] for _ in range(copies)]
         for copy in range(copies):
+            if begins[0, copy]:  # what is open here was given up
+                self.open[copy].clear()
             start = 0
             for stop in [*(np.flatnonzero(over[:, copy]) + 1).tolist(), steps]:
                 if stop > start:

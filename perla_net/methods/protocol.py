@@ -159,6 +159,8 @@ class Method:
         """Refuse a class that forgot something. Raises InputError that begins with ``where``."""
         if not isinstance(getattr(cls, "facts", None), Facts):
             raise InputError(f"{where}: is no method: its facts (perla_net.methods.protocol.Facts) are missing")
+        if not isinstance(cls.facts.actions, tuple):
+            raise InputError(f"{where}: its facts say actions {cls.facts.actions!r}; it should be a tuple of kinds")
         if unknown := sorted(set(cls.facts.actions) - set(KINDS)):
             raise InputError(f"{where}: its facts say actions {unknown[0]!r}; kinds of actions are {', '.join(KINDS)}")
         if cls.facts.policy not in ("on", "off", "-"):

@@ -91,7 +91,7 @@ def _outside(algorithm: str, option: str) -> Any:
         sys.path.append("")
     try:
         found = getattr(importlib.import_module(module), kind, None)
-    except Exception as error:  # the user's module may do anything
+    except (Exception, SystemExit) as error:  # the user's module may do anything
         raise InputError(
             f"{option} {algorithm}: cannot be imported ({type(error).__name__}: {' '.join(str(error).split())}); it is looked for in the present folder "
             "and on PYTHONPATH"

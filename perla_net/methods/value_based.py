@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generator, Mapping
+from typing import Annotated, Any, ClassVar, Generator, Mapping
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 
 from ..ground.errors import InputError
 from ..learning.build import policy_for
 from ..learning.models import OPTIMISERS, Pass, Policy
 from ..network.exchange import Inbox
-from ..settings.config import Count, Fraction, Positive, Section, option
+from ..settings.config import Count, Positive, Section, option
 from ..world.world import Rollout
 from .acting import Acting
 from .exploration import Exploration
@@ -31,7 +32,7 @@ rollout; steps in the memory."""
 class Options(Section):
     """Q-learning with a memory and a target network; learning rate, gamma and clipping are ``--optimiser.…`` and ``--returns.gamma``."""
 
-    memory: Positive = option(30_000, "Steps that the memory keeps.")
+    memory: Annotated[int, Ge(1), Le(100_000_000)] = option(30_000, "Steps that the memory keeps.")
     begin: Count = option(1_000, "Steps in the memory before learning begins.")
     updates: Positive = option(64, "Gradient steps in a round.")
     batch: Positive = option(256, "Steps in a gradient step.")
@@ -39,7 +40,7 @@ class Options(Section):
     longest: Positive = option(1_000, "With --model.memory gru: steps of an episode after which it counts as another.")
     double: bool = option(True, "Let the present network choose the action that the target network values.")
     target_every: Positive = option(200, "Gradient steps after which the target network follows.")
-    target_rate: Fraction = option(1.0, "Share of the way that it then follows (1: a copy).")
+    target_rate: Annotated[float, Gt(0), Le(1)] = option(1.0, "Share of the way that it then follows (1: a copy).")
     exploration: Exploration = option(Exploration, "Exploration.")
 
 
@@ -97,6 +98,16 @@ class IQL(Acting):
         return policy_for(team.specs[index], settings.model, len(team.identity_of(index)), head)
 
     @classmethod
+    def check(cls, team: Team, index: int) -> None:
+        """See :class:`~.protocol.Method`: and it must be able to begin."""
+        super().check(team, index)
+        own = team.settings[index].sections[cls.name]
+        if own["memory"] < own["begin"]:
+            raise InputError(
+                f"--{cls.name}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.name}.begin {own['begin']}"
+            )
+
+    @classmethod
     def talks(cls, team: Team, index: int) -> bool:
         """See :class:`~.protocol.Method`: where a group shares the network."""
         return bool(team.group_of(index))
@@ -115,7 +126,7 @@ class IQL(Acting):
         rows = steps_of(rollout, action) | {"reward": reward.numpy()}
         # A group, or a team that adds up its utilities, draws the same steps on every rank, so that all of them stay.
         kept = None if self.seat.group or self._coalition else rollout.alive[:-1]
-        self.memory.add(rows, rollout.begins[1:], kept)
+        self.memory.add(rows, rollout.begins, kept)
         explored = float(self.policy.frozen["exploration"])
         self.policy.frozen["exploration"].fill_(self.options.exploration.at(now.round / now.rounds))
         measured = []
@@ -271,9 +282,9 @@ class VDN(IQL):
         """See :class:`~.protocol.Method`: utilities can be added up only in step."""
         super().check(team, index)
         settings, first = team.settings[index], team.settings[coalition(team)[0]]
-        if settings.reward.mixing == "neighbourhood":
+        if settings.reward.mixing != "own":
             raise InputError(
-                "--reward.mixing neighbourhood: vdn learns from the mean reward of all agents with it; leave it at own"
+                f"--reward.mixing {settings.reward.mixing}: vdn learns from the mean reward of all agents with it; leave it at own"
             )
         for what, mine, theirs in (
             ("--vdn.…", settings.sections[cls.name], first.sections[cls.name]),

@@ -93,6 +93,8 @@ class Talk:
             raise TypeError(f"{who}: learn() may only yield Say(purpose, numbers)")
         if words.purpose not in self.network.ledger.purposes:
             raise TypeError(f"{who}, which is not among its class's purposes")
+        if words.to is not None and agent not in words.to:
+            raise TypeError(f"{who} to a group that it is not in")
         array = words.numbers
         if not (isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype in (np.float32, np.float64)):
             what = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
@@ -175,7 +177,10 @@ class Talk:
             if words.kind not in answers:
                 rows = {other: told[other].copy().view(words.numbers.dtype) for other in sorted(words.to)}
                 answers[words.kind] = _mean(list(rows.values())) if words.mean else rows
-            found[agent] = answers[words.kind]
+            shared = answers[
+                words.kind
+            ]  # everybody gets its own: who writes into it must not be heard on one rank only
+            found[agent] = {k: row.copy() for k, row in shared.items()} if isinstance(shared, dict) else shared.copy()
         return found
 
     def _to_neighbours(
@@ -185,8 +190,13 @@ class Talk:
         network = self.network
         speakers = {agent: words for agent, words in said.items() if words and words.to is None}
         outgoing = []
+        targets: dict[int, list[int]] = {agent: [] for agent in speakers}
         for source, target in edges:
             if source in speakers:
+                targets[source].append(target)
+        for source, all_of_them in targets.items():
+            first = (round_number - 1) % max(len(all_of_them), 1)  # in turn, where a budget is too small for all
+            for target in all_of_them[first:] + all_of_them[:first]:
                 words = speakers[source]
                 section = pack(words.purpose, words.numbers, _form(heads[source]), source, round_number)
                 packet = Packet(

@@ -49,6 +49,11 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     kinds = [settings_with(config, [], source, flags)]
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:
         kinds.append(settings_with(config, [(selector, override)], source, flags))
+        if sections.OUTSIDE in override.get("sections", {}) and sections.OUTSIDE not in kinds[-1].sections:
+            where = "agents.default" if selector == "default" else f"agents.overrides.{selector}"
+            raise InputError(
+                f"{source}, {where}: method is for a method of your own, but its algorithm is {kinds[-1].algorithm}"
+            )
     for name in config.sections:
         if name == sections.OUTSIDE and not any(sections.OUTSIDE in kind.sections for kind in kinds):
             where = next((flag for known, flag in flags.items() if known.startswith(f"{name}.")), f"{source}: {name}")
@@ -70,6 +75,10 @@ def _gathered(tree: dict[str, Any], source: str) -> dict[str, Any]:
     for key, value in own.items():
         if not isinstance(value, dict):
             raise InputError(f"{source}: {key} holds {value!r}, not a mapping of options")
+    if not isinstance(tree.get("sections", {}), dict):
+        raise InputError(f"{source}: sections holds {tree['sections']!r}, not a mapping of methods to their options")
+    if odd := [key for key in tree.get("sections", {}) if not sections.is_section(key)]:
+        raise InputError(f"{source}: sections: there is no method {odd[0]!r} with options of its own")
     rest = {key: value for key, value in tree.items() if key not in own}
     return rest | {"sections": {**tree.get("sections", {}), **own}} if own else rest
 

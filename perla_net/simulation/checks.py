@@ -198,10 +198,14 @@ def _check_network(plan: Plan) -> None:
             f"--consensus.what {config.consensus.what}: averaging is for teams of actor-critics, but {others[0][0]} has --algorithm {others[0][1]}"
         )
     team = plan.team()
-    if config.consensus.what != "policies" and any(team.embedded_by(agent) for agent in range(len(plan.settings))):
+    reads_others = [
+        team.embedded_by(agent) or (critic_input(entry) == "neighbourhood" and team.heard_by(agent))
+        for agent, entry in enumerate(plan.settings)
+    ]
+    if config.consensus.what != "policies" and any(reads_others):
         raise InputError(
-            f"--consensus.what {config.consensus.what}: the inputs of critics that embed neighbours mean different agents; "
-            "average policies, or use an algorithm without embedding"
+            f"--consensus.what {config.consensus.what}: the inputs of critics that embed neighbours, or read what these see, mean different "
+            "agents; average policies, or use an algorithm without embedding and --critic.input own"
         )
     first = _averaged_shape(plan, team, 0)
     for index in range(1, len(plan.settings)):

@@ -116,6 +116,11 @@ def begin_with(plan: Plan) -> Plan:
             raise InputError(f"{option} {place}: follows {data.get('algorithm')}, and has no policy to begin with")
         wanted = team.policy_of(index).description
         if data["policy"] != wanted:
+            if data["policy"].get("head") != wanted.get("head"):
+                raise InputError(
+                    f"{option} {place}: its policy was trained by {data.get('algorithm')}, and {agent.name} is to learn by "
+                    f"{plan.settings[index].algorithm}, which decides in another way; name a run of that kind"
+                )
             odd = next(key for key in {**wanted, **data["policy"]} if wanted.get(key) != data["policy"].get(key))
             raise InputError(
                 f"{option} {place}: its policy has {odd} {data['policy'].get(odd)}, but that of {agent.name} is to have {wanted.get(odd)}"

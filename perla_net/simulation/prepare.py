@@ -68,6 +68,12 @@ def prepare(
         )
     config = replace(config, agents=replace(config.agents, number=number))
     settings = tuple(settings_with(config, overrides) for overrides in agent_overrides(config, names))
+    read = {name for entry in settings for name in entry.sections}
+    notes += [
+        f"no agent reads the options {name}.…: none has --algorithm {name}"
+        for name in config.sections
+        if name not in read
+    ]
     groups = groups_of(config, names, settings)
     plan = Plan(config, settings, world, schedule, notes=tuple(notes), groups=tuple(groups.values()))
     check_groups(plan, groups)

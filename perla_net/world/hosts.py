@@ -13,7 +13,7 @@ import numpy as np
 from ..ground.errors import ContractError, InputError
 from . import streams
 from .contract import Lives
-from .spec import AgentSpec, WorldSpec
+from .spec import ActionSpec, AgentSpec, WorldSpec
 
 TERMINATED, TRUNCATED, ALIVE, OVER, FINAL, BROKEN = 1, 2, 4, 8, 16, 32
 """Bits of a row's flags. TERMINATED, TRUNCATED: this agent, by the step that led here. ALIVE: it acts next. OVER: the
@@ -97,7 +97,8 @@ class Host:
         self._acting = {
             name: environment.controllers[name](environment) for name in sorted(set(self.controllers.values()))
         }
-        self._at_first = {name: _remembered(controller) for name, controller in self._acting.items()}
+        self._at_first = {name: _remembered(controller, environment) for name, controller in self._acting.items()}
+        self.spaces, self.names = [agent.action for agent in spec.agents], [agent.name for agent in spec.agents]
         self.discrete = [not agent.action.low for agent in spec.agents]
         self.buffer = aligned(sum(layout.width for layout in self.layouts) * self.copies)
         self.rows = split(self.buffer, [(self.copies, layout.width) for layout in self.layouts])
@@ -153,18 +154,28 @@ class Host:
     def act(self, actions: Sequence[np.ndarray]) -> None:
         """Set the actions of all agents, [copies] or [copies, words] each: what a reference controller does. Those of mixed
         spaces are float32 words already, discrete components as int32 bits."""
-        for target, chosen, discrete in zip(self.actions, actions, self.discrete):
-            _write(target, chosen, discrete)
+        for agent, chosen in enumerate(self._for_all(actions, "a controller")):
+            _write(self.actions[agent], chosen, self.spaces[agent], self._whose("a controller", agent))
+
+    def _for_all(self, actions: Sequence[np.ndarray], name: str) -> Sequence[np.ndarray]:
+        if len(actions) != len(self.spaces):
+            raise ContractError(
+                f"--env {self.lives.env}: {name} acts for {len(actions)} agents; there are {len(self.spaces)}"
+            )
+        return actions
+
+    def _whose(self, name: str, agent: int) -> str:
+        return f"--env {self.lives.env}: what {name} does for {self.names[agent]}"
 
     def _choose(self, acting: Mapping[str, Any], rows: Sequence[np.ndarray], copies: Any) -> None:
         """Write what controllers do now into the rows of their agents, of some copies. A controller decides for everybody, and plays its
         own agents' part."""
         for name, controller in acting.items():
-            actions = controller.act(self.environment)
+            actions = self._for_all(controller.act(self.environment), f"controller {name}")
             for agent, chosen in enumerate(actions):
                 if self.controllers.get(agent) == name:
                     words = np.zeros(self.actions[agent].shape, np.float32)
-                    _write(words, chosen, self.discrete[agent])
+                    _write(words, chosen, self.spaces[agent], self._whose(f"controller {name}", agent))
                     self.layouts[agent].choices(rows[agent])[:] = words[copies]
 
     def step(self) -> None:
@@ -234,7 +245,7 @@ class Host:
             there = self.lives.alive[copies, agent] | cut_off
             row[:, layout.reward + 1].view(np.int32)[:] = there * ALIVE + cut_off * TRUNCATED
         # What they would do there, asked of doubles: nobody will do it, so that no draw may be spent on it.
-        self._choose({name: _double(controller) for name, controller in self._acting.items()}, rows, copies)
+        self._choose({name: _double(one, self.environment) for name, one in self._acting.items()}, rows, copies)
         self.finals.append(block)
 
     def _note_episodes(self, copies: np.ndarray, cut: np.ndarray) -> None:
@@ -272,7 +283,9 @@ class Host:
         own = {"episode": self.episode, "length": self.length, "returns": self.returns, "cut": self.cut, "flags": flags}
         own |= {"ended": self.lives.ended, "alive": self.lives.alive, "reward": self.reward}
         found = {f"host.{name}": array.copy() for name, array in own.items()}
-        remembers = any(_remembered(one) != self._at_first[name] for name, one in self._acting.items())
+        remembers = any(
+            _remembered(one, self.environment) != self._at_first[name] for name, one in self._acting.items()
+        )
         if self._acting:
             found["host.remembers"] = np.full(self.copies, remembers)
         if self.broken is not None:
@@ -304,11 +317,13 @@ class Host:
             rows[:, layout.reward + 1].view(np.int32)[:] = state["host.flags"][:, agent]
 
     def anew(self) -> None:
-        """Begin the next episode in every copy, whatever became of the present ones."""
+        """Begin the next episode in every copy, whatever became of the present ones; who remembers those is told that they are over."""
         self.episode += 1
         self.length[:], self.returns[:] = 0, 0
         with streams.kept():
             self.start()
+        for layout, rows in zip(self.layouts, self.rows):
+            rows[:, layout.reward + 1].view(np.int32)[:] |= OVER
 
 
 @dataclass(frozen=True)
@@ -325,32 +340,57 @@ class Episode:
     """It did not end by itself: the evaluation did not wait any longer."""
 
 
-def _write(words: np.ndarray, chosen: Any, discrete: bool) -> None:
-    """Actions of one agent [copies] or [copies, words] into float32 words, as the bits of int32 where discrete."""
-    target = words.view(np.int32) if discrete else words
-    target[:] = np.asarray(chosen).reshape(words.shape)
+def _write(words: np.ndarray, chosen: Any, action: ActionSpec, who: str) -> None:
+    """Actions of one agent [copies] or [copies, words] into float32 words, as the bits of int32 where discrete. Raises ContractError, beginning
+    with ``who``, for what is not of the space."""
+    try:
+        values = np.asarray(chosen).reshape(words.shape)
+    except ValueError:
+        raise ContractError(
+            f"{who} has shape {np.shape(chosen)}; it should have an action for each of {len(words)} copies"
+        ) from None
+    if action.low:  # of mixed spaces the words as they are
+        words[:] = values
+        if not np.isfinite(words[:, len(action.sizes) :]).all():
+            raise ContractError(f"{who} is not finite")
+        return
+    outside = (values < 0) | (values >= np.array(action.sizes))
+    if outside.any():
+        raise ContractError(f"{who} is {values[outside][0]}, but its actions are 0 to {max(action.sizes) - 1}")
+    words.view(np.int32)[:] = values
 
 
-def _double(controller: Any) -> Any:
-    """A controller that decides as this one, and leaves what it remembers and its random streams alone."""
-    double = shallow_copy(controller)
-    for name, value in getattr(controller, "__dict__", {}).items():
-        if isinstance(value, (np.random.Generator, np.random.RandomState, np.ndarray, list, dict, set)):
-            setattr(double, name, deepcopy(value))
-    return double
+def _double(controller: Any, environment: Any) -> Any:
+    """A controller that decides as this one, and leaves what it remembers and its random streams alone. What cannot be copied (a connection to
+    a simulator, say) it shares."""
+    try:
+        return deepcopy(controller, {id(environment): environment})
+    except Exception:  # anybody's objects
+        double = shallow_copy(controller)
+        for name, value in getattr(controller, "__dict__", {}).items():
+            if isinstance(value, (np.random.Generator, np.random.RandomState, np.ndarray, list, dict, set)):
+                setattr(double, name, deepcopy(value))
+        return double
 
 
-def _remembered(controller: Any) -> dict[str, str]:
-    """What a controller holds that may change from step to step."""
-    found = {}
-    for name, value in getattr(controller, "__dict__", {}).items():
-        if isinstance(value, np.random.Generator):
-            found[name] = repr(value.bit_generator.state)
-        elif isinstance(value, np.ndarray):
-            found[name] = repr((value.shape, value.tobytes()))
-        elif isinstance(value, (int, float, str, list, dict, tuple, set, np.random.RandomState)):
-            found[name] = repr(value.get_state() if isinstance(value, np.random.RandomState) else value)
-    return found
+def _remembered(value: Any, environment: Any, seen: frozenset[int] = frozenset()) -> Any:
+    """What a controller, or something in it, holds that may change from step to step: equal as long as it has not."""
+    if value is environment or id(value) in seen:
+        return None
+    inner = seen | {id(value)}
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return [(repr(key), _remembered(item, environment, inner)) for key, item in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_remembered(item, environment, inner) for item in value]
+    if isinstance(value, (int, float, complex, str, bytes, type(None))):
+        return value
+    if isinstance(value, np.random.RandomState):
+        return repr(value.get_state())
+    return [(name, _remembered(item, environment, inner)) for name, item in getattr(value, "__dict__", {}).items()]
 
 
 def split(flat: np.ndarray, shapes: list[tuple[int, int]]) -> list[np.ndarray]:

@@ -226,17 +226,28 @@ FORGETFUL = '''
 import numpy as np
 from perla_net.world.networked import spread
 
+class Box:
+    asked = 0
+
 class Counter:
     """Walks around: what it does next depends on how often it was asked, and on its own dice."""
 
     def __init__(self, world):
-        self.asked, self.rng = 0, np.random.default_rng(5)
+        self.box, self.rng = Box(), np.random.default_rng(5)
 
     def act(self, world):
-        self.asked += 1
-        return np.full((world.number, world.copies), (self.asked + self.rng.integers(2)) % 5)
+        self.box.asked += 1
+        return np.full((world.number, world.copies), (self.box.asked + self.rng.integers(2)) % 5)
 
-spread.Spread.controllers = spread.Spread.controllers | {"counter": Counter}
+class Wild(Counter):
+    def act(self, world):
+        return super().act(world) + 5
+
+class Few(Counter):
+    def act(self, world):
+        return super().act(world)[:1]
+
+spread.Spread.controllers = spread.Spread.controllers | {"counter": Counter, "wild": Wild, "few": Few}
 '''
 
 
@@ -262,8 +273,20 @@ def test_a_controller_that_remembers_is_not_said_to_go_on(tmp_path, monkeypatch)
     simulation.start()
     rollout = simulation._collect()[0]
     assert (
-        simulation.world.host._acting["counter"].asked == 13
+        simulation.world.host._acting["counter"].box.asked == 13
     )  # at the start and after each of 12 steps; the finals do not count
     assert len(rollout.final_choice) == len(rollout.final_at) > 0
     done = job(0, "perla_net.run", "--resume", str(tmp_path / "run"), "--rounds", "4")
     assert "could not be brought back" in done.stdout
+    for name, sentence in (("wild", "does for agent_0 is"), ("few", "acts for 1 agents; there are 2")):
+        done = job(
+            0,
+            "perla_net.run",
+            *words[:4],
+            "--algorithm",
+            f"controller:{name}",
+            "--out",
+            str(tmp_path / name),
+            check=False,
+        )
+        assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr

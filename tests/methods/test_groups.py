@@ -158,7 +158,7 @@ def test_another_team_size_and_another_critic(before, tmp_path):
     "words, sentence",
     [
         (("--model.policy-hidden", "32"), "its policy has hidden [64, 64]"),
-        (("--algorithm", "iql"), "its policy has head None"),
+        (("--algorithm", "iql"), "its policy was trained by"),
         (("--env", "spread"), "was trained for"),
         (("--resume", "runs/x"), "with --resume"),
     ],

@@ -139,6 +139,8 @@ def test_a_group_is_sent_its_mean_or_everything():
     said |= {k: Say("hint", np.array([k], np.float64), (1, 3)) for k in (1, 3)} | {4: None}
     heard = talk.turn(said, 1, ())
     assert heard[0].tolist() == heard[2].tolist() == [1, 1, 1] and heard[0].dtype == np.float32
+    heard[0] += 1  # nobody else sees it
+    assert heard[2].tolist() == [1, 1, 1]
     assert {agent: numbers.tolist() for agent, numbers in heard[1].items()} == {1: [1.0], 3: [3.0]}
     rows_ = network.ledger.take().tolist()
     assert [row[:2] + row[4:] for row in rows_] == [[0, 2, 12], [1, 3, 8], [2, 0, 12], [3, 1, 8]]
@@ -590,3 +592,31 @@ def test_fields_of_metrics_are_not_taken_by_statistics(tmp_path):
     for name in ("run", "two"):
         fields = set(rows(tmp_path / name)[-1]) - set(class_of("ippo").statistics)
         assert fields <= FIELDS
+
+
+@pytest.mark.parametrize("what", ["critics", "parameters"])
+def test_critics_that_read_others_are_not_averaged(what):
+    """Their inputs mean different agents; policies can be."""
+    settings = {"agents": 4, "algorithm": "ippo", "critic": {"input": "neighbourhood"}}
+    with pytest.raises(InputError, match="or read what these see"):
+        prepare(validated(settings | {"consensus": {"what": what}}))
+    prepare(validated(settings | {"consensus": {"what": "policies"}}))
+
+
+def test_neighbours_take_turns_where_a_budget_is_small(own):
+    """One edge of two a round: each neighbour is told every other round."""
+    simulation = small(algorithm=own, links={"budget": 200}, rounds=4)
+    told = [{(int(row[0]), int(row[1])) for row in simulation.round()["ledger"]} for _ in range(4)]
+    assert told[0] != told[1] and told[0] == told[2] and told[1] == told[3]
+    assert all(len(edges) == 4 for edges in told) and len(told[0] | told[1]) == 8
+
+
+def test_who_remembers_hears_that_episodes_begin_anew():
+    """Where an environment could not be brought back, a policy's memory begins empty."""
+    simulation = small(algorithm="ippo", model={"memory": "gru"})
+    simulation.round()
+    assert simulation.methods[0]._player.memory.abs().max() > 0
+    simulation.world.host.anew()
+    simulation.world.show()
+    rollout = simulation._collect()[0]
+    assert rollout.begins[0].all() and not rollout.begins[1:4].any()

@@ -230,28 +230,28 @@ def some(start, steps, copies=1):
 def test_a_memory_of_steps_keeps_the_newest():
     """A ring; steps that are not worth keeping are left out."""
     memory = Replay(5, episodes=False)
-    memory.add(some(0, 4), np.zeros((4, 1), bool))
-    memory.add(some(4, 4), np.zeros((4, 1), bool), kept=np.array([[True], [False], [True], [True]]))
+    memory.add(some(0, 4), np.zeros((5, 1), bool))
+    memory.add(some(4, 4), np.zeros((5, 1), bool), kept=np.array([[True], [False], [True], [True]]))
     assert len(memory) == 5 and sorted(memory.rows["number"]) == [2, 3, 4, 6, 7]
     drawn = memory.draw_steps(np.random.default_rng(0), 200)["number"]
     assert set(drawn) == {2, 3, 4, 6, 7}
-    memory.add(some(10, 9), np.zeros((9, 1), bool))
+    memory.add(some(10, 9), np.zeros((10, 1), bool))
     assert sorted(memory.rows["number"]) == [14, 15, 16, 17, 18]
 
 
 def test_a_memory_of_episodes_keeps_whole_ones():
     """Also those that span rollouts; the oldest go, and one that never ends is cut into pieces."""
     memory = Replay(12, episodes=True, longest=6)
-    over = np.zeros((4, 2), bool)
-    over[2, 0] = True
-    memory.add(some(0, 4, 2), over)  # copy 0: 0 2 4 | 6 …; copy 1: 1 3 5 7 …
+    begins = np.zeros((5, 2), bool)
+    begins[3, 0] = True
+    memory.add(some(0, 4, 2), begins)  # copy 0: 0 2 4 | 6 …; copy 1: 1 3 5 7 …
     assert len(memory) == 3
-    over = np.zeros((4, 2), bool)
-    over[1, 1] = True
-    memory.add(some(8, 4, 2), over)  # copy 0: 6 8 10 12 14 …; copy 1: … 9 11 | 13 15 …
+    begins = np.zeros((5, 2), bool)
+    begins[2, 1] = True
+    memory.add(some(8, 4, 2), begins)  # copy 0: 6 8 10 12 14 …; copy 1: … 9 11 | 13 15 …
     kept = [memory.rows["number"][first : first + length].tolist() for first, length in memory.spans]
     assert kept == [[0, 2, 4], [1, 3, 5, 7, 9, 11]]
-    memory.add(some(16, 2, 2), np.zeros((2, 2), bool))  # copy 0 has 6 8 10 12 14 16 18: six of them are one
+    memory.add(some(16, 2, 2), np.zeros((3, 2), bool))  # copy 0 has 6 8 10 12 14 16 18: six of them are one
     kept = [memory.rows["number"][first : first + length].tolist() for first, length in memory.spans]
     assert kept[-1] == [6, 8, 10, 12, 14, 16] and [0, 2, 4] not in kept
     drawn = memory.draw_episodes(np.random.default_rng(1), 20)
@@ -260,9 +260,17 @@ def test_a_memory_of_episodes_keeps_whole_ones():
     arrays, numbers = memory.state()
     again.restore({name: array.copy() for name, array in arrays.items()}, json.loads(json.dumps(numbers)))
     for one in (memory, again):
-        one.add(some(20, 3, 2), np.ones((3, 2), bool))
+        one.add(some(20, 3, 2), np.array([[False, False], *[[True, True]] * 3]))
     assert memory.spans == again.spans
     assert all(np.array_equal(memory.rows[name][:11], again.rows[name][:11]) for name in memory.rows)
+
+
+def test_an_episode_that_was_given_up_is_not_gone_on_with():
+    """After a resumption whose environment could not be brought back, what begins is another episode."""
+    memory = Replay(20, episodes=True)
+    memory.add(some(0, 3), np.zeros((4, 1), bool))
+    memory.add(some(10, 3), np.array([[True], [False], [False], [True]]))
+    assert [memory.rows["number"][first : first + length].tolist() for first, length in memory.spans] == [[10, 11, 12]]
 
 
 def test_a_target_follows():
@@ -295,6 +303,10 @@ def test_refusals():
     """Continuous actions; agents whose utilities cannot be added up step by step."""
     with pytest.raises(InputError, match="is for discrete actions"):
         prepare(validated({"env": "voltage:ieee33", "algorithm": "iql"}))
+    with pytest.raises(InputError, match="holds fewer steps than learning begins with"):
+        prepare(validated({"algorithm": "iql", "agents": 2, "iql": {"memory": 500}}))
+    with pytest.raises(InputError, match="--reward.mixing team: vdn learns from"):
+        prepare(validated({"algorithm": "vdn", "agents": 2, "reward": {"mixing": "team"}}))
     agents = {"number": 2, "overrides": {"1": {"vdn": {"batch": 8}}}}
     with pytest.raises(InputError, match="must be the same for all agents with vdn"):
         prepare(validated({"algorithm": "vdn", "agents": agents}))
