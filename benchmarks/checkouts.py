@@ -1,6 +1,7 @@
 """Seconds of a round and of the start of whole runs, in two checkouts of this program, in turn.
 
     git worktree add /tmp/before e086799
+    python -m compileall -q /tmp/before/perla_net perla_net     # where PYTHONDONTWRITEBYTECODE is set
     python benchmarks/checkouts.py /tmp/before . --pairs 5
 
 A round is the median of a run's rounds after the first, by ``timings.jsonl``; the start is the time from the command to the first line of

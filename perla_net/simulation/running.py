@@ -153,7 +153,7 @@ def agree_on_plan(
     if processes.rank:
         # The others load torch while rank 0 reads options; in a daemon thread, so that a refusal ends them at once. (They
         # leave by the usual way: MPICH says goodbye to its launcher in an exit handler, which os._exit would skip.)
-        threading.Thread(target=_load_torch, daemon=True).start()
+        threading.Thread(target=_load, daemon=True).start()
         data = processes.broadcast(None, "broadcast of the plan")
     else:
         try:
@@ -171,8 +171,12 @@ def agree_on_plan(
     return Plan.from_bytes(data[4 + size :]), data[4 : 4 + size].decode()
 
 
-def _load_torch() -> None:
+def _load() -> None:
+    """What takes long to import, and what nearly every run needs of the program itself."""
     import torch  # noqa: F401
+
+    from ..methods import actor_critic  # noqa: F401
+    from . import simulation  # noqa: F401
 
 
 def simulate(processes: Processes, plan: Plan, command: Sequence[str]) -> Result:
