@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .base import build
-from .roads import make_roads
 from .traffic import TrafficGrid
 
 
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Any:
     """``traffic:grid``, see :class:`TrafficGrid` for the arguments; any other name is the file of a road graph."""
     if name != "grid":
+        from .roads import make_roads  # networkx takes long to import, and a grid needs none
+
         return make_roads(name, arguments, copies, agents)
     return build(TrafficGrid, "traffic:grid", arguments, copies, agents)
 
