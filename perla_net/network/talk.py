@@ -8,6 +8,7 @@ Everybody's bytes stand in the ledger under the purpose that the speaker names; 
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
@@ -35,12 +36,16 @@ class Say(NamedTuple):
     @property
     def kind(self) -> int:
         """Equal for what may be said together; never 0, which is silence."""
-        words = (self.purpose, str(self.numbers.dtype), self.to, self.mean, len(self.numbers) if self.to else 0)
-        return zlib.crc32(repr(words).encode()) + 1
+        return _kind(self.purpose, self.numbers.dtype.char, self.to, self.mean, len(self.numbers) if self.to else 0)
 
     def __str__(self) -> str:
         whom = "its neighbours" if self.to is None else f"a group of {len(self.to)}"
         return f"{self.purpose!r} ({len(self.numbers)} {self.numbers.dtype} numbers) to {whom}"
+
+
+@lru_cache(maxsize=4096)
+def _kind(*words: Any) -> int:
+    return zlib.crc32(repr(words).encode()) + 1
 
 
 Answer = Any
@@ -175,7 +180,7 @@ class Talk:
                 if target != agent:
                     self.network.ledger.note(agent, target, words.purpose, words.numbers.nbytes)
             if words.kind not in answers:
-                rows = {other: told[other].copy().view(words.numbers.dtype) for other in sorted(words.to)}
+                rows = {other: told[other].view(words.numbers.dtype) for other in sorted(words.to)}
                 answers[words.kind] = _mean(list(rows.values())) if words.mean else rows
             shared = answers[
                 words.kind
