@@ -202,7 +202,7 @@ def test_who_hears_nobody_keeps_every_bit():
         ({"compression": {"method": "top_k"}, "consensus": {"what": "policies", "weights": "push_sum"}}, "use int8"),
         ({"links": {"delay": 1}}, "--links.delay: Metropolis weights would lose the mean"),
         ({"links": {"symmetric": "no", "bit_errors": 1e-6}}, "--links.symmetric no"),
-        ({"consensus": {"what": "critics"}}, "the inputs of critics that embed neighbours mean different agents"),
+        ({"consensus": {"what": "critics"}}, "the inputs of critics that embed neighbours, or read"),
         ({"consensus": {"what": "policies", "weights": "push_sum", "step": 0.5}}, "--consensus.step 0.5"),
         (
             {"topology": "one_way.py", "consensus": {"what": "policies", "weights": "push_sum"}},
