@@ -122,16 +122,6 @@ class ActorCritic(Acting):
         """See :class:`~.protocol.Method`: what a central critic reads."""
         return ["observations"] if critic_input(team.settings[index]) == "global" else []
 
-    @classmethod
-    def talks(cls, team: Team, index: int) -> bool:
-        """See :class:`~.protocol.Method`: where a group shares the networks."""
-        return bool(team.group_of(index))
-
-    @classmethod
-    def talks_to_neighbours(cls, team: Team, index: int) -> bool:
-        """Never."""
-        return False
-
     # A round
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:

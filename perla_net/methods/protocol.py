@@ -213,13 +213,13 @@ class Method:
 
     @classmethod
     def talks(cls, team: Team, index: int) -> bool:
-        """Whether :meth:`learn` says anything: by default where the method has purposes of its own."""
-        return bool(cls.purposes)
+        """Whether :meth:`learn` says anything: by default where the method has purposes of its own, or a group shares its network."""
+        return bool(cls.purposes) or (cls.shares and bool(team.group_of(index)))
 
     @classmethod
     def talks_to_neighbours(cls, team: Team, index: int) -> bool:
-        """Whether any of it goes over the communication graph (``Say.to`` None)."""
-        return cls.talks(team, index)
+        """Whether any of it goes over the communication graph (``Say.to`` None): by default where it has purposes of its own."""
+        return bool(cls.purposes)
 
     # A round
 

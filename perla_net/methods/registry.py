@@ -53,12 +53,15 @@ def sections() -> set[str]:
     return SECTIONS
 
 
+def from_outside(algorithm: str) -> bool:
+    """Whether a method is a class of the user's own."""
+    return split(algorithm)[0] not in METHODS
+
+
 def section_of(algorithm: str) -> str:
     """The section that a method reads, or nothing."""
     name, _ = split(algorithm)
-    if name in METHODS:
-        return name if name in SECTIONS else ""
-    return of_settings.OUTSIDE
+    return of_settings.OUTSIDE if from_outside(algorithm) else name if name in SECTIONS else ""
 
 
 def options(algorithm: str, option: str) -> type | None:
@@ -68,9 +71,9 @@ def options(algorithm: str, option: str) -> type | None:
 
 def class_of(algorithm: str, option: str = "algorithm") -> Any:
     """The class of a method, a kind of :class:`~.protocol.Method`. Raises InputError naming ``option``."""
-    name, _ = split(algorithm)
-    if name not in METHODS:
+    if from_outside(algorithm):
         return _outside(algorithm, option)
+    name, _ = split(algorithm)
     module, _, kind = METHODS[name].rpartition(".")
     return getattr(importlib.import_module(f".{module}", __package__), kind)
 

@@ -53,7 +53,11 @@ class Team:
 
     def group_of(self, agent: int) -> tuple[int, ...]:
         """Those that share one network with an agent, itself among them; nobody where its networks are its own."""
-        return next((group for group in self.groups if agent in group), ())
+        return self._group_of.get(agent, ())
+
+    @cached_property
+    def _group_of(self) -> dict[int, tuple[int, ...]]:
+        return {member: group for group in self.groups for member in group}
 
     def identity_of(self, agent: int) -> torch.Tensor:
         """What tells a network whom it acts for: one-hot of the agent, within its group where a group shares one, or where it was asked

@@ -107,16 +107,6 @@ class IQL(Acting):
                 f"--{cls.name}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.name}.begin {own['begin']}"
             )
 
-    @classmethod
-    def talks(cls, team: Team, index: int) -> bool:
-        """See :class:`~.protocol.Method`: where a group shares the network."""
-        return bool(team.group_of(index))
-
-    @classmethod
-    def talks_to_neighbours(cls, team: Team, index: int) -> bool:
-        """Never."""
-        return False
-
     # Learning
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:

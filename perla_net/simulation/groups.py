@@ -55,6 +55,7 @@ def check_groups(plan: Plan, groups: Mapping[str, tuple[int, ...]]) -> None:
         raise InputError(
             "--batch-agents yes: parameter sharing (ps_*, agents.groups) makes agents step one by one; leave it at auto"
         )
+    heard = _heard(plan) if groups else []
     for where, group in groups.items():
         first = group[0]
         for other in group:
@@ -76,20 +77,20 @@ def check_groups(plan: Plan, groups: Mapping[str, tuple[int, ...]]) -> None:
                 raise InputError(
                     f"{where}: parameter sharing needs equal settings, but those of {name} and {agents[first].name} differ"
                 )
-            if _heard(plan, other) != _heard(plan, first):
+            if heard[other] != heard[first]:
                 raise InputError(
                     f"{where}: critics that read those whom they hear can only be shared where these are alike, but {name} and "
                     f"{agents[first].name} hear others"
                 )
 
 
-def _heard(plan: Plan, agent: int) -> list[Any]:
-    """What the inputs of an agent's critic mean, beside its own observation: spaces of those whom it may hear, in order."""
-    entry, specs = plan.settings[agent], plan.world.agents
-    sources = sorted(source for source, target in plan.schedule.potential(plan.config.links.hops) if target == agent)
-    found: list[Any] = []
-    if embeds(entry):
-        found += [specs[source].action.bare for source in sources]
-    if critic_input(entry) == "neighbourhood":
-        found += [(specs[source].observation_kind, specs[source].observation_shape) for source in sources]
-    return found
+def _heard(plan: Plan) -> list[list[Any]]:
+    """Of every agent, what the inputs of its critic mean beside its own observation: spaces of those whom it may hear, in order."""
+    specs = plan.world.agents
+    found: list[list[Any]] = [[] for _ in specs]
+    for source, target in sorted(plan.schedule.potential(plan.config.links.hops)):
+        entry, heard = plan.settings[target], specs[source]
+        acts = heard.action.bare if embeds(entry) else None
+        seen = heard.observation_kind, heard.observation_shape
+        found[target].append((acts, seen if critic_input(entry) == "neighbourhood" else None))
+    return [inputs if any(part != (None, None) for part in inputs) else [] for inputs in found]

@@ -12,6 +12,7 @@ import torch
 
 from ..ground.errors import Diverged, Stopped
 from ..ground.processes import Processes, cores_by_host
+from ..methods import registry
 from ..methods.protocol import Learning, Method, Now, Seat, begun, run_alone
 from ..network.consensus import Averaging
 from ..network.exchange import Inbox, Network
@@ -66,7 +67,7 @@ class Simulation:
         faults = [
             f"--algorithm {method.settings.algorithm}: {fault}"
             for method in self.methods
-            if not type(method).__module__.startswith("perla_net.")
+            if registry.from_outside(method.settings.algorithm)
             for fault in method.faults()
         ]
         together(processes, faults, lambda text: Stopped(text, 2), "check of the methods")

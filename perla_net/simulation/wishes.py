@@ -16,8 +16,6 @@ from ..settings.config import Compression
 
 STATES = ("outputs", "observations", "masks", "presence", "choices")
 """Sections with a row for every state: [(T+1)·B + F, …]."""
-TAKEN = ("actions", "rewards")
-"""Sections with a row for every action: [T·B, …]."""
 
 
 @dataclass(frozen=True)

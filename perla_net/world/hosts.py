@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from copy import copy as shallow_copy
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -13,7 +11,8 @@ import numpy as np
 from ..ground.errors import ContractError, InputError
 from . import streams
 from .contract import Lives
-from .spec import ActionSpec, AgentSpec, WorldSpec
+from .controllers import Controllers, for_all, write
+from .spec import AgentSpec, WorldSpec
 
 TERMINATED, TRUNCATED, ALIVE, OVER, FINAL, BROKEN = 1, 2, 4, 8, 16, 32
 """Bits of a row's flags. TERMINATED, TRUNCATED: this agent, by the step that led here. ALIVE: it acts next. OVER: the
@@ -92,13 +91,10 @@ class Host:
         self.copies, number = environment.copies, len(spec.agents)
         self.lives = Lives(spec.name, [agent.name for agent in spec.agents], self.copies)
         self.reward = np.zeros((self.copies, number), np.float32)
-        self.controllers = dict(controllers or {})
-        self.layouts = [RowLayout.of(agent, index in self.controllers) for index, agent in enumerate(spec.agents)]
-        self._acting = {
-            name: environment.controllers[name](environment) for name in sorted(set(self.controllers.values()))
-        }
-        self._at_first = {name: _remembered(controller, environment) for name, controller in self._acting.items()}
-        self.spaces, self.names = [agent.action for agent in spec.agents], [agent.name for agent in spec.agents]
+        self.spec, self.controllers = spec, Controllers(environment, spec, controllers or {})
+        self.layouts = [
+            RowLayout.of(agent, index in self.controllers.wanted) for index, agent in enumerate(spec.agents)
+        ]
         self.discrete = [not agent.action.low for agent in spec.agents]
         self.buffer = aligned(sum(layout.width for layout in self.layouts) * self.copies)
         self.rows = split(self.buffer, [(self.copies, layout.width) for layout in self.layouts])
@@ -154,29 +150,8 @@ class Host:
     def act(self, actions: Sequence[np.ndarray]) -> None:
         """Set the actions of all agents, [copies] or [copies, words] each: what a reference controller does. Those of mixed
         spaces are float32 words already, discrete components as int32 bits."""
-        for agent, chosen in enumerate(self._for_all(actions, "a controller")):
-            _write(self.actions[agent], chosen, self.spaces[agent], self._whose("a controller", agent))
-
-    def _for_all(self, actions: Sequence[np.ndarray], name: str) -> Sequence[np.ndarray]:
-        if len(actions) != len(self.spaces):
-            raise ContractError(
-                f"--env {self.lives.env}: {name} acts for {len(actions)} agents; there are {len(self.spaces)}"
-            )
-        return actions
-
-    def _whose(self, name: str, agent: int) -> str:
-        return f"--env {self.lives.env}: what {name} does for {self.names[agent]}"
-
-    def _choose(self, acting: Mapping[str, Any], rows: Sequence[np.ndarray], copies: Any) -> None:
-        """Write what controllers do now into the rows of their agents, of some copies. A controller decides for everybody, and plays its
-        own agents' part."""
-        for name, controller in acting.items():
-            actions = self._for_all(controller.act(self.environment), f"controller {name}")
-            for agent, chosen in enumerate(actions):
-                if self.controllers.get(agent) == name:
-                    words = np.zeros(self.actions[agent].shape, np.float32)
-                    _write(words, chosen, self.spaces[agent], self._whose(f"controller {name}", agent))
-                    self.layouts[agent].choices(rows[agent])[:] = words[copies]
+        for agent, chosen in enumerate(for_all(actions, self.spec, "a controller")):
+            write(self.actions[agent], chosen, self.spec, agent, "a controller")
 
     def step(self) -> None:
         """Advance every copy by the actions in :attr:`actions`; begin new episodes where one ended."""
@@ -233,7 +208,8 @@ class Host:
         for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
             rows[:, layout.reward] = self.reward[:, agent]
             rows[:, layout.reward + 1].view(np.int32)[:] = flags[:, agent]
-        self._choose(self._acting, self.rows, slice(None))
+        for agent, words in self.controllers.choose().items():
+            self.layouts[agent].choices(self.rows[agent])[:] = words
 
     def _keep_finals(self, copies: np.ndarray) -> None:
         block = np.zeros(sum(layout.width for layout in self.layouts) * len(copies), np.float32)
@@ -244,8 +220,8 @@ class Host:
             cut_off = self.lives.truncated[copies, agent]
             there = self.lives.alive[copies, agent] | cut_off
             row[:, layout.reward + 1].view(np.int32)[:] = there * ALIVE + cut_off * TRUNCATED
-        # What they would do there, asked of doubles: nobody will do it, so that no draw may be spent on it.
-        self._choose({name: _double(one, self.environment) for name, one in self._acting.items()}, rows, copies)
+        for agent, words in self.controllers.choose(hypothetical=True).items():
+            self.layouts[agent].choices(rows[agent])[:] = words[copies]
         self.finals.append(block)
 
     def _note_episodes(self, copies: np.ndarray, cut: np.ndarray) -> None:
@@ -283,11 +259,8 @@ class Host:
         own = {"episode": self.episode, "length": self.length, "returns": self.returns, "cut": self.cut, "flags": flags}
         own |= {"ended": self.lives.ended, "alive": self.lives.alive, "reward": self.reward}
         found = {f"host.{name}": array.copy() for name, array in own.items()}
-        remembers = any(
-            _remembered(one, self.environment) != self._at_first[name] for name, one in self._acting.items()
-        )
-        if self._acting:
-            found["host.remembers"] = np.full(self.copies, remembers)
+        if self.controllers.wanted:
+            found["host.remembers"] = np.full(self.copies, self.controllers.remember)
         if self.broken is not None:
             return found  # of an environment that failed nothing is worth keeping
         return found | {f"environment.{name}": array for name, array in self.environment.save().items()}
@@ -298,9 +271,8 @@ class Host:
         for name in ("episode", "length", "returns", "cut"):
             getattr(self, name)[:] = state[f"host.{name}"]
         inner = {name.partition(".")[2]: array for name, array in state.items() if name.startswith("environment.")}
-        if (
-            not inner or state.get("host.remembers", np.zeros(1, bool)).any()
-        ):  # what a controller remembers is nowhere kept
+        forgotten = state.get("host.remembers", np.zeros(1, bool)).any()  # what a controller holds is nowhere kept
+        if not inner or forgotten:
             return False
         with self._holding(), streams.kept():
             if self.environment.load(inner, self._seeds(np.arange(self.copies))) is False:
@@ -338,59 +310,6 @@ class Episode:
     figures: dict[str, float]
     cut: bool = False
     """It did not end by itself: the evaluation did not wait any longer."""
-
-
-def _write(words: np.ndarray, chosen: Any, action: ActionSpec, who: str) -> None:
-    """Actions of one agent [copies] or [copies, words] into float32 words, as the bits of int32 where discrete. Raises ContractError, beginning
-    with ``who``, for what is not of the space."""
-    try:
-        values = np.asarray(chosen).reshape(words.shape)
-    except ValueError:
-        raise ContractError(
-            f"{who} has shape {np.shape(chosen)}; it should have an action for each of {len(words)} copies"
-        ) from None
-    if action.low:  # of mixed spaces the words as they are
-        words[:] = values
-        if not np.isfinite(words[:, len(action.sizes) :]).all():
-            raise ContractError(f"{who} is not finite")
-        return
-    outside = (values < 0) | (values >= np.array(action.sizes))
-    if outside.any():
-        raise ContractError(f"{who} is {values[outside][0]}, but its actions are 0 to {max(action.sizes) - 1}")
-    words.view(np.int32)[:] = values
-
-
-def _double(controller: Any, environment: Any) -> Any:
-    """A controller that decides as this one, and leaves what it remembers and its random streams alone. What cannot be copied (a connection to
-    a simulator, say) it shares."""
-    try:
-        return deepcopy(controller, {id(environment): environment})
-    except Exception:  # anybody's objects
-        double = shallow_copy(controller)
-        for name, value in getattr(controller, "__dict__", {}).items():
-            if isinstance(value, (np.random.Generator, np.random.RandomState, np.ndarray, list, dict, set)):
-                setattr(double, name, deepcopy(value))
-        return double
-
-
-def _remembered(value: Any, environment: Any, seen: frozenset[int] = frozenset()) -> Any:
-    """What a controller, or something in it, holds that may change from step to step: equal as long as it has not."""
-    if value is environment or id(value) in seen:
-        return None
-    inner = seen | {id(value)}
-    if isinstance(value, np.random.Generator):
-        return repr(value.bit_generator.state)
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return value.shape, value.tobytes()
-    if isinstance(value, dict):
-        return [(repr(key), _remembered(item, environment, inner)) for key, item in value.items()]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_remembered(item, environment, inner) for item in value]
-    if isinstance(value, (int, float, complex, str, bytes, type(None))):
-        return value
-    if isinstance(value, np.random.RandomState):
-        return repr(value.get_state())
-    return [(name, _remembered(item, environment, inner)) for name, item in getattr(value, "__dict__", {}).items()]
 
 
 def split(flat: np.ndarray, shapes: list[tuple[int, int]]) -> list[np.ndarray]:

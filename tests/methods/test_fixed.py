@@ -273,7 +273,7 @@ def test_a_controller_that_remembers_is_not_said_to_go_on(tmp_path, monkeypatch)
     simulation.start()
     rollout = simulation._collect()[0]
     assert (
-        simulation.world.host._acting["counter"].box.asked == 13
+        simulation.world.host.controllers.acting["counter"].box.asked == 13
     )  # at the start and after each of 12 steps; the finals do not count
     assert len(rollout.final_choice) == len(rollout.final_at) > 0
     done = job(0, "perla_net.run", "--resume", str(tmp_path / "run"), "--rounds", "4")
