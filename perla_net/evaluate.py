@@ -48,7 +48,6 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     from .settings.options import validated
     from .settings.yaml_files import read_yaml
     from .simulation.fits import check_controllers, check_fit, check_team, trained_in
-    from .simulation.loading import controllers_of
     from .simulation.prepare import prepare
     from .simulation.running import of_run, read_schedule
     from .world.environments import make
@@ -85,10 +84,17 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     for text in given.replace:
         index, path = _replaced(plan, text)
         players[index] = path
+    methods = []
     for agent, path in zip(plan.world.agents, players):
-        check_fit(agent, trained_in(path, "checkpoint")[0], f"--env {plan.config.env}: {path.name}")
-    if followers := controllers_of(players):
-        check_controllers(plan.world, followers, make(plan.config.env, 1, len(plan.world.agents)).controllers)
+        trained, data, _ = trained_in(path, "checkpoint")
+        check_fit(agent, trained, f"--env {plan.config.env}: {path.name}")
+        methods.append(
+            f"controller:{data['controller']}" if "controller" in data else f"frozen:{path}"
+        )  # nobody learns
+    settings = (replace(entry, algorithm=method) for entry, method in zip(plan.settings, methods))
+    plan = replace(plan, settings=tuple(settings))
+    if plan.controllers:
+        check_controllers(plan.world, plan.controllers, make(plan.config.env, 1, len(plan.world.agents)).controllers)
     looks = bool(given.record or given.watch)
     # A film, or a look, is what was asked for then; a table as well only where its episodes are named.
     episodes = given.episodes if given.episodes is not None else 0 if looks else config.evaluate_episodes or 20

@@ -135,9 +135,9 @@ def _team(
 ) -> dict[str, list[float]] | None:
     from ..world.hosts import RowLayout
     from ..world.world import EVALUATION, World, blocks_of
-    from .loading import controllers_of, load_player
+    from .loading import load_player
 
-    controllers = controllers_of(paths)
+    controllers = plan.controllers
     layouts = [RowLayout.of(agent, index in controllers) for index, agent in enumerate(plan.world.agents)]
     step = (
         4 * episodes * sum(layout.width for layout in layouts)

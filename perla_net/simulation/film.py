@@ -12,7 +12,7 @@ import numpy as np
 from ..ground.errors import InputError
 from ..ground.processes import Processes
 from ..world.world import EVALUATION, World
-from .loading import controllers_of, load_player
+from .loading import load_player
 
 FRAMES = 150
 """At most so many frames of an episode whose length is known: of longer ones every second, third … step is shown."""
@@ -42,7 +42,7 @@ def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], Non
         seed,
         EVALUATION,
         render=render,
-        controllers=controllers_of(players),
+        controllers=plan.controllers,
     )
     actors = [load_player(path, 1, 1, "checkpoint")[1] for path in players]
     for actor in actors:

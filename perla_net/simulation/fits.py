@@ -26,19 +26,21 @@ def check_team(agents: Sequence[AgentSpec], folder: Path, option: str) -> None:
             f"{option} {folder}: was saved by the agents {listed(list(stored), 6)}; those of the environment are now {what}: {listed(names, 6)}"
         )
     for index, (agent, stem) in enumerate(zip(agents, stored.values())):
-        trained, place = trained_in(folder / stem, option)
-        if (trained.name, place) != (agent.name, index):
+        trained, data, _ = trained_in(folder / stem, option)
+        if (trained.name, data["index"]) != (agent.name, index):
             raise InputError(
-                f"{option} {folder / stem}: holds {trained.name}, agent {place}, in the place of {agent.name}, agent {index}"
+                f"{option} {folder / stem}: holds {trained.name}, agent {data['index']}, in the place of {agent.name}, agent {index}"
             )
         check_fit(agent, trained, f"{option} {folder / stem}")
 
 
-def trained_in(place: Path, option: str) -> tuple[AgentSpec, int]:
-    """Whose files ``place.json`` and ``place.safetensors`` are: spaces, and place in the team. Raises InputError naming ``option``."""
-    data, _ = read_agent(place, option)
+def trained_in(place: Path, option: str) -> tuple[AgentSpec, dict[str, Any], dict[str, Any]]:
+    """Whose files ``place.json`` and ``place.safetensors`` are, and what they hold: spaces, data (``index`` is the place in the team) and
+    arrays. Raises InputError naming ``option``."""
+    data, arrays = read_agent(place, option)
     try:
-        return agent_from_data(data["spec"]), data["index"]
+        data["index"]
+        return agent_from_data(data["spec"]), data, arrays
     except (KeyError, TypeError) as error:
         raise InputError(f"{option} {place}: is not an agent's checkpoint ({error})") from None
 
@@ -87,8 +89,8 @@ def frozen_agents(plan: Plan, stored: Path | None) -> Plan:
             continue
         option = "--algorithm frozen"
         place = stored / files[index] if stored else source_of(path, agent.name, index, option)[0]
-        check_fit(agent, trained_in(place, option)[0], f"{option} {place}")
-        data, arrays = read_agent(place, option)
+        spec, data, arrays = trained_in(place, option)
+        check_fit(agent, spec, f"{option} {place}")
         if "policy" not in data:
             raise InputError(
                 f"{option} {place}: follows {data.get('algorithm')}, and has no policy that could be frozen; name the controller"
@@ -110,8 +112,8 @@ def begin_with(plan: Plan) -> Plan:
             continue
         first = (team.group_of(index) or (index,))[0]  # one network for the group
         place, how = source_of(str(plan.config.start_from), plan.world.agents[first].name, first, option)
-        check_fit(agent, trained_in(place, option)[0], f"{option} {place}")
-        data, _ = read_agent(place, option)
+        spec, data, _ = trained_in(place, option)
+        check_fit(agent, spec, f"{option} {place}")
         if "policy" not in data:
             raise InputError(f"{option} {place}: follows {data.get('algorithm')}, and has no policy to begin with")
         wanted = team.policy_of(index).description

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,9 +80,3 @@ def load_player(
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{option} {stem}: is not an agent's checkpoint ({error})") from None
     return spec, Player(policy, distribution_of(spec.action), identity, copies, horizon), data
-
-
-def controllers_of(paths: Sequence[Path]) -> dict[int, str]:
-    """Of agents' checkpoints in order, those that follow a controller, and its name. Raises InputError."""
-    told = (checkpoint.read_data(path.with_name(path.name + ".json"), "checkpoint") for path in paths)
-    return {index: data["controller"] for index, data in enumerate(told) if "controller" in data}
