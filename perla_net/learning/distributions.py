@@ -38,6 +38,7 @@ class Categorical:
         self.sizes = action.sizes
         self.outputs, self.free = sum(action.sizes), 0
         self.joint = math.prod(action.sizes)
+        self.own_width = self.outputs
         # An absent agent is a value of its own of each component, so that a critic can tell it from every action.
         self.width = sum(action.sizes) + len(action.sizes)
         last = list(np.cumsum(np.array(action.sizes) + 1) - 1)
@@ -51,6 +52,11 @@ class Categorical:
     def read(self, words: np.ndarray) -> torch.Tensor:
         """The inverse of :meth:`write`: actions [rows, words] from words [..., words]."""
         return torch.from_numpy(_rows(words).view(np.int32).astype(np.int64))
+
+    def own(self, action: torch.Tensor) -> torch.Tensor:
+        """What a critic without heads reads of the agent's own action, [M, own_width]: one-hot per component."""
+        parts = [F.one_hot(action[..., index].long(), size) for index, size in enumerate(self.sizes)]
+        return torch.cat(parts, dim=-1).to(torch.float32)
 
     # Acting and learning: outputs are [outputs, M]
 
@@ -124,6 +130,19 @@ class Categorical:
         for component, size in enumerate(self.sizes[1:], start=1):
             index = index * size + action[..., component]
         return index
+
+    def every_action(self) -> torch.Tensor:
+        """All joint actions [joint, words], in the order of :meth:`joint_probabilities`."""
+        return torch.cartesian_prod(*(torch.arange(size) for size in self.sizes)).reshape(self.joint, -1)
+
+    def mean_own(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Expectation of :meth:`own`, [M, own_width]."""
+        return torch.cat(self.probabilities(outputs), -1)
+
+    def mean_encoding(self, outputs: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Expectation of :meth:`encode`, [M, width]: a critic that is linear in it is embedded without samples."""
+        here = present.unsqueeze(-1).to(outputs.dtype)
+        return torch.cat([part for share in self.probabilities(outputs) for part in (share * here, 1 - here)], -1)
 
     def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """What a critic reads of another agent's action: one-hot per component with a last place for 'absent', [M, width]."""
@@ -202,6 +221,14 @@ class Gaussian:
         (mean, log), (mean2, log2) = self.split(outputs.double()), self.split(others.double())
         spread = (2 * log).exp() + (mean - mean2).square()
         return (log2 - log + spread / (2 * (2 * log2).exp()) - 0.5).sum(-1)
+
+    def mean_own(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Expectation of :meth:`own`, [M, own_width]."""
+        return self.split(outputs)[0]
+
+    def mean_encoding(self, outputs: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Expectation of :meth:`encode`, [M, width]."""
+        return self.encode(self.split(outputs)[0], present)
 
     def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """What a critic reads of another agent's action: its values, zero when absent, and a flag 'absent', [M, size + 1]."""
@@ -283,6 +310,16 @@ class Mixed:
         return self.counted.divergence(outputs[:, :cut], others[:, :cut]) + self.continuous.divergence(
             outputs[:, cut:], others[:, cut:]
         )
+
+    def mean_own(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Expectation of :meth:`own`, [M, own_width]."""
+        return self.mean_encoding(outputs, torch.ones(len(outputs), dtype=torch.bool, device=outputs.device))
+
+    def mean_encoding(self, outputs: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Expectation of :meth:`encode`, [M, width]."""
+        cut = self.counted.outputs
+        first = self.counted.mean_encoding(outputs[:, :cut], present)
+        return torch.cat([first, self.continuous.mean_encoding(outputs[:, cut:], present)], -1)
 
     def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """What a critic reads of another agent's action: one part after the other, [M, width]."""

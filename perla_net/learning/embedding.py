@@ -12,6 +12,9 @@ the further coordinates are strata in random order (Latin hypercube sampling, Mc
 The critic's first layer is linear, so W·[x, a_N] + b = (W_x·x + b) + Σ_j (a row of W_j): one product per state and one
 table row per neighbour action. Only the layers above are evaluated per joint action, in blocks that stay in cache, and
 the last layer, again linear, only once per state, after the average.
+
+A critic without hidden layers is linear in what it reads, so that f̂(x) = f(x, E[a_N]): exact, without a sample. A critic that reads
+the *mean* of its neighbours' actions (deep sets, Zaheer et al. 2017, arXiv 1703.06114) has one table for all of them, divided by their number.
 """
 
 from __future__ import annotations
@@ -66,12 +69,18 @@ def choose_estimator(estimator: str, exact_limit: int, samples: int, distributio
 
 @torch.no_grad()
 def embed(
-    critic: MLP, x: torch.Tensor, peers: list[Peer], samples: int, estimator: str, rng: np.random.Generator
+    critic: MLP,
+    x: torch.Tensor,
+    peers: list[Peer],
+    samples: int,
+    estimator: str,
+    rng: np.random.Generator,
+    pooled: bool = False,
 ) -> torch.Tensor:
     """f̂ at R states: [R, heads].
 
-    critic: input [x | encodings of the peers in order]; x [R, size]; samples: K; estimator: exact, monte_carlo or
-    stratified; rng: for the last two. An absent peer counts as the value 'absent' with probability one.
+    critic: input [x | encodings of the peers in order], or, ``pooled``, [x | their mean]; x [R, size]; samples: K; estimator: exact, monte_carlo
+    or stratified; rng: for the last two. An absent peer counts as the value 'absent' with probability one.
     """
     weights = critic.frozen
     first = weights["w0"].t().contiguous()
@@ -80,13 +89,18 @@ def embed(
     factors: list[_Factor] = []
     for peer in peers:
         table = first[width : width + peer.distribution.width]
-        width += peer.distribution.width
-        if peer.outputs is None:  # the same everywhere, so a constant of the first layer
+        if pooled:
+            table = table / len(peers)
+        else:
+            width += peer.distribution.width
+        if critic.layers == 1 and peer.outputs is not None:
+            base += peer.distribution.mean_encoding(peer.outputs, peer.present) @ table
+        elif peer.outputs is None:  # the same everywhere, so a constant of the first layer
             base += peer.distribution.absent.to(base.device) @ table
         else:
             factors += _factors(peer, table)
     if critic.layers == 1:
-        raise ValueError("an embedded critic needs at least one hidden layer")
+        return base
     if not factors:
         tail = _Tail(critic, base, 1)
         for start, stop in tail.blocks():

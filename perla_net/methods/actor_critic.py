@@ -14,6 +14,7 @@ from .acting import Acting
 from .hearing import Hearing
 from .keeping import Part
 from .learner import STATISTICS, Learner
+from .lesson import Experience
 from .presets import PRESETS, critic_input
 from .protocol import KINDS, Facts, Learning, Now, Seat, shape_of
 from .squad import Squad
@@ -126,11 +127,11 @@ class ActorCritic(Acting):
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
         """Embed what was heard, then update critic and policy."""
-        found = yield from self.learner.learn(now.progress, **self.experience(rollout, inbox, now.round))
+        found = yield from self.learner.learn(now.progress, self.experience(rollout, inbox, now.round))
         return dict(zip(STATISTICS, found.tolist()))
 
-    def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> dict[str, Any]:
-        """What the learner learns from, as the arguments of :meth:`Learner.prepare`."""
+    def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> Experience:
+        """What the learner learns from."""
         began = time.perf_counter()
         neighbours = self.hearing.hear(rollout, inbox, round_number, self.observation, self.mask)
         self._hearing_seconds = time.perf_counter() - began
@@ -138,15 +139,15 @@ class ActorCritic(Acting):
         x = own if self.reads == "own" else self.with_identity(torch.cat(self._views(rollout, inbox), 1))
         if self.memories is not None:
             x = torch.cat([x, self.memories], 1)
-        return {
-            "rollout": rollout,
-            "reward": self.reward(rollout, inbox).to(self.device),
-            "observation": None if self.reads == "own" else own,
-            "critic_input": x,
-            "outputs": self.outputs,
-            "memory": self.memory_at_start if self.policy.width else None,
-            "neighbours": neighbours,
-        }
+        return Experience(
+            rollout,
+            self.reward(rollout, inbox).to(self.device),
+            None if self.reads == "own" else own,
+            x,
+            self.outputs,
+            self.memory_at_start if self.policy.width else None,
+            neighbours,
+        )
 
     def _views(self, rollout: Rollout, inbox: Inbox) -> list[torch.Tensor]:
         """What the critic sees of the team, each [R, size]; of a neighbourhood, with a flag 'not there' for each behind."""

@@ -40,4 +40,9 @@ def critic_input(settings: AgentSettings) -> str:
 
 def embeds(settings: AgentSettings) -> bool:
     """Whether an agent averages out the policies that it hears."""
-    return settings.algorithm in PRESETS and PRESETS[settings.algorithm].embedding and settings.samples > 0
+    return (
+        settings.algorithm in PRESETS
+        and PRESETS[settings.algorithm].embedding
+        and settings.samples > 0
+        and settings.critic.alone == "no"
+    )

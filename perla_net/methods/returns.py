@@ -58,18 +58,55 @@ def discounted(rollout: Rollout, reward: torch.Tensor, gamma: float) -> torch.Te
     return returns
 
 
+def control_variate(
+    form: str,
+    rollout: Rollout,
+    value: torch.Tensor,
+    embedded: torch.Tensor,
+    executed: torch.Tensor,
+    gamma: float,
+    trace: float,
+) -> torch.Tensor:
+    """What the forms ``control`` and ``trajectory`` take from G_t − V̂(o_t), [T·B]: of mean zero given (o_t, a_t), whatever the critic.
+
+    control     D_t = Q(o_t, a_t, a_N,t) − Q̂(o_t, a_t)
+    trajectory  C_t = D_t + Σ_{l ≥ 1} (γλ)^l [Q(o_{t+l}, a_{t+l}, a_N,t+l) − Σ_b π(b|o_{t+l}) Q̂(o_{t+l}, b)], within the episode
+
+    value, embedded, executed [T·B]: Σ_b π(b|o) Q̂(o, b), Q̂(o, a) and Q(o, a, a_N).
+    """
+    here = executed - embedded
+    if form == "control":
+        return here
+    steps, copies = rollout.reward.shape
+    going = torch.from_numpy(~(rollout.terminated | rollout.truncated)).to(here.device)
+    carry = gamma * trace * going.to(here.dtype)
+    joint = (executed - value).view(steps, copies)
+    later = torch.zeros_like(joint)
+    for t in range(steps - 2, -1, -1):
+        later[t] = carry[t] * (joint[t + 1] + later[t + 1])
+    return here + later.view(-1)
+
+
 def form_advantage(
-    form: str, returns: torch.Tensor, value: torch.Tensor, embedded: torch.Tensor | None, executed: torch.Tensor | None
+    form: str,
+    returns: torch.Tensor,
+    value: torch.Tensor,
+    embedded: torch.Tensor | None,
+    executed: torch.Tensor | None,
+    variate: torch.Tensor | None = None,
+    coefficient: float = 1.0,
 ) -> torch.Tensor:
     """The advantage of the actions taken, by form of the embedded critic. All tensors alike in shape.
 
-    state    G_t − V̂(o)
-    action   Q̂(o, a) − Σ_b π(b|o) Q̂(o, b)
-    control  G_t − Q(o, a, a_N) + Q̂(o, a) − Σ_b π(b|o) Q̂(o, b)
+    state       G_t − V̂(o)
+    action      Q̂(o, a) − Σ_b π(b|o) Q̂(o, b)
+    control     G_t − V̂(o) − c D_t;  with c = 1: G_t − Q(o, a, a_N) + Q̂(o, a) − Σ_b π(b|o) Q̂(o, b)
+    trajectory  G_t − V̂(o) − c C_t;  with c = 1: Q̂(o_t, a_t) − V̂(o_t) + Σ_l (γλ)^l [r_{t+l} + γ V̂(o_{t+l+1}) − Q(o_{t+l}, a_{t+l}, a_N,t+l)]
 
     returns: G_t; value: V̂(o), or Σ_b π(b|o) Q̂(o, b); embedded: Q̂(o, a); executed: Q(o, a, a_N) with the actions that
-    the neighbours took. ``control`` has the mean of G, whatever the critic: given (o, a) the middle two have equal means. (G
-    itself has a wrong critic's bias where it bootstraps, λ < 1.)
+    the neighbours took; variate: C_t of :func:`control_variate`; coefficient: c. ``control`` and ``trajectory`` have the mean of G given the
+    own action, whatever the critic (Cheng et al. 2019, PMLR 100, on trajectory-wise control variates). (G itself has a wrong critic's bias
+    where it bootstraps, λ < 1.)
     """
     if form == "state":
         return returns - value
@@ -77,4 +114,17 @@ def form_advantage(
     if form == "action":
         return embedded - value
     assert executed is not None
-    return returns - executed + embedded - value
+    if form == "control" and coefficient == 1:
+        return returns - executed + embedded - value
+    variate = executed - embedded if variate is None else variate
+    return returns - value - coefficient * variate
+
+
+def fitted_coefficient(gain: torch.Tensor, variate: torch.Tensor) -> float:
+    """c = Cov(G − V̂, C) / Var C, within 0 and 1: what takes most of the variance away; 0 where C does not vary."""
+    gain, variate = gain.double(), variate.double()
+    if not len(gain):
+        return 0.0
+    away = variate - variate.mean()
+    spread = float(away.square().mean())
+    return min(max(float(((gain - gain.mean()) * away).mean()) / spread, 0.0), 1.0) if spread > 1e-12 else 0.0

@@ -7,7 +7,8 @@ from typing import Any, Mapping, Sequence
 from ..learning.models import MLP, Adam, Policy
 from ..network.exchange import Inbox
 from ..world.world import Rollout
-from .learner import STATISTICS
+from .learner import STATISTICS, learn
+from .lesson import Lesson
 from .player import Player
 from .protocol import Now, run_alone
 from .trainer import Trainer
@@ -44,17 +45,15 @@ class Squad:
 
     def learn(self, rollouts: Sequence[Rollout], inboxes: Mapping[int, Inbox], now: Now) -> list[dict[str, float]]:
         """Everybody's statistics, after everybody has learned."""
-        batches = [
-            run_alone(
-                agent.learner.prepare(**agent.experience(rollout, inboxes[agent.index], now.round), keep_all=True)
-            )
+        lessons = [
+            Lesson(agent.learner, agent.experience(rollout, inboxes[agent.index], now.round), keep_all=True)
             for agent, rollout in zip(self.agents, rollouts)
         ]
         learners = [agent.learner for agent in self.agents]
         for whole, optimiser in zip(self.optimisers, learners[0].optimisers):
             whole.steps = optimiser.steps
-        measured = run_alone(self.trainer.run(batches, [learner.batch_rng for learner in learners], now.progress))
+        measured = run_alone(learn(lessons, self.trainer, now.progress))
         for learner in learners:
             for whole, optimiser in zip(self.optimisers, learner.optimisers):
                 optimiser.steps = whole.steps
-        return [dict(zip(STATISTICS, [*row.tolist(), learner.explained])) for row, learner in zip(measured, learners)]
+        return [dict(zip(STATISTICS, row.tolist())) for row in measured]

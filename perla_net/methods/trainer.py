@@ -19,6 +19,7 @@ from ..settings.config import AgentSettings
 from .losses import policy_loss
 from .presets import PRESETS
 from .protocol import Say
+from .window import Rows
 
 MEASURED = (
     "policy_loss",
@@ -93,8 +94,15 @@ class Trainer:
             self._passes[rows] = policy, Pass(self.critic, rows, room=policy)
         return self._passes[rows]
 
-    def run(self, batches: Sequence[Batch], rngs: Sequence[np.random.Generator], progress: float) -> Shared:
-        """Learn; returns :data:`MEASURED`, [7] or, with several agents, [agents, 7].
+    def run(
+        self,
+        batches: Sequence[Batch],
+        rngs: Sequence[np.random.Generator],
+        progress: float,
+        with_critic: bool = True,
+    ) -> Shared:
+        """Learn; returns :data:`MEASURED`, [7] or, with several agents, [agents, 7]. with_critic: the critic learns from the same minibatches;
+        else it has been fitted, and its figures are 0.
 
         A generator: under parameter sharing it says the gradients of each step and expects the group's mean to be sent
         back. ``rngs``: one stream per agent for the order of its steps; ``progress``: share of the run that is done.
@@ -102,10 +110,11 @@ class Trainer:
         settings, first = self.settings, batches[0]
         epochs = settings.ppo.epochs if self.base == "ppo" else 1
         size = settings.ppo.minibatch if self.base == "ppo" else settings.a2c.minibatch
-        rate = 1.0 - progress if settings.optimiser.schedule == "linear" else 1.0
+        rate = self._rate(progress)
         if first.memory is None:
             units = len(first.action)
-            parts = self._shuffled(batches, rngs, epochs, max(1, min(size or units, units)))
+            tables = [batch.rows() for batch in batches]
+            parts = self._shuffled(tables, rngs, epochs, max(1, min(size or units, units)))
         else:
             steps, units = first.begins.shape
             copies = max(1, (size or steps * units) // steps)
@@ -113,28 +122,66 @@ class Trainer:
         policy, critic = self.optimisers
         measured = []
         for part in parts:
-            found = self._gradients(part)
+            found = self._gradients(part, with_critic)
             if self.group:
-                yield from self._average_gradients()
-            norms = (
-                policy.step(settings.optimiser.learning_rate * rate),
-                critic.step(settings.optimiser.critic_learning_rate * rate),
-            )
-            measured += [*found, *norms]
+                yield from self._average_gradients((self.policy, self.critic) if with_critic else (self.policy,))
+            norm = policy.step(settings.optimiser.learning_rate * rate)
+            of_critic = torch.zeros_like(norm)
+            if with_critic:
+                of_critic = critic.step(settings.optimiser.critic_learning_rate * rate)
+            measured += [*found, norm, of_critic]
         if not measured:
             return np.zeros((*self.policy.flat.shape[:-1], len(MEASURED)))
         table = torch.stack(measured).view(-1, len(MEASURED), *measured[0].shape)
         return np.moveaxis(table.mean(0, dtype=torch.float64).cpu().numpy(), 0, -1)
 
+    def fit(
+        self,
+        rows: Sequence[Rows],
+        units: Sequence[np.ndarray],
+        rngs: Sequence[np.random.Generator],
+        progress: float,
+    ) -> Shared:
+        """Fit the critic alone, ``--critic.passes`` times over all rows; returns the means of its loss and of its gradient's norm, [2] or
+        [agents, 2]. rows: of each agent, with the targets in units of the return; units: each critic's (scale, shift). A generator like
+        :meth:`run`."""
+        settings = self.settings
+        size = settings.ppo.minibatch if self.base == "ppo" else settings.a2c.minibatch
+        number = len(rows[0]["target"])
+        tables = [
+            table | {"target": (table["target"] - float(shift)) / float(scale)}
+            for table, (scale, shift) in zip(rows, units)
+        ]
+        measured = []
+        rate = settings.optimiser.critic_learning_rate * self._rate(progress)
+        for part in self._shuffled(tables, rngs, settings.critic.passes, max(1, min(size or number, number))):
+            count = part["target"].shape[-1]
+            weight = part.get("weight")
+            if weight is None:
+                weight = part["target"].new_full((), 1 / count).expand(part["target"].shape)
+            else:
+                weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
+            loss = self._critic_gradients(self.passes(count)[1], part, weight)
+            if self.group:
+                yield from self._average_gradients((self.critic,))
+            measured += [loss, self.optimisers[1].step(rate)]
+        if not measured:
+            return np.zeros((*self.policy.flat.shape[:-1], 2))
+        table = torch.stack(measured).view(-1, 2, *measured[0].shape)
+        return np.moveaxis(table.mean(0, dtype=torch.float64).cpu().numpy(), 0, -1)
+
+    def _rate(self, progress: float) -> float:
+        """What the schedule multiplies learning rates with."""
+        return 1.0 - progress if self.settings.optimiser.schedule == "linear" else 1.0
+
     # Minibatches
 
     def _shuffled(
-        self, batches: Sequence[Batch], rngs: Sequence[np.random.Generator], epochs: int, size: int
+        self, tables: Sequence[Rows], rngs: Sequence[np.random.Generator], epochs: int, size: int
     ) -> Generator[dict[str, torch.Tensor], None, None]:
         """Minibatches of ``size`` steps in random order, views of arrays that are gathered once per epoch."""
         several = self.policy.flat.dim() > 1
-        tables = [batch.rows() for batch in batches]
-        units = len(batches[0].action)
+        units = len(tables[0]["action"])
         if several:
             columns = {name: torch.stack([table[name] for table in tables]).flatten(0, 1) for name in tables[0]}
         else:
@@ -149,7 +196,7 @@ class Trainer:
                 name: torch.index_select(column, 0, order, out=self._gathered[name]) for name, column in columns.items()
             }
             if several:
-                gathered = {name: column.unflatten(0, (len(batches), units)) for name, column in gathered.items()}
+                gathered = {name: column.unflatten(0, (len(tables), units)) for name, column in gathered.items()}
             for start in range(0, units, size):
                 rows = min(size, units - start)
                 yield {name: column.narrow(int(several), start, rows) for name, column in gathered.items()}
@@ -170,7 +217,7 @@ class Trainer:
 
     # Gradients
 
-    def _gradients(self, part: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    def _gradients(self, part: dict[str, torch.Tensor], with_critic: bool) -> list[torch.Tensor]:
         """Gradients of policy loss − entropy bonus + critic loss on one minibatch; what was measured on the way."""
         x, action = part["x"], part["action"]
         rows = x.shape[-2]
@@ -194,12 +241,13 @@ class Trainer:
             outputs.backward(gradient)
         else:
             policy.backward(gradient)
-        value_loss = self._critic_gradients(critic, part, weight)
+        loss = (weight * loss).sum(-1)
+        value_loss = self._critic_gradients(critic, part, weight) if with_critic else torch.zeros_like(loss)
         # KL(old, new) ≈ mean of ρ − 1 − log ρ
         divergence = ratio - 1 - (score.log_probability - old)
         clipped = (ratio - 1).abs() > clip
         return [
-            (weight * loss).sum(-1),
+            loss,
             value_loss,
             (weight * score.entropy).sum(-1),
             (weight * divergence).sum(-1),
@@ -226,9 +274,10 @@ class Trainer:
         critic.backward(gradient)
         return 0.5 * (weight * error.square()).sum(-1)
 
-    def _average_gradients(self) -> Generator[Say, np.ndarray, None]:
-        own = torch.cat([self.policy.gradient, self.critic.gradient])
+    def _average_gradients(self, networks: Sequence[Policy | MLP]) -> Generator[Say, np.ndarray, None]:
+        own = torch.cat([network.gradient for network in networks])
         mean = yield Say("gradients", own.cpu().numpy(), self.group, mean=True)
-        mean = torch.from_numpy(mean.astype(np.float32)).to(own.device)
-        self.policy.gradient.copy_(mean[: len(self.policy.flat)])
-        self.critic.gradient.copy_(mean[len(self.policy.flat) :])
+        rest = torch.from_numpy(mean.astype(np.float32)).to(own.device)
+        for network in networks:
+            network.gradient.copy_(rest[: len(network.flat)])
+            rest = rest[len(network.flat) :]

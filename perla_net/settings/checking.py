@@ -51,6 +51,8 @@ def _as_written(kind: type, data: Any) -> Any:
         hint = hints.get(name)
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             found[name] = _as_written(hint, value)
+        elif isinstance(value, str) and value.lower() == "none" and get_origin(bare(hint)[0]) is tuple:
+            found[name] = []
         elif isinstance(value, bool) and hint is not None:
             plain, optional = bare(hint)
             if get_origin(plain) is Literal and {"yes", "no"} <= set(get_args(plain)):
@@ -107,6 +109,6 @@ def read_word(text: str, hint: Any) -> Any:
     plain, optional = bare(hint)
     if optional and text.lower() == "none":
         return None
-    if get_origin(plain) is tuple:
+    if get_origin(plain) is tuple and text.lower() != "none":
         return [part for part in text.split(",") if part]
     return text

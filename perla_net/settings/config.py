@@ -121,6 +121,35 @@ class Critic(Section):
         "preset",
         "What the critic reads: the preset's choice; the own observation; those of all whom the agent hears, too; everybody's.",
     )
+    order: Literal["together", "first", "folds"] = option(
+        "together",
+        "When the critic is fitted: in one with the policy, after the advantages; first, on this round too, before them; folds: first, and each "
+        "half of the copies is judged by a critic that was fitted on the other half.",
+    )
+    fit: Literal["gradient", "ridge"] = option(
+        "gradient",
+        "How it is fitted, with order first or folds: by gradient steps; or in closed form (--model.critic-hidden none).",
+    )
+    passes: Positive = option(8, "With fit gradient: passes over the samples in each fit.")
+    window: Positive = option(1, "Rounds whose samples it is fitted on, this one included.")
+    iterations: Positive = option(1, "Fits in a round, each to the targets that the last one gives.")
+    trace: Optional[Fraction] = option(
+        None, "Lambda of the returns that it is fitted to, with order first or folds (default: that of the advantages)."
+    )
+    penalty: Rate = option(0.1, "With fit ridge: weight of the squared weights.")
+    own_action: Literal["auto", "heads", "input"] = option(
+        "auto",
+        "How Q(o, a, ·) knows the own action: a head for each; or an input; auto: heads where actions can be counted.",
+    )
+    peers: Literal["each", "pooled"] = option(
+        "each", "What it reads of neighbours' actions: each one's; or their mean, where these are interchangeable."
+    )
+    coefficient: Literal["one", "fitted"] = option(
+        "one", "Weight of the control variate in the forms control and trajectory: one, or fitted in every round."
+    )
+    alone: Literal["no", "yes"] = option(
+        "no", "Keep the form of the embedded critic but hear nobody: tells what hearing does from what the form does."
+    )
 
 
 @dataclass
@@ -165,8 +194,9 @@ class AgentSettings(Section):
         False,
         "Measure in every round how much TD targets vary with the joint actions drawn, at K = 1, 4, 16, 64 and exact.",
     )
-    form: Literal["state", "action", "control"] = option(
-        "control", "Embedded critic: V(o, a_N), Q(o, a, a_N), or Q as control variate around the sampled return."
+    form: Literal["state", "action", "control", "trajectory"] = option(
+        "control",
+        "Embedded critic: V(o, a_N), Q(o, a, a_N), or Q as control variate around the sampled return: of this step, or of the whole trajectory.",
     )
     critic: Critic = option(Critic, "Critic.")
     model: Model = option(Model, "Networks.")

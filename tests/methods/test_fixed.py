@@ -183,9 +183,9 @@ def test_neighbours_embed_a_controller_at_its_action(env, name):
     inboxes = simulation.network.exchange(messages, 1, simulation.plan.schedule.edges(1), rollouts[0].final_at[:, 1])
     method, rollout = simulation.methods[0], rollouts[0]
     experience = method.experience(rollout, inboxes[0], 1)
-    learner, x = method.learner, experience["critic_input"]
+    learner, x = method.learner, experience.critic_input
     found, _, _ = learner.values(
-        x, experience["outputs"], experience["neighbours"], method.distribution.read(rollout.action)
+        x, experience.outputs, experience.neighbours, method.distribution.read(rollout.action)
     )
     parts = [x]
     for other in method.embedded:
