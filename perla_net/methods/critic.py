@@ -1,0 +1,218 @@
+"""An agent's critic: what it reads, in which units it speaks, and its values with the neighbours averaged out.
+
+V(o) without neighbours, else V(o, a_N) (``state``) or Q(o, a, a_N) (the other forms), with a head per own action where these can be counted,
+or the own action as an input. It does not know where the neighbours' policies come from.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence
+
+import numpy as np
+import torch
+
+from ..learning.build import image_in
+from ..learning.distributions import Categorical, Distribution, distribution_of
+from ..learning.embedding import Peer, choose_estimator, embed
+from ..learning.models import MLP
+from ..settings.config import AgentSettings
+from ..world.spec import AgentSpec
+from .hearing import Neighbour
+
+OWN_SAMPLES = 8
+"""Own actions drawn per state for Σ_b π(b|o) Q̂(o, b) when they cannot be enumerated."""
+OWN_ENUMERATED = 64
+"""Own actions up to which they are enumerated where each takes a pass of its own."""
+How = tuple[int, str, np.random.Generator]
+"""How expectations over the neighbours' actions are taken: K, estimator, random stream."""
+
+
+class Values(NamedTuple):
+    """Of a rollout's R states and T·B steps, in the units of the return: value [R], V̂(o) or Σ_b π(b|o) Q̂(o, b); at_action [T·B], Q̂(o, a);
+    executed [T·B], Q(o, a, a_N). The last two are None in the state form."""
+
+    value: torch.Tensor
+    at_action: torch.Tensor | None = None
+    executed: torch.Tensor | None = None
+
+
+class EmbeddedCritic:
+    """The critic of one agent, and its values."""
+
+    def __init__(
+        self,
+        spec: AgentSpec,
+        settings: AgentSettings,
+        neighbours: Sequence[AgentSpec],
+        views: Sequence[AgentSpec],
+        others: int,
+        draws: np.random.SeedSequence,
+    ) -> None:
+        """``neighbours``: whose policies the critic embeds (none: the base algorithm); ``views``: whose observations it reads, in order;
+        ``others``: further numbers that it reads behind these (flags, memory, identity); ``draws``: seed of the joint actions that are
+        drawn of the neighbours."""
+        self.spec, self.settings = spec, settings
+        self.distribution = distribution_of(spec.action)
+        self.neighbours: list[Distribution] = [distribution_of(other.action) for other in neighbours]
+        options, model = settings.critic, settings.model
+        self.form = settings.form if self.neighbours or options.alone == "yes" else "state"
+        self.pooled = options.peers == "pooled"
+        # Q(o, a, ·) has a head per own action where these can be counted; else the own action is an input.
+        counted = isinstance(self.distribution, Categorical) and options.own_action != "input"
+        self.own_heads = self.form != "state" and counted
+        self.own_input = self.form != "state" and not self.own_heads
+        size = sum(view.observation_size for view in views) + others
+        size += self.distribution.own_width if self.own_input else 0
+        widths = [distribution.width for distribution in self.neighbours]
+        size += widths[0] if self.pooled and widths else sum(widths)
+        starts = np.cumsum([0] + [view.observation_size for view in views]).tolist()
+        images = tuple((at, image) for at, view in zip(starts, views) if (image := image_in(view, model)))
+        heads = self.distribution.joint if self.own_heads else 1
+        sizes = (size, *model.critic_hidden, heads)
+        self.critic = MLP(sizes, model.critic_activation, images=images, channels=model.channels)
+        self.embed_rng = np.random.default_rng(draws)
+        self.moments = np.zeros(3)  # PopArt: smoothed mean, mean square, and weight of the targets
+        self.units = np.array([1.0, 0.0])
+        """Scale and shift of the targets: the critic's outputs times the one plus the other are returns."""
+
+    # Units
+
+    @property
+    def scale(self) -> float:
+        """What a unit of the critic's outputs is worth."""
+        return float(self.units[0])
+
+    @property
+    def shift(self) -> float:
+        """The return that 0 stands for."""
+        return float(self.units[1])
+
+    def _in_units(self, normalised: torch.Tensor) -> torch.Tensor:
+        return normalised * self.scale + self.shift
+
+    def _rescale(self, scale: float, shift: float) -> None:
+        """Let the critic speak in other units and mean the same."""
+        last = self.critic.layers - 1
+        weight, bias = self.critic.frozen[f"w{last}"], self.critic.frozen[f"b{last}"]
+        weight *= self.scale / scale
+        bias.mul_(self.scale).add_(self.shift - shift).div_(scale)
+        self.units[:] = scale, shift
+
+    def _units(self) -> tuple[float, float]:
+        """(scale, shift) of the targets, from their moments."""
+        if self.moments[2] == 0:
+            return 1.0, 0.0
+        shift, square = self.moments[:2] / self.moments[2]
+        return max(float(square - shift * shift), 1e-8) ** 0.5, float(shift)
+
+    # Values
+
+    @torch.no_grad()
+    def values(
+        self,
+        critic_input: torch.Tensor,
+        outputs: torch.Tensor,
+        neighbours: list[Neighbour],
+        action: torch.Tensor,
+    ) -> Values:
+        """What the critic says of a rollout, with the neighbours averaged out.
+
+        critic_input [R, size]; outputs [R, outputs + free] of the own policy; action [T·B, words], the own ones.
+        """
+        if self.form == "state" and not neighbours:
+            return Values(self._in_units(self.critic(critic_input)[:, 0]))
+        peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
+        taken = len(action)
+        settings = self.settings
+        there = [peer.distribution for peer in peers if peer.outputs is not None]
+        estimator = choose_estimator(settings.estimator, settings.exact_limit, settings.samples, there)
+        how = settings.samples, estimator, self.embed_rng
+        if self.form == "state":
+            return Values(self.expected(critic_input, outputs, peers, how, None))
+        encodings = self.encode(neighbours, taken)
+        if self.own_heads:
+            assert isinstance(self.distribution, Categorical)
+            embedded = self._embedded(critic_input, peers, how)
+            share = self.distribution.joint_probabilities(outputs)
+            value = (share * embedded).sum(1)
+            own = self.distribution.joint_index(action).unsqueeze(1)
+            at_action = embedded[:taken].gather(1, own)[:, 0]
+            executed = self.critic(torch.cat([critic_input[:taken], *encodings], 1)).gather(1, own)[:, 0]
+            return Values(self._in_units(value), self._in_units(at_action), self._in_units(executed))
+        value = self.expected(critic_input, outputs, peers, how, self.own_noise(outputs, self.embed_rng))
+        first = [
+            peer
+            if peer.outputs is None or peer.present is None
+            else Peer(peer.distribution, peer.outputs[:taken], peer.present[:taken])
+            for peer in peers
+        ]
+        x = torch.cat([critic_input[:taken], self.distribution.own(action)], 1)
+        at_action = self._in_units(self._embedded(x, first, how)[:, 0])
+        executed = self._in_units(self.critic(torch.cat([x, *encodings], 1))[:, 0])
+        return Values(value, at_action, executed)
+
+    def _embedded(self, x: torch.Tensor, peers: list[Peer], how: How) -> torch.Tensor:
+        return embed(self.critic, self.critic.encode(x), peers, *how, self.pooled)
+
+    def own_noise(self, outputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor | None:
+        """What :meth:`expected` draws own actions with, where these cannot be enumerated."""
+        if not self.own_input or self.critic.layers == 1 or self._few_own_actions():
+            return None
+        return self.distribution.noise(rng, OWN_SAMPLES, len(outputs)).to(outputs.device)
+
+    def _few_own_actions(self) -> bool:
+        return isinstance(self.distribution, Categorical) and self.distribution.joint <= OWN_ENUMERATED
+
+    @torch.no_grad()
+    def expected(
+        self,
+        critic_input: torch.Tensor,
+        outputs: torch.Tensor,
+        peers: list[Peer],
+        how: How,
+        noise: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """V̂(o), or Σ_b π(b|o) Q̂(o, b): [R], in the units of the return. Arguments as in :meth:`values`; noise: of
+        :meth:`own_noise`."""
+        if self.own_heads:
+            assert isinstance(self.distribution, Categorical)
+            share = self.distribution.joint_probabilities(outputs)
+            return self._in_units((share * self._embedded(critic_input, peers, how)).sum(1))
+        if not self.own_input:
+            return self._in_units(self._embedded(critic_input, peers, how)[:, 0])
+        if self.critic.layers == 1:  # linear in the own action, too
+            x = torch.cat([critic_input, self.distribution.mean_own(outputs)], 1)
+            return self._in_units(self._embedded(x, peers, how)[:, 0])
+        value = outputs.new_zeros(len(outputs))
+        if noise is None:
+            assert isinstance(self.distribution, Categorical)
+            shares = self.distribution.joint_probabilities(outputs)
+            for action, share in zip(self.distribution.every_action().to(outputs.device), shares.unbind(1)):
+                own = self.distribution.own(action.expand(len(outputs), -1))
+                value += share * self._embedded(torch.cat([critic_input, own], 1), peers, how)[:, 0]
+            return self._in_units(value)
+        for draw in noise:
+            sampled = self.distribution.own(self.distribution.sample(outputs.mT, draw))
+            value += self._embedded(torch.cat([critic_input, sampled], 1), peers, how)[:, 0] / OWN_SAMPLES
+        return self._in_units(value)
+
+    def encode(self, neighbours: list[Neighbour], taken: int) -> list[torch.Tensor]:
+        """The critic's inputs for the actions that the neighbours took, [T·B, width] each; one, their mean, where it pools them."""
+        parts = []
+        for distribution, neighbour in zip(self.neighbours, neighbours):
+            if neighbour.action is None or neighbour.present is None:
+                parts.append(distribution.absent.to(self.critic.flat.device).expand(taken, -1))
+            else:
+                parts.append(distribution.encode(neighbour.action, neighbour.present[:taken]))
+        return [torch.stack(parts).mean(0)] if self.pooled and parts else parts
+
+    def step_inputs(
+        self, critic_input: torch.Tensor, action: torch.Tensor, neighbours: list[Neighbour]
+    ) -> torch.Tensor:
+        """All that the critic reads of the steps of a rollout, [T·B, sizes[0]]."""
+        taken = len(action)
+        parts = [critic_input[:taken]]
+        if self.own_input:
+            parts.append(self.distribution.own(action))
+        parts += self.encode(neighbours, taken)
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
