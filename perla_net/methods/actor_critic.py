@@ -13,8 +13,9 @@ from ..world.world import Rollout
 from .acting import Acting
 from .hearing import Hearing
 from .keeping import Part
-from .learner import STATISTICS, Learner
-from .lesson import Experience
+from .learner import Learner
+from .lesson import Experience, Lesson
+from .order import STATISTICS, learn
 from .presets import PRESETS, critic_input
 from .protocol import KINDS, Facts, Learning, Now, Seat, shape_of
 from .squad import Squad
@@ -127,8 +128,9 @@ class ActorCritic(Acting):
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
         """Embed what was heard, then update critic and policy."""
-        found = yield from self.learner.learn(now.progress, self.experience(rollout, inbox, now.round))
-        return dict(zip(STATISTICS, found.tolist()))
+        lesson = Lesson(self.learner, self.experience(rollout, inbox, now.round), keep_all=bool(self.seat.group))
+        found = yield from learn([lesson], self.learner.trainer, now.progress)
+        return dict(zip(STATISTICS, found[0].tolist()))
 
     def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> Experience:
         """What the learner learns from."""

@@ -1,9 +1,4 @@
-"""An actor-critic's networks and how they learn: PPO or A2C on top, policy embedding underneath.
-
-:func:`learn` reads top to bottom. ``together``: values of every observation (embedded if there are neighbours to average out), returns and
-advantages, then minibatches for policy and critic (``trainer.py``). ``first``: the critic is fitted before anything is judged by it. ``folds``:
-what was done in one half of the copies is judged by a critic that was fitted on the other half.
-"""
+"""An actor-critic's networks: policy and critic of one agent, their optimisers and streams, units, a fit in closed form, averaging, state."""
 
 from __future__ import annotations
 
@@ -18,16 +13,11 @@ from ..learning.models import OPTIMISERS
 from ..learning.ridge import gram, ridge, ridge_from
 from ..settings.config import AgentSettings
 from ..world.spec import AgentSpec
-from .critic import EmbeddedCritic, Values
+from .critic import EmbeddedCritic
 from .keeping import Part
-from .lesson import Experience, Lesson
 from .protocol import Say
-from .trainer import MEASURED, Shared, Trainer
+from .trainer import Trainer
 from .window import Rows, Window
-
-STATISTICS = (*MEASURED, "explained_variance", "critic_out_of_sample", "coefficient", "samples_per_parameter")
-"""What :func:`learn` reports: what the trainer measures; 1 − Var(G − V)/Var(G); the same of what the critic is fitted to, by a critic that was not
-fitted to it; weight of the control variate; samples that it was fitted on over its parameters."""
 
 
 class Learner(EmbeddedCritic):
@@ -77,15 +67,6 @@ class Learner(EmbeddedCritic):
         self.variances: np.ndarray | None = None
         """:data:`~.variance.COLUMNS` of the last rollout, under ``--measure-variance``."""
 
-    def learn(self, progress: float, experience: Experience) -> Shared:
-        """Update policy and critic from one rollout; returns the :data:`STATISTICS`.
-
-        A generator: under parameter sharing it says a vector at each place where agents must agree (moments of the targets, gradients) and
-        expects the mean over the group to be sent back; a private agent says nothing. progress: share of the run that is done.
-        """
-        lesson = Lesson(self, experience, bool(self.group))
-        return (yield from learn([lesson], self.trainer, progress))[0]
-
     # Units
 
     def follow_moments(self, returns: torch.Tensor) -> Generator[Say, np.ndarray, None]:
@@ -113,7 +94,11 @@ class Learner(EmbeddedCritic):
         else:
             action = rows["action"]
         heads = self.critic.sizes[-1]
-        head = self.distribution.joint_index(action) if self.own_heads else torch.zeros_like(action[:, 0])
+        head = (
+            self.distribution.joint_index(action)
+            if self.own_heads
+            else torch.zeros_like(action[:, 0], dtype=torch.int64)
+        )
         of_head = [head == k for k in range(heads)]
         penalty = self.settings.critic.penalty
         if self.group:
@@ -186,127 +171,3 @@ class Learner(EmbeddedCritic):
         if self.settings.critic.order != "together":
             found |= {"fit": self.fit_rng, "window": self.window}
         return found
-
-
-def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Generator[Say, np.ndarray, np.ndarray]:
-    """Let agents of equal settings learn from one rollout each, one agent or several side by side; returns [agents, STATISTICS].
-
-    A generator, see :meth:`Learner.learn`.
-    """
-    learners = [lesson.learner for lesson in lessons]
-    order = learners[0].settings.critic.order
-    fitted = None
-    if order == "together":
-        for lesson in lessons:
-            lesson.look()
-            lesson.measure()
-    else:
-        how = _first if order == "first" else _in_folds
-        fitted = yield from how(lessons, trainer, progress)
-    batches = []
-    for lesson in lessons:
-        returns = lesson.returns()
-        if fitted is None:
-            lesson.judge(returns)
-        advantage = lesson.advantage(returns)
-        if fitted is None:
-            yield from lesson.follow(returns)
-        batches.append(lesson.batch(advantage, returns, fitted is None))
-    measured = yield from trainer.run(batches, [one.batch_rng for one in learners], progress, fitted is None)
-    measured = np.atleast_2d(measured)
-    if fitted is not None:
-        measured[:, [MEASURED.index("value_loss"), MEASURED.index("critic_gradient")]] = fitted
-    own = [[one.explained, one.out_of_sample, one.coefficient, one.samples_per_parameter] for one in learners]
-    return np.concatenate([measured, np.array(own)], 1)
-
-
-Fitted = Generator[Say, np.ndarray, np.ndarray]
-"""Ends with the loss and the gradient norm of the last fit, [agents, 2]."""
-
-
-def _first(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Fitted:
-    """Fit the critics on this round and those of the window, then look."""
-    for lesson in lessons:
-        lesson.look()
-        lesson.measure()
-        target = lesson.fitted_to()
-        lesson.judge(target)
-        yield from lesson.follow(target)
-    fitted = yield from _iterated(lessons, trainer, progress, [None] * len(lessons))
-    for lesson in lessons:
-        lesson.look()
-    return fitted
-
-
-def _in_folds(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Fitted:
-    """Judge each half of the copies by critics fitted on the other half, and on the rounds of the window; keep critics fitted on all.
-
-    Nothing that judges a half has seen it: no sample judges itself, so that E[D | o, a] = 0 holds exactly for the control variate. (Cross-fitting:
-    Chernozhukov et al. 2018, arXiv 1608.00060.)
-    """
-    for lesson in lessons:
-        lesson.look()
-        lesson.measure()
-    before = [_Kept(lesson, trainer) for lesson in lessons]
-    seen: list[list[Values]] = []
-    for first in (True, False):
-        others = [lesson.of_copies(not first) for lesson in lessons]
-        for lesson, among in zip(lessons, others):
-            yield from lesson.follow(lesson.fitted_to(), among)
-        yield from _iterated(lessons, trainer, progress, others)
-        seen.append([lesson.look() for lesson in lessons])
-        for kept in before:
-            kept.restore()
-    for lesson in lessons:
-        yield from lesson.follow(lesson.fitted_to())
-    fitted = yield from _iterated(lessons, trainer, progress, [None] * len(lessons))
-    for lesson, one, other in zip(lessons, *seen):
-        lesson.join(one, other)
-        lesson.judge(lesson.fitted_to())
-    return fitted
-
-
-def _iterated(
-    lessons: Sequence[Lesson], trainer: Trainer, progress: float, among: Sequence[torch.Tensor | None]
-) -> Fitted:
-    """Fit, let the fitted critics give new targets, and fit again; ``among``: the steps that are fitted on, of each lesson (None: all)."""
-    learners = [lesson.learner for lesson in lessons]
-    options = learners[0].settings.critic
-    for number in range(options.iterations):
-        rows = []
-        for lesson, chosen in zip(lessons, among):
-            if number:
-                lesson.look()
-            rows.append(lesson.learner.window.with_rows(lesson.rows(lesson.fitted_to(), chosen)))
-        if options.fit == "ridge":
-            left = []
-            for learner, mine in zip(learners, rows):
-                left.append([(yield from learner.solve(mine)), 0.0])
-            fitted = np.array(left)
-        else:
-            rngs = [learner.fit_rng for learner in learners]
-            fitted = yield from trainer.fit(rows, [learner.units for learner in learners], rngs, progress)
-    if among[0] is None:
-        for lesson in lessons:
-            lesson.learner.window.push(lesson.rows(lesson.fitted_to()))
-    return np.atleast_2d(fitted)
-
-
-class _Kept:
-    """A critic as it was, to go back to."""
-
-    def __init__(self, lesson: Lesson, trainer: Trainer) -> None:
-        learner, self.optimiser = lesson.learner, trainer.optimisers[1]
-        self.lesson, self.learner, self.values = lesson, learner, lesson.values
-        own = learner.optimisers[1]
-        self.tensors = learner.critic.flat, own.first, own.second
-        self.arrays = learner.moments, learner.units
-        self.steps = self.optimiser.steps
-        self.were = [tensor.clone() for tensor in self.tensors], [array.copy() for array in self.arrays]
-
-    def restore(self) -> None:
-        for tensor, was in zip(self.tensors, self.were[0]):
-            tensor.copy_(was)
-        self.learner.moments[:], self.learner.units[:] = self.were[1]
-        self.optimiser.steps = self.steps
-        self.lesson.values = self.values

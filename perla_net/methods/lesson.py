@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generator
+from typing import Generator
 
 import numpy as np
 import torch
@@ -13,14 +13,12 @@ from ..learning.embedding import Peer
 from ..world.world import Rollout
 from .critic import Values
 from .hearing import Neighbour
+from .learner import Learner
 from .protocol import Say
 from .returns import Targets, control_variate, fitted_coefficient, form_advantage, generalised_advantages
 from .trainer import Batch
 from .variance import target_variances
 from .window import Rows
-
-if TYPE_CHECKING:
-    from .learner import Learner
 
 
 @dataclass

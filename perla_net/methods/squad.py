@@ -7,8 +7,8 @@ from typing import Any, Mapping, Sequence
 from ..learning.models import MLP, Adam, Policy
 from ..network.exchange import Inbox
 from ..world.world import Rollout
-from .learner import STATISTICS, learn
 from .lesson import Lesson
+from .order import STATISTICS, learn
 from .player import Player
 from .protocol import Now, run_alone
 from .trainer import Trainer

@@ -217,7 +217,7 @@ class Trainer:
 
     # Gradients
 
-    def _gradients(self, part: dict[str, torch.Tensor], with_critic: bool) -> list[torch.Tensor]:
+    def _gradients(self, part: dict[str, torch.Tensor], with_critic: bool = True) -> list[torch.Tensor]:
         """Gradients of policy loss − entropy bonus + critic loss on one minibatch; what was measured on the way."""
         x, action = part["x"], part["action"]
         rows = x.shape[-2]

@@ -11,6 +11,7 @@ from ..methods import registry
 from ..methods.presets import PRESETS, critic_input, embeds
 from ..network.links import bad_share
 from ..network.schedule import Schedule
+from .critic_checks import check_critic
 from .plan import Plan
 
 if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan stands
@@ -18,8 +19,6 @@ if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan 
 
 EXACT_MOST = 65_536
 """Joint actions beyond which ``--estimator exact`` is refused."""
-HEADS_MOST = 4096
-"""Own actions beyond which a critic with a head per own action is refused."""
 
 
 def check_policy_losses(plan: Plan) -> None:
@@ -66,12 +65,9 @@ def check_combinations(plan: Plan) -> None:
                 f"--model.encoder conv: needs an observation with three axes, but that of {agents[index].name} is {shape}"
             )
         heard = heard_by[index]
+        check_critic(agents, settings, index, heard, plan.config.copies)
         if not (embeds(entry) and heard):
             continue
-        if not entry.model.critic_hidden:
-            raise InputError(
-                f"--model.critic-hidden: an embedded critic needs a hidden layer, but {agents[index].name} has none"
-            )
         for other in heard:
             if registry.split(settings[other].algorithm)[0] == "controller":
                 continue
@@ -89,17 +85,13 @@ def check_combinations(plan: Plan) -> None:
                     f"{agents[index].observation_kind}{agents[index].observation_shape} is not "
                     f"{agents[other].observation_kind}{agents[other].observation_shape}"
                 )
-        own = agents[index].action.joint
-        if entry.form != "state" and own is not None and own > HEADS_MOST:
-            raise InputError(
-                f"--form {entry.form}: {agents[index].name} has {own} actions, and a critic with a head for each takes at most "
-                f"{HEADS_MOST}; use --form state"
-            )
         together = [
             [agents[other].action.joint for other in those]
             for those in plan.schedule.heard_together(index, plan.config.links.hops)
         ]
         joint = None if any(None in counts for counts in together) else max(map(math.prod, together), default=1)
+        if not entry.model.critic_hidden:  # linear: nothing is enumerated or drawn
+            continue
         if entry.estimator == "exact" or (
             entry.estimator == "auto" and joint is not None and joint <= max(entry.exact_limit, entry.samples)
         ):
