@@ -22,6 +22,8 @@ Observation: in ``ipd`` and ``matching_pennies`` whether this is the first step,
 order the pair (own, neighbour's action) of the last step, one-hot, 1 + 4 · degree numbers; in ``two_step`` one-hot:
 first step, 2A, 2B; else a constant 1. The number of the step is not observed. Games of one step and ``two_step`` end
 by termination, the others by truncation.
+
+``convention``, ``additive``, ``squeeze`` and ``targets``, for many: see ``coordination.py``.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ import numpy as np
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch, bounded, build, mean_of
+from .coordination import TASKS
 from .drawing import Scene, draw
 from .game_graphs import FAMILIES, both_ways, graph_of, neighbours_of, places_of
 
@@ -389,16 +392,19 @@ GAMES = {
     "matching_pennies": _pennies,
     "tandem": _continuous("tandem"),
     "hamiltonian": _continuous("hamiltonian"),
+    **TASKS,
 }
 
 
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Any:
-    """``games:NAME`` with the arguments that the head of the module gives."""
+    """``games:NAME`` with the arguments that the heads of this module and of ``coordination.py`` give."""
     if name not in GAMES:
         raise InputError(f"--env games:{name}: there are {', '.join(GAMES)}")
     return build(GAMES[name], f"games:{name}", arguments, copies, agents)
 
 
 def any_number(name: str, arguments: dict[str, Any]) -> bool:
-    """On a graph of a family."""
-    return arguments.get("graph") in FAMILIES
+    """On a graph of a family, and where there is no graph to choose."""
+    if name in TASKS and name != "convention":
+        return True
+    return arguments.get("graph", "ring" if name == "convention" else None) in FAMILIES
