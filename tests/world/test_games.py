@@ -237,6 +237,7 @@ def test_a_copy_does_not_depend_on_the_others_and_goes_on_when_saved(name):
             game.step([action[63:] for action in actions])
             if step >= 10:
                 assert all(map(np.array_equal, observed(game), observed(alone)))
+                assert np.array_equal(game.reward, alone.reward)
         whole.step(actions)
         assert np.array_equal(whole.reward[63:], alone.reward)
         assert all(np.array_equal(rows[63:], row) for rows, row in zip(observed(whole), observed(alone)))
