@@ -18,9 +18,14 @@ from .spec import ActionSpec, AgentSpec, WorldSpec
 
 def describe(env: str) -> WorldSpec:
     """The agents, spaces and graph of an environment. Raises InputError where it cannot be made."""
+    return _looked_at(env)[0]
+
+
+def _looked_at(env: str) -> tuple[WorldSpec, float | None]:
+    """The same, and the greatest payoff of an agent and step, where the environment knows it."""
     batch = make(env, 1, None)
     try:
-        return batch.spec
+        return batch.spec, getattr(batch, "optimum", None)
     finally:
         getattr(batch, "close", lambda: None)()
 
@@ -81,7 +86,7 @@ def names_of(suite: str, names: Sequence[str]) -> list[str]:
 
 def details(env: str) -> str:
     """One environment, agent by agent."""
-    world = describe(env)
+    world, optimum = _looked_at(env)
     heard: dict[int, list[int]] = {index: [] for index in range(len(world.agents))}
     for source, target in world.interaction or ():
         heard[target].append(source)
@@ -94,4 +99,6 @@ def details(env: str) -> str:
         "reference controllers": ", ".join(world.references) or "none (random actions stand in)",
         "positions": "told as it goes" if world.moves else "fixed" if world.positions else "not told",
     }
+    if isinstance(optimum, (int, float)):
+        facts["optimum"] = f"{optimum:.6g} for an agent and step (mean over agents, without noise)"
     return "\n".join([world.name, *(f"  {name}: {value}" for name, value in facts.items()), columns(rows)])

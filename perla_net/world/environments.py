@@ -11,6 +11,7 @@ A *batch environment* holds some copies of an environment and steps them in one 
     env.reward, .terminated, .truncated, .alive   [copies, agents] of the last step; alive: acts in the next step
     env.controllers                           reference controllers: name → class; object.act(env) gives actions
     env.metrics(copies)                       further figures of the episodes so far, name → [copies]
+    env.optimum                               if it is known: the greatest payoff of an agent and step, mean over agents
     env.positions()                           where spec.moves: [agents, dimensions] in the first copy
     env.picture(copy)                         if it can be drawn: uint8 [height, width, 3]
     env.text(copy)                            if it can be shown in a terminal: a few lines
@@ -58,8 +59,11 @@ SUITES = {
     "voltage": Suite("networked.voltage", ("ieee33",), "reactive power of solar inverters on the IEEE 33-bus feeder"),
     "games": Suite(
         "networked.games",
-        ("climbing", "penalty", "qtran", "two_step", "ipd", "matching_pennies", "tandem", "hamiltonian"),
-        "small games, for two or on any graph",
+        (
+            *("climbing", "penalty", "qtran", "two_step", "ipd", "matching_pennies", "tandem", "hamiltonian"),
+            *("convention", "additive", "squeeze", "targets"),
+        ),
+        "small games, for two or on any graph, and tasks for many whose optimum is known",
     ),
     "sumo": Suite(
         "suites.sumo",

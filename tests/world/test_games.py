@@ -12,10 +12,11 @@ from perla_net.ground.processes import Processes
 from perla_net.settings.options import validated
 from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
+from perla_net.world.networked.coordination import TASKS
 from perla_net.world.networked.games import GAMES, any_number, make
 from perla_net.world.parallel import parallel_env
 
-PAIRWISE = [name for name in GAMES if name != "two_step"]
+PAIRWISE = [name for name in GAMES if name not in ("two_step", *TASKS)]
 ON_GRAPHS = [(name, graph) for name in PAIRWISE for graph in ("ring", "star", "complete", "grid")]
 
 
@@ -221,7 +222,8 @@ def test_penalty_has_no_reference_where_neighbours_cannot_differ():
 
 @pytest.mark.parametrize("name", GAMES)
 def test_a_copy_does_not_depend_on_the_others_and_goes_on_when_saved(name):
-    arguments, agents = ({}, None) if name == "two_step" else ({"graph": "star"}, 7)
+    arguments, agents = ({"graph": "star"} if name in PAIRWISE else {}), (None if name == "two_step" else 7)
+    arguments |= {"noise": 0.5, "contexts": 3, "horizon": 15} if name in TASKS else {}
     arguments |= {"k": -0.3} if name == "penalty" else {}
     whole, alone = begun(name, 64, agents, **arguments), make(name, arguments, 1, agents, False)
     alone.reset(np.arange(1), [np.random.SeedSequence(63)])
@@ -235,6 +237,7 @@ def test_a_copy_does_not_depend_on_the_others_and_goes_on_when_saved(name):
             game.step([action[63:] for action in actions])
             if step >= 10:
                 assert all(map(np.array_equal, observed(game), observed(alone)))
+                assert np.array_equal(game.reward, alone.reward)
         whole.step(actions)
         assert np.array_equal(whole.reward[63:], alone.reward)
         assert all(np.array_equal(rows[63:], row) for rows, row in zip(observed(whole), observed(alone)))

@@ -22,6 +22,8 @@ Observation: in ``ipd`` and ``matching_pennies`` whether this is the first step,
 order the pair (own, neighbour's action) of the last step, one-hot, 1 + 4 · degree numbers; in ``two_step`` one-hot:
 first step, 2A, 2B; else a constant 1. The number of the step is not observed. Games of one step and ``two_step`` end
 by termination, the others by truncation.
+
+``convention``, ``additive``, ``squeeze`` and ``targets``, for many: see ``coordination.py``.
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ import numpy as np
 
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
-from .base import Batch, bounded, build
+from .base import Batch, bounded, build, mean_of
+from .coordination import TASKS
 from .drawing import Scene, draw
+from .game_graphs import FAMILIES, both_ways, graph_of, neighbours_of, places_of
 
 CLIMBING = ((11, -30, 0), (-30, 7, 0), (0, 6, 5))
 QTRAN = {1: ((8, -12, -12), (-12, 0, 0), (-12, 0, 0)), 2: ((8, -12, -12), (-12, 6, 0), (-12, 0, 6))}
@@ -81,12 +85,7 @@ class Pairwise(Batch):
         self.rules, self.graph = rules, graph
         self.number = number = len(graph)
         super().__init__(copies, number, rules.horizon)
-        neighbours = [sorted(graph[agent]) for agent in range(number)]
-        self.degree = np.array([len(those) for those in neighbours])
-        widest = int(self.degree.max())
-        self.neighbour = np.array([those + [agent] * (widest - len(those)) for agent, those in enumerate(neighbours)])
-        """[agents, greatest degree]; the agent itself where it has fewer."""
-        self.plays = np.arange(widest) < self.degree[:, None]
+        self.neighbour, self.plays, self.degree = neighbours_of(graph)
         self.role = (self.neighbour < np.arange(number)[:, None]).astype(int)
         """0 where the agent is the row player."""
         self.edges = np.array(sorted((min(edge), max(edge)) for edge in graph.edges))
@@ -116,8 +115,7 @@ class Pairwise(Batch):
             action = ActionSpec("discrete", (rules.tables.shape[1],))
         sizes = (1 + 4 * self.degree if rules.memory else np.ones_like(self.degree)).tolist()
         agents = tuple(AgentSpec(f"player_{index}", size, "box", (size,), action) for index, size in enumerate(sizes))
-        both = sorted((int(a), int(b)) for edge in self.edges for a, b in (edge, edge[::-1]))
-        return WorldSpec(f"games:{rules.name}", agents, tuple(both), self.horizon, tuple(self.controllers))
+        return WorldSpec(f"games:{rules.name}", agents, both_ways(self.graph), self.horizon, tuple(self.controllers))
 
     def draw(self, copy: int, rng: np.random.Generator) -> None:
         """Toss the coins."""
@@ -159,13 +157,13 @@ class Pairwise(Batch):
     def _note(self, won: np.ndarray, chosen: np.ndarray) -> None:
         """Add to the figures."""
         one, other = chosen[:, self.edges[:, 0]], chosen[:, self.edges[:, 1]]
-        self.paid += _mean(won)
+        self.paid += mean_of(won)
         if self.continuous:
             away = np.abs(one + other - 1) if self.rules.name == "tandem" else np.sqrt(one**2 + other**2)
-            self.told += _mean(away)
+            self.told += mean_of(away)
         else:
             self.best += self.greatest[one, other].sum(1)
-            self.told += _mean(one == other if self.rules.name == "matching_pennies" else chosen == COOPERATE)
+            self.told += mean_of(one == other if self.rules.name == "matching_pennies" else chosen == COOPERATE)
 
     def observe(self, copies: Any, observations: list[np.ndarray], masks: list[np.ndarray | None]) -> None:
         """Write the present observations of the given copies (index array or slice)."""
@@ -199,7 +197,7 @@ class Pairwise(Batch):
     def picture(self, copy: int) -> np.ndarray:
         """Agents coloured by what they did last, edges by what it brought the one that they come from; uint8 image."""
         time, last, rules = int(self.time[copy]), self.last[copy], self.rules
-        title, where = f"games:{rules.name}, step {time}", self._places()
+        title, where = f"games:{rules.name}, step {time}", places_of(self.graph)
         if not time:
             return draw(Scene(title, where, edges=[(int(a), int(b)) for a, b in self.edges]))
         won = np.stack(
@@ -218,19 +216,6 @@ class Pairwise(Batch):
         label = "payoff of the one that an edge comes from"
         payoffs = won[self.plays]
         return draw(Scene(title, where, last, "last action", reach, names, edges, payoffs, label, (least, greatest)))
-
-    def _places(self) -> np.ndarray:
-        """Where agents are drawn, [agents, 2]: as the graph's ``x`` and ``y`` say, else on a circle."""
-        nodes = [self.graph.nodes[agent] for agent in range(self.number)]
-        if all("x" in node and "y" in node for node in nodes):
-            return np.array([(node["x"], node["y"]) for node in nodes], float)
-        angle = 2 * np.pi * np.arange(self.number) / self.number
-        return np.stack([-np.cos(angle), np.sin(angle)], 1)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the second axis, summed from first to last: the same bits whatever the number of copies."""
-    return np.add.accumulate(values, axis=1, dtype=float)[:, -1] / values.shape[1]
 
 
 class TwoStep(Batch):
@@ -358,67 +343,6 @@ REFERENCES: dict[str, dict[str, type]] = {
 TwoStep.controllers = {"optimal": Second}
 
 
-def _shape(number: int) -> tuple[int, int]:
-    rows = max(divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0)
-    return rows, number // rows
-
-
-def _grid(number: int) -> networkx.Graph:
-    rows, columns = _shape(number)
-    graph = networkx.convert_node_labels_to_integers(networkx.grid_2d_graph(rows, columns))
-    for agent in graph:
-        graph.nodes[agent].update(x=agent % columns, y=-(agent // columns))
-    return graph
-
-
-def _star(number: int) -> networkx.Graph:
-    graph = networkx.star_graph(number - 1)
-    for agent in graph:
-        angle = 2 * math.pi * agent / max(number - 1, 1)
-        graph.nodes[agent].update(x=math.cos(angle) if agent else 0.0, y=math.sin(angle) if agent else 0.0)
-    return graph
-
-
-FAMILIES = {
-    "ring": lambda number: networkx.cycle_graph(number) if number > 2 else networkx.path_graph(number),
-    "line": networkx.path_graph,
-    "star": _star,
-    "complete": networkx.complete_graph,
-    "grid": _grid,
-}
-"""Number of agents → graph; a grid is as square as the number allows."""
-
-
-def graph_of(env: str, graph: Any, agents: int | None) -> networkx.Graph:
-    """The graph that a game is played on, with nodes 0 to N − 1. Raises InputError."""
-    if graph is None:
-        if agents not in (None, 2):
-            raise InputError(
-                f"--agents {agents}: {env} is for 2; for more it needs a graph, as in --env {env}:graph=ring"
-            )
-        return networkx.path_graph(2)
-    if graph in FAMILIES:
-        if agents is not None and agents < 2:
-            raise InputError(f"--agents {agents}: {env} needs at least 2")
-        return FAMILIES[graph](agents or 2)
-    try:
-        found = networkx.Graph(networkx.read_graphml(str(graph), node_type=int))
-    except (OSError, ValueError, SyntaxError, networkx.NetworkXException) as error:
-        raise InputError(
-            f"--env {env}: graph {graph!r} is neither {', '.join(FAMILIES)} nor a GraphML file with nodes 0 to N-1 "
-            f"({error})"
-        ) from None
-    if sorted(found) != list(range(len(found))) or len(found) < 2:
-        raise InputError(f"--env {env}: graph {graph} does not have nodes 0 to N-1, two or more")
-    if any(one == other for one, other in found.edges) or min(dict(found.degree).values()) == 0:
-        raise InputError(
-            f"--env {env}: graph {graph} has a loop or a node without an edge; everybody plays with somebody else"
-        )
-    if agents not in (None, len(found)):
-        raise InputError(f"--env {env}: the {len(found)} nodes of graph {graph} do not make --agents {agents}")
-    return found
-
-
 def _whole(name: str, horizon: Any) -> int:
     return bounded(f"games:{name}", "horizon", horizon, 1, math.inf, whole=True)
 
@@ -468,16 +392,19 @@ GAMES = {
     "matching_pennies": _pennies,
     "tandem": _continuous("tandem"),
     "hamiltonian": _continuous("hamiltonian"),
+    **TASKS,
 }
 
 
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Any:
-    """``games:NAME`` with the arguments that the head of the module gives."""
+    """``games:NAME`` with the arguments that the heads of this module and of ``coordination.py`` give."""
     if name not in GAMES:
         raise InputError(f"--env games:{name}: there are {', '.join(GAMES)}")
     return build(GAMES[name], f"games:{name}", arguments, copies, agents)
 
 
 def any_number(name: str, arguments: dict[str, Any]) -> bool:
-    """On a graph of a family."""
-    return arguments.get("graph") in FAMILIES
+    """On a graph of a family, and where there is no graph to choose."""
+    if name in TASKS and name != "convention":
+        return True
+    return arguments.get("graph", "ring" if name == "convention" else None) in FAMILIES
