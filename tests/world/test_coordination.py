@@ -179,7 +179,10 @@ def test_a_context_shifts_what_an_action_does(name):
         task.step(list(actions))
         plain.step(list((actions + seen.argmax(2).T) % task.actions))
         assert np.array_equal(task.reward, plain.reward)
-    assert (observed(task).sum(2) == 1).all()  # also at the end
+    seen = observed(task)  # also what an episode ends with has a context, a new one
+    assert (seen.sum(2) == 1).all() and not np.array_equal(seen.argmax(2), task.context[:, 2])
+    task.reset(np.array([4]), [np.random.SeedSequence(9)])
+    assert [task.metrics(np.arange(6))[figure][4] for figure in ("payoff", "optimal")] == [0, 0]
     assert (observed(plain) == 1).all() and observed(plain).shape == (6, 5, 1)
 
 
@@ -202,6 +205,24 @@ def test_contexts_are_uniform_and_private():
     drawn = task.context[:, :20].reshape(-1, 4)
     shares = np.array([np.bincount(column, minlength=3) / len(drawn) for column in drawn.T])
     assert np.abs(shares - 1 / 3).max() < 0.03 and np.abs(np.corrcoef(drawn.T) - np.eye(4)).max() < 0.08
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("controller", ["optimal", "uniform", "best_response"])
+def test_controllers_go_on_from_a_saved_state(name, controller):
+    settings = {"noise": 0.5, "contexts": 3, "horizon": 6}
+    task, again = begun(name, 3, 4, **settings), make(name, settings, 3, 4, False)
+    acting, other = task.controllers[controller](task), again.controllers[controller](again)
+    for _ in range(3):
+        task.step(list(acting.act(task)))
+    again.load(task.save(), [np.random.SeedSequence(seed) for seed in range(3)])
+    for _ in range(3):
+        assert np.array_equal(acting.act(task), other.act(again))
+        task.step(list(acting.act(task)))
+        again.step(list(other.act(again)))
+        assert np.array_equal(task.reward, again.reward)
+    for one, two in zip(task.save().values(), again.save().values(), strict=True):
+        assert np.array_equal(one, two)
 
 
 def test_what_a_seed_draws_is_of_the_task():

@@ -238,6 +238,7 @@ def test_a_copy_does_not_depend_on_the_others_and_goes_on_when_saved(name):
             if step >= 10:
                 assert all(map(np.array_equal, observed(game), observed(alone)))
                 assert np.array_equal(game.reward, alone.reward)
+                assert game.metrics(np.arange(1)) == alone.metrics(np.arange(1))
         whole.step(actions)
         assert np.array_equal(whole.reward[63:], alone.reward)
         assert all(np.array_equal(rows[63:], row) for rows, row in zip(observed(whole), observed(alone)))
