@@ -121,6 +121,8 @@ class EmbeddedCritic:
         """
         if self.form == "state" and not neighbours:
             return Values(self._in_units(self.critic(critic_input)[:, 0]))
+        if self.critic.layers == 1:
+            return self._linear_values(critic_input, outputs, neighbours, action)
         peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
         taken = len(action)
         settings = self.settings
@@ -202,9 +204,48 @@ class EmbeddedCritic:
         for distribution, neighbour in zip(self.neighbours, neighbours):
             if neighbour.action is None or neighbour.present is None:
                 parts.append(distribution.absent.to(self.critic.flat.device).expand(taken, -1))
-            else:
-                parts.append(distribution.encode(neighbour.action, neighbour.present[:taken]))
+                continue
+            if neighbour.encoded is None:
+                neighbour.encoded = distribution.encode(neighbour.action, neighbour.present[:taken])
+            parts.append(neighbour.encoded)
         return [torch.stack(parts).mean(0)] if self.pooled and parts else parts
+
+    def _expected_encodings(self, neighbours: list[Neighbour], states: int) -> list[torch.Tensor]:
+        """Means of :meth:`encode` under the neighbours' policies, [R, width] each; all that a linear critic is embedded with."""
+        parts = []
+        for distribution, neighbour in zip(self.neighbours, neighbours):
+            if neighbour.outputs is None or neighbour.present is None:
+                parts.append(distribution.absent.to(self.critic.flat.device).expand(states, -1))
+                continue
+            if neighbour.expected is None:
+                neighbour.expected = distribution.mean_encoding(neighbour.outputs, neighbour.present)
+            parts.append(neighbour.expected)
+        return [torch.stack(parts).mean(0)] if self.pooled and parts else parts
+
+    def _linear_values(
+        self, x: torch.Tensor, outputs: torch.Tensor, neighbours: list[Neighbour], action: torch.Tensor
+    ) -> Values:
+        """:meth:`values` of a critic without hidden layers, which is linear in others' actions: f̂(x) = f(x, E[a_N]), without samples."""
+        taken = len(action)
+        means, taken_ones = self._expected_encodings(neighbours, len(x)), self.encode(neighbours, taken)
+
+        def critic(*parts: torch.Tensor) -> torch.Tensor:
+            return self.critic(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
+
+        if self.form == "state":
+            return Values(self._in_units(critic(x, *means)[:, 0]))
+        if self.own_heads:
+            assert isinstance(self.distribution, Categorical)
+            embedded, own = critic(x, *means), self.distribution.joint_index(action).unsqueeze(1)
+            value = (self.distribution.joint_probabilities(outputs) * embedded).sum(1)
+            at_action = embedded[:taken].gather(1, own)[:, 0]
+            executed = critic(x[:taken], *taken_ones).gather(1, own)[:, 0]
+        else:
+            own = self.distribution.own(action)
+            value = critic(x, self.distribution.mean_own(outputs), *means)[:, 0]
+            at_action = critic(x[:taken], own, *(mean[:taken] for mean in means))[:, 0]
+            executed = critic(x[:taken], own, *taken_ones)[:, 0]
+        return Values(self._in_units(value), self._in_units(at_action), self._in_units(executed))
 
     def step_inputs(
         self, critic_input: torch.Tensor, action: torch.Tensor, neighbours: list[Neighbour]

@@ -25,11 +25,14 @@ class Neighbour:
     """What was heard of one neighbour in this round: its policy at R = (T+1)·B + F states and its actions.
 
     outputs [R, outputs + free], masks applied; present [R] bool; action [T·B, words]. All None: nothing, it is absent.
+    encoded [T·B, width], expected [R, width]: what a critic reads of the actions, and its mean; worked out once, when first asked for.
     """
 
     outputs: torch.Tensor | None = None
     present: torch.Tensor | None = None
     action: torch.Tensor | None = None
+    encoded: torch.Tensor | None = None
+    expected: torch.Tensor | None = None
 
 
 class Part:
