@@ -298,9 +298,10 @@ class Config(AgentSettings):
     )
     agents: Agents = option(Agents, "Agents.")
     topology: str = option(
-        "ring",
+        "auto",
         "Communication graph: a family[:key=value,…], 'interaction', a graph or Python file; several joined by '+' in "
-        "turn; every=M: drawn anew; matching, distance:radius=R; away=3@10-20: who leaves when.",
+        "turn; every=M: drawn anew; matching, distance:radius=R; away=3@10-20: who leaves when; auto: interaction where the "
+        "environment tells who influences whom, else ring.",
     )
     links: Links = option(Links, "Links.")
     compression: Compression = option(Compression, "Compression.")

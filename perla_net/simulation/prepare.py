@@ -48,6 +48,8 @@ def prepare(
         raise InputError(
             f"{ranks} ranks for {number} agents: each rank needs an agent; type mpirun -n {number} or fewer, or raise --agents"
         )
+    if config.topology == "auto":
+        config = replace(config, topology="ring" if world.interaction is None else "interaction")
     if schedule is None:
         schedule = schedule_of(
             config.topology, names, world.interaction, config.seed, world.positions, world.moves, config.rounds

@@ -184,9 +184,7 @@ def test_neighbours_embed_a_controller_at_its_action(env, name):
     method, rollout = simulation.methods[0], rollouts[0]
     experience = method.experience(rollout, inboxes[0], 1)
     learner, x = method.learner, experience.critic_input
-    found, _, _ = learner.values(
-        x, experience.outputs, experience.neighbours, method.distribution.read(rollout.action)
-    )
+    found, _, _ = learner.values(x, experience.outputs, experience.neighbours, method.distribution.read(rollout.action))
     parts = [x]
     for other in method.embedded:
         seen = rollouts[other]
