@@ -418,7 +418,7 @@ def test_what_a_critic_reports():
     size = len(simulation.methods[0].learner.critic.flat)
     assert [row["samples_per_parameter"] for row in folds] == [pytest.approx(32 / size)] * 4
     grows = [row["samples_per_parameter"] for row in rows]
-    assert grows[1] == 2 * grows[0] and grows[2] == grows[3] == 3 * grows[0]
+    assert np.allclose(np.array(grows) / grows[0], [1, 2, 3, 3])
     # The payoff is a sum over those who are heard, bilinear in the actions: a critic that has been fitted once predicts what it has not seen.
     assert rows[-1]["critic_out_of_sample"] > 0.9 > 0.5 > rows[0]["critic_out_of_sample"]
 
