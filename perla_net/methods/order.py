@@ -17,7 +17,7 @@ from .lesson import Lesson
 from .protocol import Say
 from .trainer import MEASURED, Trainer
 
-STATISTICS = (*MEASURED, "explained_variance", "critic_out_of_sample", "coefficient", "samples_per_parameter")
+STATISTICS = (*MEASURED, "explained_variance", "critic_out_of_sample", "coefficient", "trust", "samples_per_parameter")
 """What :func:`learn` reports: what the trainer measures; 1 − Var(G − V)/Var(G); the same of what the critic is fitted to, by a critic that was not
 fitted to it; weight of the control variate; samples that it was fitted on over its parameters."""
 
@@ -51,7 +51,9 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
     measured = np.atleast_2d(measured)
     if fitted is not None:
         measured[:, [MEASURED.index("value_loss"), MEASURED.index("critic_gradient")]] = fitted
-    own = [[one.explained, one.out_of_sample, one.coefficient, one.samples_per_parameter] for one in learners]
+    own = [
+        [one.explained, one.out_of_sample, one.coefficient, one.trust, one.samples_per_parameter] for one in learners
+    ]
     return np.concatenate([measured, np.array(own)], 1)
 
 

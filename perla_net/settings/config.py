@@ -194,7 +194,7 @@ class AgentSettings(Section):
         False,
         "Measure in every round how much TD targets vary with the joint actions drawn, at K = 1, 4, 16, 64 and exact.",
     )
-    form: Literal["state", "action", "control", "trajectory"] = option(
+    form: Literal["state", "action", "control", "trajectory", "shrunk"] = option(
         "control",
         "Embedded critic: V(o, a_N), Q(o, a, a_N), or Q as control variate around the sampled return: of this step, or of the whole trajectory.",
     )
