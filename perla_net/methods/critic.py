@@ -61,15 +61,24 @@ class EmbeddedCritic:
         counted = isinstance(self.distribution, Categorical) and options.own_action != "input"
         self.own_heads = self.form != "state" and counted
         self.own_input = self.form != "state" and not self.own_heads
-        size = sum(view.observation_size for view in views) + others
-        size += self.distribution.own_width if self.own_input else 0
+        self.splits = self.form != "state" and options.fit == "residual" and options.order != "together"
+        """The critic is V(o), as the base algorithm's, and what it leaves is a linear function R of everything: Q = V + R − Σ_b π(b|o) R̂."""
+        seen = sum(view.observation_size for view in views)
         widths = [distribution.width for distribution in self.neighbours]
-        size += widths[0] if self.pooled and widths else sum(widths)
+        joint = self.distribution.own_width if self.own_input else 0
+        joint += widths[0] if self.pooled and widths else sum(widths)
+        heads = self.distribution.joint if self.own_heads else 1
         starts = np.cumsum([0] + [view.observation_size for view in views]).tolist()
         images = tuple((at, image) for at, view in zip(starts, views) if (image := image_in(view, model)))
-        heads = self.distribution.joint if self.own_heads else 1
-        sizes = (size, *model.critic_hidden, heads)
+        size, outputs = (seen + others, 1) if self.splits else (seen + others + joint, heads)
+        sizes = (size, *model.critic_hidden, outputs)
         self.critic = MLP(sizes, model.critic_activation, images=images, channels=model.channels)
+        self.rest_reads = seen if images else 0
+        """Where R begins to read: it reads no images."""
+        self.rest: MLP | None = None
+        """R, in units of the return."""
+        if self.splits:
+            self.rest = MLP((seen + others - self.rest_reads + joint, heads), model.critic_activation)
         self.embed_rng = np.random.default_rng(draws)
         self.moments = np.zeros(3)  # PopArt: smoothed mean, mean square, and weight of the targets
         self.units = np.array([1.0, 0.0])
@@ -121,8 +130,11 @@ class EmbeddedCritic:
         """
         if self.form == "state" and not neighbours:
             return Values(self._in_units(self.critic(critic_input)[:, 0]))
+        if self.splits:
+            return self._split_values(critic_input, outputs, neighbours, action)
         if self.critic.layers == 1:
-            return self._linear_values(critic_input, outputs, neighbours, action)
+            found = self._linear(self.critic, critic_input, outputs, neighbours, action)
+            return Values(*(None if part is None else self._in_units(part) for part in found))
         peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
         taken = len(action)
         settings = self.settings
@@ -158,7 +170,7 @@ class EmbeddedCritic:
 
     def own_noise(self, outputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor | None:
         """What :meth:`expected` draws own actions with, where these cannot be enumerated."""
-        if not self.own_input or self.critic.layers == 1 or self._few_own_actions():
+        if self.splits or not self.own_input or self.critic.layers == 1 or self._few_own_actions():
             return None
         return self.distribution.noise(rng, OWN_SAMPLES, len(outputs)).to(outputs.device)
 
@@ -176,6 +188,8 @@ class EmbeddedCritic:
     ) -> torch.Tensor:
         """V̂(o), or Σ_b π(b|o) Q̂(o, b): [R], in the units of the return. Arguments as in :meth:`values`; noise: of
         :meth:`own_noise`."""
+        if self.splits:
+            return self._in_units(self.critic(critic_input)[:, 0])
         if self.own_heads:
             assert isinstance(self.distribution, Categorical)
             share = self.distribution.joint_probabilities(outputs)
@@ -222,38 +236,63 @@ class EmbeddedCritic:
             parts.append(neighbour.expected)
         return [torch.stack(parts).mean(0)] if self.pooled and parts else parts
 
-    def _linear_values(
-        self, x: torch.Tensor, outputs: torch.Tensor, neighbours: list[Neighbour], action: torch.Tensor
+    def _linear(
+        self,
+        network: MLP,
+        x: torch.Tensor,
+        outputs: torch.Tensor,
+        neighbours: list[Neighbour],
+        action: torch.Tensor,
     ) -> Values:
-        """:meth:`values` of a critic without hidden layers, which is linear in others' actions: f̂(x) = f(x, E[a_N]), without samples."""
+        """:meth:`values` of a network without hidden layers, which is linear in others' actions: f̂(x) = f(x, E[a_N]), without samples; not in
+        units."""
         taken = len(action)
         means, taken_ones = self._expected_encodings(neighbours, len(x)), self.encode(neighbours, taken)
 
         def critic(*parts: torch.Tensor) -> torch.Tensor:
-            return self.critic(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
+            return network(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
 
         if self.form == "state":
-            return Values(self._in_units(critic(x, *means)[:, 0]))
+            return Values(critic(x, *means)[:, 0])
         if self.own_heads:
             assert isinstance(self.distribution, Categorical)
             embedded, own = critic(x, *means), self.distribution.joint_index(action).unsqueeze(1)
             value = (self.distribution.joint_probabilities(outputs) * embedded).sum(1)
-            at_action = embedded[:taken].gather(1, own)[:, 0]
             executed = critic(x[:taken], *taken_ones).gather(1, own)[:, 0]
-        else:
-            own = self.distribution.own(action)
-            value = critic(x, self.distribution.mean_own(outputs), *means)[:, 0]
-            at_action = critic(x[:taken], own, *(mean[:taken] for mean in means))[:, 0]
-            executed = critic(x[:taken], own, *taken_ones)[:, 0]
-        return Values(self._in_units(value), self._in_units(at_action), self._in_units(executed))
+            return Values(value, embedded[:taken].gather(1, own)[:, 0], executed)
+        own = self.distribution.own(action)
+        value = critic(x, self.distribution.mean_own(outputs), *means)[:, 0]
+        at_action = critic(x[:taken], own, *(mean[:taken] for mean in means))[:, 0]
+        return Values(value, at_action, critic(x[:taken], own, *taken_ones)[:, 0])
+
+    def _split_values(
+        self, x: torch.Tensor, outputs: torch.Tensor, neighbours: list[Neighbour], action: torch.Tensor
+    ) -> Values:
+        """V(o), V + R̂(o, a) − m and V + R(o, a, a_N) − m with m = Σ_b π(b|o) R̂(o, b), so that V stays what it is."""
+        assert self.rest is not None
+        taken = len(action)
+        value = self._in_units(self.critic(x)[:, 0])
+        mean, at_action, executed = self._linear(self.rest, x[:, self.rest_reads :], outputs, neighbours, action)
+        assert at_action is not None and executed is not None
+        base = value[:taken] - mean[:taken]
+        return Values(value, base + at_action, base + executed)
 
     def step_inputs(
         self, critic_input: torch.Tensor, action: torch.Tensor, neighbours: list[Neighbour]
     ) -> torch.Tensor:
         """All that the critic reads of the steps of a rollout, [T·B, sizes[0]]."""
-        taken = len(action)
-        parts = [critic_input[:taken]]
+        x = critic_input[: len(action)]
+        return x if self.splits else self._with_actions(x, action, neighbours)
+
+    def rest_inputs(
+        self, critic_input: torch.Tensor, action: torch.Tensor, neighbours: list[Neighbour]
+    ) -> torch.Tensor:
+        """All that R reads of them."""
+        return self._with_actions(critic_input[: len(action), self.rest_reads :], action, neighbours)
+
+    def _with_actions(self, x: torch.Tensor, action: torch.Tensor, neighbours: list[Neighbour]) -> torch.Tensor:
+        parts = [x]
         if self.own_input:
             parts.append(self.distribution.own(action))
-        parts += self.encode(neighbours, taken)
+        parts += self.encode(neighbours, len(action))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ..learning.build import policy_for
-from ..learning.models import OPTIMISERS
+from ..learning.distributions import Categorical
+from ..learning.models import MLP, OPTIMISERS
 from ..learning.ridge import gram, ridge, ridge_from
 from ..settings.config import AgentSettings
 from ..world.spec import AgentSpec
@@ -48,13 +49,19 @@ class Learner(EmbeddedCritic):
         start = torch.Generator().manual_seed(int(streams[0].generate_state(1, np.uint64)[0] >> 1))
         self.policy.start(start, model.orthogonal, model.policy_gain)
         self.critic.start(start, model.orthogonal, 1.0)
-        for network in (self.policy, self.critic):
+        for network in (self.policy, self.critic, *([self.rest] if self.rest else ())):
             network.to(device)
         epsilon, most = settings.optimiser.epsilon, settings.optimiser.max_gradient_norm
         optimiser = OPTIMISERS[settings.optimiser.method]
         self.optimisers = optimiser(self.policy, epsilon, most), optimiser(self.critic, epsilon, most)
         self.trainer = Trainer(
-            self.policy, self.critic, self.optimisers, self.distribution, self.own_heads, settings, group
+            self.policy,
+            self.critic,
+            self.optimisers,
+            self.distribution,
+            self.own_heads and not self.splits,
+            settings,
+            group,
         )
         self.batch_rng = np.random.default_rng(streams[1])
         # Of the critic's own fits; longer than any other key of this agent's streams.
@@ -86,35 +93,34 @@ class Learner(EmbeddedCritic):
 
     # Closed form
 
-    def solve(self, rows: Rows) -> Generator[Say, np.ndarray, float]:
-        """Fit a critic without hidden layers by ridge regression, each head on the steps at which its action was taken; returns half the
-        mean squared error that is left, in the critic's units. A group that shares the critic says what each head's regression needs."""
-        x, target = rows["x"], (rows["target"] - self.shift) / self.scale
+    def solve(self, network: MLP, rows: Rows) -> Generator[Say, np.ndarray, float]:
+        """Fit the critic, or R, by ridge regression, each head on the steps at which its action was taken; returns half the mean squared
+        error that is left. The critic speaks in its own units, R in those of the return. A group that shares the network says what each
+        head's regression needs."""
+        scale, shift = self.units if network is self.critic else (1.0, 0.0)
+        x, target, action = rows["x"], (rows["target"] - float(shift)) / float(scale), rows["action"]
         if "weight" in rows:
             there = rows["weight"] > 0
-            x, target, action = x[there], target[there], rows["action"][there]
-        else:
-            action = rows["action"]
-        heads = self.critic.sizes[-1]
-        head = (
-            self.distribution.joint_index(action)
-            if self.own_heads
-            else torch.zeros_like(action[:, 0], dtype=torch.int64)
-        )
+            x, target, action = x[there], target[there], action[there]
+        heads = network.sizes[-1]
+        head = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        if self.own_heads:
+            assert isinstance(self.distribution, Categorical)
+            head = self.distribution.joint_index(action)
         of_head = [head == k for k in range(heads)]
         penalty = self.settings.critic.penalty
         if self.group:
-            said = torch.stack([gram(x[rows_], target[rows_]) for rows_ in of_head])
-            mean = yield Say("moments", said.cpu().numpy().ravel(), self.group, mean=True)
-            sums = torch.from_numpy(np.asarray(mean, np.float64)).view_as(said).to(x.device)
+            own = torch.stack([gram(x[mine], target[mine]) for mine in of_head])
+            mean = yield Say("moments", own.cpu().numpy().ravel(), self.group, mean=True)
+            sums = torch.from_numpy(np.asarray(mean, np.float64)).view_as(own).to(x.device)
             found = [ridge_from(each, penalty / len(self.group)) for each in sums]
             counts = sums[:, -1, -1]
             level = sums[:, -2, -1].sum() / counts.sum().clamp(min=1)
         else:
-            found = [ridge(x[rows_], target[rows_], penalty) for rows_ in of_head]
-            counts = torch.stack([rows_.sum() for rows_ in of_head])
-            level = target.double().mean() if len(target) else x.new_zeros((), dtype=torch.float64)
-        weight, bias = self.critic.frozen["w0"], self.critic.frozen["b0"]
+            found = [ridge(x[mine], target[mine], penalty) for mine in of_head]
+            counts = torch.stack([mine.sum() for mine in of_head])
+            level = target.double().mean() if len(target) else torch.zeros((), dtype=torch.float64)
+        weight, bias = network.frozen["w0"], network.frozen["b0"]
         for k, (w, b) in enumerate(found):
             weight[k] = w
             bias[k] = b if counts[k] > 0 else level  # an action that nobody took is as good as the others
@@ -170,6 +176,8 @@ class Learner(EmbeddedCritic):
             "batch": self.batch_rng,
             "embed": self.embed_rng,
         }
+        if self.rest:
+            found["rest"] = self.rest
         if self.form == "shrunk":
             found["trust"] = self.trusting
         if self.settings.critic.order != "together":

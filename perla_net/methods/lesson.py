@@ -53,7 +53,7 @@ class Lesson:
         self.alive = torch.from_numpy(rollout.alive[:-1]).reshape(self.taken).to(device)
         self.everywhere = bool(self.alive.all())
         self.values = Values(experience.reward.new_zeros(0))
-        self.inputs: torch.Tensor | None = None
+        self._inputs: dict[str, torch.Tensor] = {}
         learner.embedding_seconds = 0.0
 
     def look(self) -> Values:
@@ -90,6 +90,10 @@ class Lesson:
         """What the critic is fitted to, [T·B]: the returns with its own λ."""
         own = self.learner.settings.critic.trace
         return self.returns() if own is None else self._targets(own).target.view(self.taken)
+
+    def left(self) -> torch.Tensor:
+        """What V leaves for R, [T·B]: the return less V(o), with λ = 0, the TD error, where the critic has no λ of its own."""
+        return self._targets(self.learner.settings.critic.trace or 0.0).advantage.view(self.taken)
 
     def advantage(self, returns: torch.Tensor) -> torch.Tensor:
         """A_t, [T·B], by the form of the critic; notes the coefficient of its control variate, and how well values explain the returns."""
@@ -138,11 +142,14 @@ class Lesson:
         return of_copies.mean(0), float(of_copies.var(0).sum()) / self.copies
 
     def judge(self, target: torch.Tensor) -> None:
-        """Note how well the critic predicts what it has not been fitted to: target [T·B]."""
+        """Note how well the critic predicts what it has not been fitted to, target [T·B]; of R, what V leaves."""
+        learner = self.learner
         said = self.values.value[: self.taken] if self.values.executed is None else self.values.executed
-        self.learner.out_of_sample = explained_variance(said[self.alive], target[self.alive])
-        rows = float(self.alive.sum()) + sum(_counted(part) for part in self.learner.window.rounds)
-        self.learner.samples_per_parameter = rows / len(self.learner.critic.flat)
+        if learner.rest:
+            said = said - self.values.value[: self.taken]
+        learner.out_of_sample = explained_variance(said[self.alive], target[self.alive])
+        rows = float(self.alive.sum()) + sum(_counted(part) for part in learner.window.rounds)
+        learner.samples_per_parameter = rows / len((learner.rest or learner.critic).flat)
 
     def follow(self, target: torch.Tensor, among: torch.Tensor | None = None) -> Generator[Say, np.ndarray, None]:
         """Let the critic's units follow what it is fitted to; among [T·B] bool: only these steps."""
@@ -169,12 +176,34 @@ class Lesson:
         at_action = torch.where(here, first.at_action, second.at_action)
         self.values = Values(value, at_action, torch.where(here, first.executed, second.executed))
 
+    def apart(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Q̂(o, a) − V(o) and Q(o, a, a_N) − V(o), [T·B] each."""
+        value, at_action, executed = self.values
+        assert at_action is not None and executed is not None
+        return at_action - value[: self.taken], executed - value[: self.taken]
+
+    def put_apart(self, at_action: torch.Tensor, executed: torch.Tensor) -> None:
+        """Take these in place of what :meth:`apart` would give, around the values that were looked at last."""
+        value = self.values.value
+        self.values = Values(value, value[: self.taken] + at_action, value[: self.taken] + executed)
+
     def rows(self, target: torch.Tensor, among: torch.Tensor | None = None) -> Rows:
         """What the critic is fitted on: this round's steps, or some of them [T·B] bool."""
-        if self.inputs is None:
+        found = {"x": self._read("critic"), "action": self.action, "target": target}
+        return self._those(found, among)
+
+    def rest_rows(self, target: torch.Tensor, among: torch.Tensor | None = None) -> Rows:
+        """What R is fitted on, likewise."""
+        return self._those({"x": self._read("rest"), "action": self.action, "target": target}, among)
+
+    def _read(self, which: str) -> torch.Tensor:
+        if which not in self._inputs:
             heard = self.experience
-            self.inputs = self.learner.step_inputs(heard.critic_input, self.action, heard.neighbours)
-        found = {"x": self.inputs, "action": self.action, "target": target}
+            read = self.learner.step_inputs if which == "critic" else self.learner.rest_inputs
+            self._inputs[which] = read(heard.critic_input, self.action, heard.neighbours)
+        return self._inputs[which]
+
+    def _those(self, found: Rows, among: torch.Tensor | None) -> Rows:
         if self.keep_all:
             found["weight"] = self.alive.to(torch.float32)
             chosen = among
@@ -187,9 +216,7 @@ class Lesson:
         """What the trainer learns from; with_critic: the critic learns in the same minibatches, from the returns."""
         learner, heard, taken = self.learner, self.experience, self.taken
         rollout, device = heard.rollout, advantage.device
-        x = heard.critic_input[:taken]
-        if with_critic:
-            x = learner.step_inputs(heard.critic_input, self.action, heard.neighbours)
+        x = self._read("critic") if with_critic else heard.critic_input[:taken]
         mask = (
             None
             if rollout.mask is None

@@ -35,6 +35,8 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
         for lesson in lessons:
             lesson.look()
             lesson.measure()
+    elif learners[0].settings.critic.fit == "residual":
+        fitted = yield from _split(lessons, trainer, progress)
     else:
         how = _first if order == "first" else _in_folds
         fitted = yield from how(lessons, trainer, progress)
@@ -103,6 +105,58 @@ def _in_folds(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> F
     return fitted
 
 
+def _split(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Fitted:
+    """Fit V(o) by gradient, to the returns, as the base algorithm's critic; and R in closed form to what V leaves: to what is paid and what follows
+    beyond V *before* this fit, so that a half's R depends on nothing of that half (``folds``). Agents that embed nobody have no R."""
+    learners = [lesson.learner for lesson in lessons]
+    lefts, returns = [], []
+    for lesson in lessons:
+        lesson.look()
+        lesson.measure()
+        returns.append(lesson.returns())
+        lefts.append(lesson.left())
+    joined: list[tuple[torch.Tensor, torch.Tensor]] = []
+    if learners[0].rest:
+        if learners[0].settings.critic.order == "folds":
+            seen: list[list[Values]] = []
+            for first in (True, False):
+                yield from _solve_rest(lessons, lefts, [lesson.of_copies(not first) for lesson in lessons])
+                seen.append([lesson.look() for lesson in lessons])
+            for lesson, left, one, other in zip(lessons, lefts, *seen):
+                lesson.join(one, other)
+                lesson.judge(left)
+                joined.append(lesson.apart())
+            yield from _solve_rest(lessons, lefts, [None] * len(lessons))
+        else:
+            for lesson, left in zip(lessons, lefts):
+                lesson.judge(left)
+            yield from _solve_rest(lessons, lefts, [None] * len(lessons))
+        for lesson, left in zip(lessons, lefts):
+            lesson.learner.window.push(lesson.rest_rows(left))
+    rows = []
+    for lesson, target in zip(lessons, returns):
+        if not lesson.learner.rest:
+            lesson.judge(target)
+        yield from lesson.follow(target)
+        rows.append(lesson.rows(target))
+    rngs = [learner.fit_rng for learner in learners]
+    fitted = yield from trainer.fit(rows, [learner.units for learner in learners], rngs, progress)
+    for number, lesson in enumerate(lessons):
+        lesson.look()
+        if joined:
+            lesson.put_apart(*joined[number])
+    return np.atleast_2d(fitted)
+
+
+def _solve_rest(
+    lessons: Sequence[Lesson], lefts: Sequence[torch.Tensor], among: Sequence[torch.Tensor | None]
+) -> Generator[Say, np.ndarray, None]:
+    for lesson, left, chosen in zip(lessons, lefts, among):
+        learner = lesson.learner
+        assert learner.rest is not None
+        yield from learner.solve(learner.rest, learner.window.with_rows(lesson.rest_rows(left, chosen)))
+
+
 def _iterated(
     lessons: Sequence[Lesson], trainer: Trainer, progress: float, among: Sequence[torch.Tensor | None]
 ) -> Fitted:
@@ -118,7 +172,7 @@ def _iterated(
         if options.fit == "ridge":
             left = []
             for learner, mine in zip(learners, rows):
-                left.append([(yield from learner.solve(mine)), 0.0])
+                left.append([(yield from learner.solve(learner.critic, mine)), 0.0])
             fitted = np.array(left)
         else:
             rngs = [learner.fit_rng for learner in learners]

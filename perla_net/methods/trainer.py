@@ -7,6 +7,7 @@ gathered once per epoch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Generator, Sequence
 
@@ -33,6 +34,9 @@ MEASURED = (
 """What :meth:`Trainer.run` reports, means over the minibatches: losses (value loss in normalised units), entropy in nats,
 divergence: estimate of KL(old, new) (Schulman 2020: mean of ρ − 1 − log ρ), share of clipped ratios, gradient norms
 before clipping."""
+
+PASSES, STEPS = 8, 64
+"""At least so many passes, and so many steps, has a critic's own fit where nothing else is said: small rounds have few minibatches."""
 
 Shared = Generator[Say, np.ndarray, np.ndarray]
 
@@ -154,7 +158,9 @@ class Trainer:
         ]
         measured = []
         rate = settings.optimiser.critic_learning_rate * self._rate(progress)
-        for part in self._shuffled(tables, rngs, settings.critic.passes, max(1, min(size or number, number))):
+        size = max(1, min(size or number, number))
+        passes = settings.critic.passes or max(PASSES, math.ceil(STEPS / math.ceil(max(number, 1) / size)))
+        for part in self._shuffled(tables, rngs, passes, size):
             count = part["target"].shape[-1]
             weight = part.get("weight")
             if weight is None:

@@ -126,15 +126,21 @@ class Critic(Section):
         "When the critic is fitted: in one with the policy, after the advantages; first, on this round too, before them; folds: first, and each "
         "half of the copies is judged by a critic that was fitted on the other half.",
     )
-    fit: Literal["gradient", "ridge"] = option(
+    fit: Literal["gradient", "ridge", "residual"] = option(
         "gradient",
-        "How it is fitted, with order first or folds: by gradient steps; or in closed form (--model.critic-hidden none).",
+        "How it is fitted, with order first or folds: by gradient steps; in closed form (--model.critic-hidden none); residual: V(o) by gradient "
+        "steps, as the base algorithm's, and a linear function of everything to what V leaves, in closed form.",
     )
-    passes: Positive = option(8, "With fit gradient: passes over the samples in each fit.")
-    window: Positive = option(1, "Rounds whose samples it is fitted on, this one included.")
+    passes: Count = option(
+        0, "Passes over the samples in each fit by gradient (0: 8, or as many as make 64 steps, whichever is more)."
+    )
+    window: Positive = option(
+        1, "Rounds whose samples it is fitted on, this one included (residual: the linear part; V on this round)."
+    )
     iterations: Positive = option(1, "Fits in a round, each to the targets that the last one gives.")
     trace: Optional[Fraction] = option(
-        None, "Lambda of the returns that it is fitted to, with order first or folds (default: that of the advantages)."
+        None,
+        "Lambda of the returns that it is fitted to, with order first or folds (default: that of the advantages; of the linear part of residual, 0).",
     )
     penalty: Rate = option(0.1, "With fit ridge: weight of the squared weights.")
     own_action: Literal["auto", "heads", "input"] = option(

@@ -11,7 +11,7 @@ from ..world.spec import AgentSpec
 
 HEADS_MOST = 4096
 """Own actions beyond which a critic with a head per own action is refused."""
-OWN_FIT = ("fit", "window", "iterations", "trace")
+OWN_FIT = ("window", "iterations", "trace")
 """Options of a fit of the critic's own."""
 
 
@@ -34,6 +34,10 @@ def check_critic(
                 raise InputError(
                     f"--critic.{name} {value}: is for a critic that is fitted by itself; use --critic.order first or folds ({spec.name})"
                 )
+        if options.fit == "ridge":
+            raise InputError(
+                f"--critic.fit ridge: is for a critic that is fitted by itself; use --critic.order first or folds ({spec.name})"
+            )
     if options.order == "folds" and copies < 2:
         raise InputError(f"--critic.order folds: halves the copies of the environment, but --copies is {copies}")
     if options.fit == "ridge":

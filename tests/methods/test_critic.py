@@ -78,7 +78,7 @@ def test_a_fit_gives_every_action_its_own_head():
     action = torch.arange(30).unsqueeze(1) % 2
     target = torch.where(action[:, 0] == 0, 2 * x[:, 0] + 1, -x[:, 1])
     one.units[:] = 4.0, -2.0
-    assert run_alone(one.solve({"x": x, "action": action, "target": target})) < 1e-3
+    assert run_alone(one.solve(one.critic, {"x": x, "action": action, "target": target})) < 1e-3
     said = one._in_units(one.critic(x)).detach()
     assert torch.allclose(said.gather(1, action)[:, 0], target, atol=0.1)
     assert torch.allclose(said[:, 2], target.mean().expand(30), atol=1e-4)
@@ -389,7 +389,7 @@ def test_a_shared_regression_is_that_of_all_rows():
     simulation, _ = rows_of(algorithm="ps_ippo", topology="empty", **CRITICS["ridge"])
     learners = [method.learner for method in simulation.methods]
     windows = [one.window.rounds[-1] for one in learners]
-    talks = [one.solve(rows) for one, rows in zip(learners, windows)]
+    talks = [one.solve(one.critic, rows) for one, rows in zip(learners, windows)]
     said = [next(talk) for talk in talks]
     mean = np.mean([np.asarray(word.numbers) for word in said], 0)
     for talk in talks:
