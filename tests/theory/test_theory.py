@@ -16,7 +16,7 @@ from perla_net.learning import embedding
 from perla_net.learning.distributions import Categorical
 from perla_net.learning.embedding import lattice_points
 from perla_net.learning.models import MLP
-from perla_net.methods import learner
+from perla_net.methods import lesson, returns
 from perla_net.theory import checks, convergence, games, measure, nonstationarity, variance
 from perla_net.theory.__main__ import main
 
@@ -44,7 +44,7 @@ def test_a_table_is_a_network():
 
 
 def test_what_is_measured_is_what_the_learner_learns_from():
-    """The advantages and targets are those of ``Learner.prepare``, to the bit."""
+    """The advantages and targets are those of :func:`perla_net.methods.order.learn`, to the bit."""
     game = game_of("random")
     played = measure.play(game, 1, 50, np.random.default_rng(1))
     critic = np.random.default_rng(2).normal(size=(3, 9))
@@ -54,14 +54,11 @@ def test_what_is_measured_is_what_the_learner_learns_from():
     played, neighbours = measure.with_another_state(game, 1, played)
     outputs = measure.logits(game.policies[1]).expand(102, -1)
     rollout = measure.rollout_of(played)
-    steps = learner.prepare(
+    heard = lesson.Experience(
         rollout, torch.from_numpy(rollout.reward), None, torch.ones(102, 1), outputs, None, neighbours
     )
-    with pytest.raises(StopIteration) as done:
-        next(steps)
-    batch = done.value.value
-    assert np.array_equal(batch.advantage.numpy()[1:], measured.advantage["control"].astype(np.float32))
-    assert batch.target.shape == (51,)
+    found = measure.advantages_of(learner, heard)
+    assert found.shape == (51,) and np.array_equal(found[1:], measured.advantage["control"])
 
 
 # What predicts
@@ -242,12 +239,12 @@ def uniform_weights(critic, base, factors):
     return exact(critic, base, factors)
 
 
-def without_correction(form, returns, value, at_action, executed):
+def without_correction(form, returns, value, at_action, executed, *rest):
     """The control form without its control variate's mean: Q̂ is missing."""
-    return actor_form(form, returns, value, at_action, executed) - (at_action if form == "control" else 0)
+    return own_form(form, returns, value, at_action, executed, *rest) - (at_action if form == "control" else 0)
 
 
-actor_form = learner.form_advantage
+own_form = returns.form_advantage
 
 
 def first_state(self, dimension, probabilities):
