@@ -97,8 +97,6 @@ class Measured:
 def learner_with(game: Game, agent: int, form: str, table: np.ndarray, estimator: str, samples: int, gamma: float,
                  rng: np.random.Generator) -> Learner:  # fmt: skip
     """The program's learner of ``agent``, hearing everybody, whose critic is ``table`` [heads, J]."""
-    rest = [index for index in range(game.agents) if index != agent]
-    specs = [agent_spec(f"agent_{index}", size) for index, size in enumerate(game.sizes)]
     settings = AgentSettings(
         algorithm="perla_ia2c",
         form=form,
@@ -107,11 +105,19 @@ def learner_with(game: Game, agent: int, form: str, table: np.ndarray, estimator
         model=Model(policy_hidden=(), critic_hidden=(table.shape[1],), critic_activation="relu", orthogonal=False),
         returns=Returns(gamma=gamma, normalise_advantages=False, normalise_values=False),
     )
-    peers = [specs[index] for index in rest]
-    start, _, *others = rng.bit_generator.seed_seq.spawn(5)  # the second would be the noise of its actions
-    learner = Learner(specs[agent], settings, peers, [specs[agent]], torch.zeros(0), [start, *others])
-    write_table(learner.critic, 1, tuple(game.sizes[index] for index in rest), table)
+    learner = learner_of(game, agent, settings, rng)
+    write_table(learner.critic, 1, tuple(size for index, size in enumerate(game.sizes) if index != agent), table)
     return learner
+
+
+def learner_of(
+    game: Game, agent: int, settings: AgentSettings, rng: np.random.Generator, observation: int = 1
+) -> Learner:
+    """The program's learner of ``agent``, hearing everybody, which observes so many numbers."""
+    specs = [agent_spec(f"agent_{index}", size, observation) for index, size in enumerate(game.sizes)]
+    peers = [spec for index, spec in enumerate(specs) if index != agent]
+    start, _, *others = rng.bit_generator.seed_seq.spawn(5)  # the second would be the noise of its actions
+    return Learner(specs[agent], settings, peers, [specs[agent]], torch.zeros(0), [start, *others])
 
 
 def rollout_of(played: Play) -> Rollout:
@@ -210,7 +216,12 @@ class Listener(Trainer):
 
     def __init__(self, learner: Learner) -> None:
         super().__init__(
-            learner.policy, learner.critic, learner.optimisers, learner.distribution, learner.own_heads, learner.settings
+            learner.policy,
+            learner.critic,
+            learner.optimisers,
+            learner.distribution,
+            learner.own_heads,
+            learner.settings,
         )
         self.batches: list[Batch] = []
 
