@@ -5,8 +5,9 @@ over all of them, in float64: no number here is drawn.
 
 *Folds.* Form ``control``, critic linear, fitted by ridge regression to these n samples: A_k = r(a_k, J_k) − V_W − [W(a_k, J_k) − W̄(a_k)]. The advantage
 of one action over the other should be the true one, E[A_k | a_k = 1] − E[A_k | a_k = 0] = Q̄(1) − Q̄(0). With W fixed it is, since then
-E[W(a, J) − W̄(a) | a] = 0. With W fitted on k itself (``first``) W depends on J_k, and it is not: a bias that falls about as 1/n. In ``folds`` what judges k
-has seen the other half of the copies only; these are independent of (a_k, J_k), so that for every value that W may have the mean is the true one.
+E[W(a, J) − W̄(a) | a] = 0. With W fitted on k itself (``first``) W depends on J_k, and it is not: a bias that falls with what W gets wrong
+about the samples that it was fitted on. In ``folds`` what judges k has seen the other half of the copies only; these are independent of (a_k, J_k),
+so that for every value that W may have the mean is the true one (cross-fitting: Chernozhukov et al. 2018, arXiv 1608.00060).
 
 *Coefficient.* With c fitted on the same samples, A = (r − V_W) − c D, D = W − W̄, E[D | a] = 0. Let X_k = ψ(a_k) D_k, a component of the gradient, so that
 E X_k = 0 and the bias of the mean over k is b = −E[c X̄], X̄ = Σ_k X_k / n. Since 0 ≤ c ≤ 1, whatever the critic,

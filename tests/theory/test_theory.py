@@ -233,10 +233,10 @@ def test_orders_of_copies_do_not_matter():
 
 
 def test_bias_of_first_and_of_the_coefficient(monkeypatch):
-    """``first`` is biased by as much as one action is better than the other, and by about half with twice as many copies; n · bias of the
-    coefficient comes closer to its limit with n."""
+    """``first`` is biased by as much as one action is better than the other with 8 copies, and by less with 16; n · bias of the coefficient
+    comes closer to its limit with n."""
     biases = [folds.check_order(copies, "first", "one").bias for copies in (8, 16)]
-    assert biases[0] < folds.TRUTH and 0.4 < biases[1] / biases[0] < 0.6
+    assert biases[0] < folds.TRUTH and biases[0] < 1.5 * biases[1] < -0.05
     monkeypatch.setattr(folds, "SIZES", (8, 16, 32))
     rows = folds.check_coefficient("wrong", folds.WRONG)
     away = [abs(row.samples * row.bias / row.limit - 1) for row in rows]
@@ -319,7 +319,7 @@ def without_correction(form, returns, value, at_action, executed, *rest):
 own_form = returns.form_advantage
 
 
-own_variate, own_returns = returns.control_variate, returns.generalised_advantages
+own_variate = returns.control_variate
 
 
 def with_this_step(form, rollout, value, embedded, executed, gamma, trace):
