@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any, Generator, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +17,11 @@ from ..learning.distributions import BLOCKED, Categorical
 from ..learning.models import MLP
 from ..methods.hearing import Neighbour
 from ..methods.learner import Learner
+from ..methods.lesson import Experience, Lesson
+from ..methods.order import learn
+from ..methods.protocol import Say
 from ..methods.returns import form_advantage, generalised_advantages
+from ..methods.trainer import MEASURED, Batch, Trainer
 from ..settings.config import AgentSettings, Model, Returns
 from ..world.spec import ActionSpec, AgentSpec
 from ..world.world import Rollout
@@ -41,13 +46,13 @@ def write_table(critic: MLP, states: int, sizes: tuple[int, ...], table: np.ndar
         for start, action in zip(starts, joint):
             weights["w0"][unit, int(start) + action] = 1
     weights["b0"][:] = -float(len(sizes))
-    weights["w1"][:] = torch.from_numpy(np.asarray(table, np.float32))
+    weights["w1"][:] = torch.from_numpy(np.asarray(table, float))
 
 
-def logits(policy: np.ndarray) -> torch.Tensor:
-    """log π, float32, with impossible actions as the program's masks make them."""
+def logits(policy: np.ndarray, dtype: type[np.floating[Any]] = np.float32) -> torch.Tensor:
+    """log π, with impossible actions as the program's masks make them."""
     with np.errstate(divide="ignore"):
-        return torch.from_numpy(np.maximum(np.log(policy), BLOCKED).astype(np.float32))
+        return torch.from_numpy(np.maximum(np.log(policy), BLOCKED).astype(dtype))
 
 
 @dataclass
@@ -92,8 +97,6 @@ class Measured:
 def learner_with(game: Game, agent: int, form: str, table: np.ndarray, estimator: str, samples: int, gamma: float,
                  rng: np.random.Generator) -> Learner:  # fmt: skip
     """The program's learner of ``agent``, hearing everybody, whose critic is ``table`` [heads, J]."""
-    rest = [index for index in range(game.agents) if index != agent]
-    specs = [agent_spec(f"agent_{index}", size) for index, size in enumerate(game.sizes)]
     settings = AgentSettings(
         algorithm="perla_ia2c",
         form=form,
@@ -102,11 +105,19 @@ def learner_with(game: Game, agent: int, form: str, table: np.ndarray, estimator
         model=Model(policy_hidden=(), critic_hidden=(table.shape[1],), critic_activation="relu", orthogonal=False),
         returns=Returns(gamma=gamma, normalise_advantages=False, normalise_values=False),
     )
-    peers = [specs[index] for index in rest]
-    start, _, *others = rng.bit_generator.seed_seq.spawn(5)  # the second would be the noise of its actions
-    learner = Learner(specs[agent], settings, peers, [specs[agent]], torch.zeros(0), [start, *others])
-    write_table(learner.critic, 1, tuple(game.sizes[index] for index in rest), table)
+    learner = learner_of(game, agent, settings, rng)
+    write_table(learner.critic, 1, tuple(size for index, size in enumerate(game.sizes) if index != agent), table)
     return learner
+
+
+def learner_of(
+    game: Game, agent: int, settings: AgentSettings, rng: np.random.Generator, observation: int = 1
+) -> Learner:
+    """The program's learner of ``agent``, hearing everybody, which observes so many numbers."""
+    specs = [agent_spec(f"agent_{index}", size, observation) for index, size in enumerate(game.sizes)]
+    peers = [spec for index, spec in enumerate(specs) if index != agent]
+    start, _, *others = rng.bit_generator.seed_seq.spawn(5)  # the second would be the noise of its actions
+    return Learner(specs[agent], settings, peers, [specs[agent]], torch.zeros(0), [start, *others])
 
 
 def rollout_of(played: Play) -> Rollout:
@@ -189,12 +200,51 @@ def measure(game: Game, agent: int, critic: np.ndarray, estimator: str, samples:
     return Measured(*first, estimate, advantage)
 
 
-def policy_gradients(policy: np.ndarray, own: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+def policy_gradients(
+    policy: np.ndarray, own: np.ndarray, advantage: np.ndarray, dtype: type[np.floating[Any]] = np.float32
+) -> np.ndarray:
     """g = A ∂ log π(a)/∂ logits of every step [n, A_agent], with the program's own score function."""
     distribution = Categorical(ActionSpec("discrete", (len(policy),)))
-    outputs = logits(policy).unsqueeze(1).expand(-1, len(own)).contiguous()
+    outputs = logits(policy, dtype).unsqueeze(1).expand(-1, len(own)).contiguous()
     score = distribution.score(outputs, torch.from_numpy(own[:, None]))
-    return score.gradient(torch.from_numpy(advantage.astype(np.float32)), torch.zeros(len(own))).double().numpy().T
+    weight = torch.from_numpy(advantage.astype(dtype))
+    return score.gradient(weight, torch.zeros_like(weight)).double().numpy().T
+
+
+class Listener(Trainer):
+    """A trainer that fits critics as any does, but keeps what the policy would learn from instead of letting it learn."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__(
+            learner.policy,
+            learner.critic,
+            learner.optimisers,
+            learner.distribution,
+            learner.own_heads,
+            learner.settings,
+        )
+        self.batches: list[Batch] = []
+
+    def run(
+        self,
+        batches: Sequence[Batch],
+        rngs: Sequence[np.random.Generator],
+        progress: float,
+        with_critic: bool = True,
+    ) -> Generator[Say, np.ndarray, np.ndarray]:
+        """Keep the batches."""
+        self.batches = list(batches)
+        return np.zeros(len(MEASURED))
+        yield
+
+
+def advantages_of(learner: Learner, heard: Experience) -> np.ndarray:
+    """A_t [T·B] that the policy of a private agent learns from in a round: all of :func:`perla_net.methods.order.learn` but its last step."""
+    listener = Listener(learner)
+    for said in learn([Lesson(learner, heard, keep_all=False)], listener, 0.0):
+        raise AssertionError(f"a private agent said {said}")
+    (batch,) = listener.batches
+    return batch.advantage.double().numpy()
 
 
 def shares(game: Game, agent: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,8 +17,8 @@ from perla_net.learning import embedding
 from perla_net.learning.distributions import Categorical
 from perla_net.learning.embedding import lattice_points
 from perla_net.learning.models import MLP
-from perla_net.methods import learner
-from perla_net.theory import checks, convergence, games, measure, nonstationarity, variance
+from perla_net.methods import lesson, order, returns
+from perla_net.theory import checks, convergence, folds, games, measure, nonstationarity, trajectories, variance
 from perla_net.theory.__main__ import main
 
 STAG = ROOT / "docs" / "examples" / "stag_hunt.yaml"
@@ -44,7 +45,7 @@ def test_a_table_is_a_network():
 
 
 def test_what_is_measured_is_what_the_learner_learns_from():
-    """The advantages and targets are those of ``Learner.prepare``, to the bit."""
+    """The advantages and targets are those of :func:`perla_net.methods.order.learn`, to the bit."""
     game = game_of("random")
     played = measure.play(game, 1, 50, np.random.default_rng(1))
     critic = np.random.default_rng(2).normal(size=(3, 9))
@@ -54,14 +55,11 @@ def test_what_is_measured_is_what_the_learner_learns_from():
     played, neighbours = measure.with_another_state(game, 1, played)
     outputs = measure.logits(game.policies[1]).expand(102, -1)
     rollout = measure.rollout_of(played)
-    steps = learner.prepare(
+    heard = lesson.Experience(
         rollout, torch.from_numpy(rollout.reward), None, torch.ones(102, 1), outputs, None, neighbours
     )
-    with pytest.raises(StopIteration) as done:
-        next(steps)
-    batch = done.value.value
-    assert np.array_equal(batch.advantage.numpy()[1:], measured.advantage["control"].astype(np.float32))
-    assert batch.target.shape == (51,)
+    found = measure.advantages_of(learner, heard)
+    assert found.shape == (51,) and np.array_equal(found[1:], measured.advantage["control"])
 
 
 # What predicts
@@ -175,6 +173,77 @@ def test_kinds_of_games_and_gains():
     assert game_of("penalty:k=-25").payoffs[0, 0].tolist() == [[-25, 0, 10], [0, 2, 0], [10, 0, -25]]
 
 
+# Several steps, and orders of learning
+
+
+def test_trajectories_of_several_states():
+    """All paths, with the right probabilities; each form's bias and variance as in docs/theory.md: the noise of others' and of later actions
+    falls, a wrong critic biases at λ < 1 only, and what is left in a game of one state is the own action."""
+    rng = np.random.default_rng(0)
+    episode = trajectories.episode_of(game_of("two_state"), 1, 0.9, rng)
+    paths = trajectories.paths_of(episode)
+    assert paths.share.sum() == pytest.approx(1) and paths.state.shape == (3, 512)
+    for t, expected in enumerate(episode.occupied()):
+        assert paths.share @ paths.state[t] == pytest.approx(expected[1])
+    rewards = episode.game.payoffs[1][(paths.state, *np.moveaxis(paths.action, -1, 0))]
+    there = (paths.state[0] == 1) & (paths.action[0] == [0, 1]).all(1)  # what follows s = 1, a = 1, J = 0
+    returned = (0.9 ** np.arange(3)) @ rewards[:, there] @ paths.share[there] / paths.share[there].sum()
+    assert episode.exact()[0, 1, 1, 0] == pytest.approx(returned)
+    for spec in ("two_state", "random:actions=2", "matching_pennies"):
+        found = trajectories.check_game(game_of(spec), 1, 0.9, np.random.default_rng(1))
+        checks.settle(found.checks)
+        assert all(check.holds for check in found.checks), spec
+        rows = {(row.form, row.critic, row.trace): row for row in found.rows}
+        exact = [rows[form, "exact", 1.0].measured for form in ("state", "control", "trajectory", "action")]
+        assert exact[0] > exact[1] > exact[2] >= exact[3] - 1e-12
+        assert (exact[2] == pytest.approx(exact[3])) is (spec != "two_state")
+        for (_, critic, trace), row in rows.items():
+            assert (row.bias > 1e-3) is (spec == "two_state" and (critic, trace) == ("wrong", 0.6))
+
+
+def test_folds_alone_and_a_picture_without_any_game(tmp_path, capsys):
+    assert main(("--game", "folds", "--draw", str(tmp_path / "laws.pdf"))) == 0
+    said = capsys.readouterr().out
+    assert said.index("Folds, two by two") < said.index("Coefficient, two by two") and "Theorem" not in said
+    assert "first          one       4              -0.1792  -0.1   -0.07924  no law" in said
+    assert "folds          one       4                 -0.1  -0.1          0   holds" in said
+
+
+def test_what_is_too_large_to_follow_is_left_out(capsys):
+    assert trajectories.check_game(game_of("random:agents=4"), 0, 0.9, np.random.default_rng(0)) is None
+    assert trajectories.episode_of(game_of("random"), 0, 0.9, np.random.default_rng(0)).steps == 2
+    assert main(("--game", "two_state:agents=6", "--steps", "100")) in (0, 1)
+    assert "left out: two_state:agents=6: trajectories of two steps" in capsys.readouterr().out
+
+
+def test_orders_of_copies_do_not_matter():
+    """What spares most outcomes of ``first`` and of the fitted coefficient: sorted ones with the probability of all their orders."""
+    for blocks in ((3,), (1, 2)):
+        sorted_ones = list(folds.outcomes(blocks))
+        assert sum(share for _, share in sorted_ones) == pytest.approx(1)
+        assert len(sorted_ones) == {(3,): 20, (1, 2): 40}[blocks]
+    assert len(list(folds.outcomes((1, 1, 1)))) == 64
+    learner = folds.learner_in("first", "one")
+    total = np.zeros((3, 2))
+    for kinds, share in folds.outcomes((1, 1, 1)):
+        own, other = np.divmod(kinds, 2)
+        total[np.arange(3), own] += share * folds.advantages(learner, own, other)
+    apart = (total / folds.OWN) @ [-1, 1] - folds.TRUTH
+    assert np.allclose(apart, folds.check_order(3, "first", "one").bias, atol=1e-12)
+
+
+def test_bias_of_first_and_of_the_coefficient(monkeypatch):
+    """``first`` is biased by as much as one action is better than the other with 8 copies, and by less with 16; n · bias of the coefficient
+    comes closer to its limit with n."""
+    biases = [folds.check_order(copies, "first", "one").bias for copies in (8, 16)]
+    assert biases[0] < folds.TRUTH and biases[0] < 1.5 * biases[1] < -0.05
+    monkeypatch.setattr(folds, "SIZES", (8, 16, 32))
+    rows = folds.check_coefficient("wrong", folds.WRONG)
+    away = [abs(row.samples * row.bias / row.limit - 1) for row in rows]
+    assert rows[0].inside and away[0] > away[1] > away[2] and away[2] < 0.15
+    assert abs((32 * rows[2].bias * 2 - 16 * rows[1].bias) / rows[2].limit - 1) < 0.03
+
+
 # Verdicts
 
 
@@ -242,12 +311,64 @@ def uniform_weights(critic, base, factors):
     return exact(critic, base, factors)
 
 
-def without_correction(form, returns, value, at_action, executed):
+def without_correction(form, returns, value, at_action, executed, *rest):
     """The control form without its control variate's mean: Q̂ is missing."""
-    return actor_form(form, returns, value, at_action, executed) - (at_action if form == "control" else 0)
+    return own_form(form, returns, value, at_action, executed, *rest) - (at_action if form == "control" else 0)
 
 
-actor_form = learner.form_advantage
+own_form = returns.form_advantage
+
+
+own_variate = returns.control_variate
+
+
+def with_this_step(form, rollout, value, embedded, executed, gamma, trace):
+    """The joint action of the step itself is corrected to the value: what the own action did is taken away, too."""
+    return own_variate(form, rollout, value, embedded, executed, gamma, trace) + (
+        embedded - value[: len(embedded)] if form == "trajectory" else 0
+    )
+
+
+def undiscounted(form, rollout, value, embedded, executed, gamma, trace):
+    """Later corrections count as much as that of the step itself."""
+    return own_variate(form, rollout, value, embedded, executed, 1.0, trace)
+
+
+def beyond_the_end(form, rollout, *rest):
+    """The corrections of the next episode count, too."""
+    return own_variate(form, replace(rollout, terminated=np.zeros_like(rollout.terminated)), *rest)
+
+
+def later_own_only(form, rollout, value, embedded, executed, gamma, trace):
+    """Of later steps, too, only what the neighbours did is taken away: of mean zero, but noise of the own actions stays."""
+    value = embedded if form == "trajectory" else value
+    return own_variate(form, rollout, value, embedded, executed, gamma, trace)
+
+
+def everybody(self, first):
+    """No halves: each copy is judged by a critic that was fitted on all."""
+    return torch.ones_like(self.alive)
+
+
+def own_half(self, first, second):
+    """Each half is judged by the critic that was fitted on it."""
+    return own_join(self, second, first)
+
+
+own_join = lesson.Lesson.join
+
+
+def unclipped(gain, variate):
+    """The coefficient of the regression, whatever it is."""
+    away = (variate - variate.mean()).double()
+    return float((gain * away).sum() / away.square().sum().clamp(min=1e-12))
+
+
+def half_of_it(gain, variate):
+    return own_coefficient(gain, variate) / 2
+
+
+own_coefficient = returns.fitted_coefficient
 
 
 def first_state(self, dimension, probabilities):
@@ -264,14 +385,31 @@ MUTATIONS = {
     "wrong thresholds": (embedding._Draws, "_thresholds", rounded_down, "theorem 1: mean"),
     "wrong weights": (embedding, "_exact", uniform_weights, "exact"),
     "wrong form": (measure, "form_advantage", without_correction, "theorem 3: mean of component"),
+    "wrong form in the learner": (lesson, "form_advantage", without_correction, "trajectories: mean"),
+    "the step itself taken away": (
+        lesson,
+        "control_variate",
+        with_this_step,
+        "trajectories: mean, random:actions=2, traj",
+    ),
+    "later steps undiscounted": (lesson, "control_variate", undiscounted, "trajectories: variance"),
+    "corrected beyond the end": (lesson, "control_variate", beyond_the_end, "trajectories: mean"),
+    "later own actions left in": (lesson, "control_variate", later_own_only, "trajectories: variance"),
+    "folds left out": (lesson.Lesson, "of_copies", everybody, "folds: mean"),
+    "first under the name of folds": (order, "_in_folds", order._first, "folds: mean"),
+    "halves confused": (lesson.Lesson, "join", own_half, "folds: mean"),
+    "coefficient out of bounds": (returns, "fitted_coefficient", unclipped, "coefficient: |c − ½|"),
+    "half of the coefficient": (returns, "fitted_coefficient", half_of_it, "coefficient: limit of n · bias"),
 }
+FOLDED = ("folds", "coefficient")
+"""Laws of the orders of learning, which are looked at by ``--game folds``."""
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_biased_estimator_is_caught(name, monkeypatch, capsys):
     owner, attribute, lie, sentence = MUTATIONS[name]
     monkeypatch.setattr(owner, attribute, lie)
-    assert main(QUICK) == 1
+    assert main(("--game", "folds") if sentence.startswith(FOLDED) else QUICK) == 1
     violations = [line for line in capsys.readouterr().out.splitlines() if line.startswith("VIOLATED")]
     assert any(sentence in line for line in violations), violations
 
@@ -379,7 +517,7 @@ def test_command_with_file_picture_and_json(tmp_path):
         (("--seed", "-1"), "--seed -1"),
         (("--draw", "/nowhere/laws.png"), "there is no folder /nowhere"),
         (("--draw", "laws.doc"), "must end in one of"),
-        (("--game", "two_state", "--steps", "0"), "--steps 0: leaves nothing to check"),
+        (("--game", "two_state:agents=6", "--steps", "0"), "--steps 0: leaves nothing to check; two_state"),
         (("--colour", "red"), "unrecognized arguments: --colour red"),
     ],
 )
