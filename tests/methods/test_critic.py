@@ -243,19 +243,21 @@ NEIGHBOUR = np.array([0.3, 0.7])
 """What it does."""
 
 
-def judged(own, other, how, double) -> np.ndarray:
+def judged(own, other, how, double, fit="ridge") -> np.ndarray:
     """Advantages of one step of B copies in which these actions were taken, by a learner that has seen nothing before."""
     copies = len(own)
     spec = AgentSpec("a", 1, "box", (1,), ActionSpec("discrete", (2,)))
     settings = AgentSettings(
         form="control",
-        critic=Critic(order=how, fit="ridge"),
-        model=Model(critic_hidden=()),
+        critic=Critic(order=how, fit=fit),
+        model=Model(critic_hidden=() if fit == "ridge" else (4,)),
         returns=Returns(normalise_advantages=False, normalise_values=False, gamma=0.0),
     )
     one = Learner(spec, settings, [spec], [spec], torch.zeros(0), np.random.SeedSequence(0).spawn(4))
     if double:
-        one.critic.to(torch.float64)
+        for network in (one.critic, one.rest):
+            if network:
+                network.to(torch.float64)
     one.critic.flat.normal_(0, 3, generator=torch.Generator().manual_seed(5))  # a wrong one
     reward = PAYOFF[own, other][None]
     rollout = rollout_of(reward, np.ones((1, copies), bool))
@@ -266,18 +268,18 @@ def judged(own, other, how, double) -> np.ndarray:
     x, policy = torch.ones(2 * copies, 1, dtype=kind), torch.zeros(2 * copies, 2, dtype=kind)
     rewards = torch.from_numpy(reward).to(kind)
     lesson = Lesson(one, Experience(rollout, rewards, None, x, policy, None, [neighbour]), False)
-    steps = {"first": order._first, "folds": order._in_folds}[how]
+    steps = order._split if fit == "residual" else {"first": order._first, "folds": order._in_folds}[how]
     run_alone(steps([lesson], one.trainer, 0.0))
     return lesson.advantage(lesson.returns()).double().numpy()
 
 
-def difference(how, double) -> float:
+def difference(how, double, fit="ridge") -> float:
     """E[A | own action 1] − E[A | own action 0] of the first of two copies: over all that can happen in both, none left out."""
     total = {0: 0.0, 1: 0.0}
     for own in itertools.product(range(2), repeat=2):
         for other in itertools.product(range(2), repeat=2):
             weight = 0.5 * NEIGHBOUR[list(other)].prod()
-            total[own[0]] += weight * judged(np.array(own), np.array(other), how, double)[0]
+            total[own[0]] += weight * judged(np.array(own), np.array(other), how, double, fit)[0]
     return total[1] - total[0]
 
 
@@ -344,6 +346,7 @@ CRITICS = {
     "first": {"critic": {"order": "first", "window": 2, "passes": 2}},
     "folds": {"critic": {"order": "folds", "coefficient": "fitted", "iterations": 2, "trace": 0.0}},
     "ridge": {"critic": {"order": "first", "fit": "ridge", "window": 3}, "model": {"critic_hidden": []}},
+    "residual": {"critic": {"order": "folds", "fit": "residual", "window": 3}, "form": "shrunk"},
     "folds ridge": {
         "critic": {"order": "folds", "fit": "ridge", "own_action": "input", "peers": "pooled"},
         "model": {"critic_hidden": []},
@@ -471,7 +474,7 @@ def test_unequal_peers_are_not_pooled():
 
 @needs_mpirun
 @pytest.mark.mpi
-@pytest.mark.parametrize("name", ["first", "folds ridge"])
+@pytest.mark.parametrize("name", ["first", "folds ridge", "residual"])
 def test_ranks_and_interruptions_do_not_show(name, tmp_path):
     """One process, four ranks, and a run that is cut and resumed: the same bytes, windows and folds included."""
     file = tmp_path / "critic.yaml"
