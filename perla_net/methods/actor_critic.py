@@ -220,7 +220,7 @@ class ActorCritic(Acting):
         if self.seat.group or self.policy.width or len(self.identity) or self.policy.encoder:
             return None
         spec, learner = self.spec, self.learner
-        sizes = learner.critic.sizes, learner.own_heads
+        sizes = learner.critic.sizes, learner.own_heads, learner.splits
         return spec.observation_size, spec.action, spec.masked, *sizes, repr(self.settings)
 
     @classmethod

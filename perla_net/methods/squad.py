@@ -32,7 +32,9 @@ class Squad:
             Adam.together([learner.optimisers[0] for learner in learners], policy),
             Adam.together([learner.optimisers[1] for learner in learners], critic),
         )
-        self.trainer = Trainer(policy, critic, self.optimisers, first.distribution, first.trainer.own_heads, first.settings)
+        self.trainer = Trainer(
+            policy, critic, self.optimisers, first.distribution, first.trainer.own_heads, first.settings
+        )
         one = agents[0]
         self._player = Player(policy, first.distribution, one.identity, one.copies, one.horizon)
 
