@@ -2,14 +2,22 @@
 
 (w, b) = argmin Σ_t (y_t − b − w·x_t)² + ρ |w|², the constant b unpunished: with means x̄, ȳ and centred X, y,
 w = (XᵀX + ρ I)⁻¹ Xᵀy (primal), or the same as Xᵀ (XXᵀ + ρ I)⁻¹ y (dual), whichever matrix is smaller; b = ȳ − w·x̄. In float64.
+
+Of several ρ the one is taken that generalised cross-validation prefers (Golub, Heath and Wahba 1979): the least n |y − ŷ|² / (n − 1 − Σ_k λ_k / (λ_k + ρ))²,
+λ_k the eigenvalues of either matrix; one degree of freedom is that of b.
 """
 
 from __future__ import annotations
 
+from typing import Callable, Sequence
+
 import torch
 
+PENALTIES = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e6)
+"""Those that are tried where none is given; the last leaves little but the constant."""
 
-def ridge(x: torch.Tensor, y: torch.Tensor, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
+
+def ridge(x: torch.Tensor, y: torch.Tensor, penalties: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
     """(w [size], b []) from x [n, size] and y [n], float64; n = 0: zeros."""
     if not len(x):
         return x.new_zeros(x.shape[1], dtype=torch.float64), x.new_zeros((), dtype=torch.float64)
@@ -17,9 +25,9 @@ def ridge(x: torch.Tensor, y: torch.Tensor, penalty: float) -> tuple[torch.Tenso
     center, level = x.mean(0), y.mean()
     x, y = x - center, y - level
     if x.shape[1] <= len(x):
-        w = _solved(x.T @ x, x.T @ y, penalty)
+        w = _solved(x.T @ x, x.T @ y, float(y @ y), len(x), penalties)
     else:
-        w = x.T @ _solved(x @ x.T, y, penalty)
+        w = x.T @ _solved_dual(x @ x.T, y, penalties)
     return w, level - w @ center
 
 
@@ -29,18 +37,56 @@ def gram(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return z.T @ z
 
 
-def ridge_from(sums: torch.Tensor, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(w, b) as of :func:`ridge`, from :func:`gram`, or a multiple of it with the penalty multiplied alike."""
+def ridge_from(sums: torch.Tensor, penalties: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(w, b) as of :func:`ridge`, from :func:`gram`."""
     count = sums[-1, -1]
     if count <= 0:
         return sums.new_zeros(len(sums) - 2), sums.new_zeros(())
     means = sums[-1, :-1] / count
     centred = sums[:-1, :-1] - count * torch.outer(means, means)
-    w = _solved(centred[:-1, :-1], centred[:-1, -1], penalty)
+    w = _solved(centred[:-1, :-1], centred[:-1, -1], float(centred[-1, -1]), float(count), penalties)
     return w, means[-1] - w @ means[:-1]
 
 
-def _solved(matrix: torch.Tensor, right: torch.Tensor, penalty: float) -> torch.Tensor:
+def _solved(
+    matrix: torch.Tensor, right: torch.Tensor, square: float, count: float, penalties: Sequence[float]
+) -> torch.Tensor:
+    """w from XᵀX, Xᵀy and yᵀy of ``count`` rows."""
+    if len(penalties) == 1:
+        return _by_cholesky(matrix, right, penalties[0])
+    values, vectors = torch.linalg.eigh(matrix)
+    values, turned = values.clamp(min=0), vectors.T @ right
+
+    def left(penalty: float) -> float:  # |y − Xw|² = yᵀy − 2 wᵀXᵀy + wᵀXᵀX w
+        w = turned / (values + penalty)
+        return max(square - float(w @ (2 * turned - values * w)), 0.0)
+
+    return vectors @ (turned / (values + _best(left, values, count, penalties)))
+
+
+def _solved_dual(matrix: torch.Tensor, y: torch.Tensor, penalties: Sequence[float]) -> torch.Tensor:
+    """(XXᵀ + ρ I)⁻¹ y."""
+    if len(penalties) == 1:
+        return _by_cholesky(matrix, y, penalties[0])
+    values, vectors = torch.linalg.eigh(matrix)
+    values, turned = values.clamp(min=0), vectors.T @ y
+
+    def left(penalty: float) -> float:  # y − ŷ = ρ (XXᵀ + ρ I)⁻¹ y
+        return float((penalty * turned / (values + penalty)).square().sum())
+
+    return vectors @ (turned / (values + _best(left, values, len(y), penalties)))
+
+
+def _best(left: Callable[[float], float], values: torch.Tensor, count: float, penalties: Sequence[float]) -> float:
+    """The penalty with the least generalised cross-validation error; of equal ones the greatest."""
+    found = []
+    for penalty in penalties:
+        free = count - 1 - float((values / (values + penalty)).sum())
+        found.append((count * left(penalty) / free**2 if free > 1e-6 * count else float("inf"), -penalty))
+    return -min(found)[1]
+
+
+def _by_cholesky(matrix: torch.Tensor, right: torch.Tensor, penalty: float) -> torch.Tensor:
     matrix = matrix.clone()
     matrix.diagonal().add_(penalty)
     return torch.cholesky_solve(right.unsqueeze(-1), torch.linalg.cholesky(matrix)).squeeze(-1)

@@ -11,7 +11,7 @@ import torch
 from ..learning.build import policy_for
 from ..learning.distributions import Categorical
 from ..learning.models import MLP, OPTIMISERS
-from ..learning.ridge import gram, ridge, ridge_from
+from ..learning.ridge import PENALTIES, gram, ridge, ridge_from
 from ..settings.config import AgentSettings
 from ..world.spec import AgentSpec
 from .critic import EmbeddedCritic
@@ -108,16 +108,17 @@ class Learner(EmbeddedCritic):
             assert isinstance(self.distribution, Categorical)
             head = self.distribution.joint_index(action)
         of_head = [head == k for k in range(heads)]
-        penalty = self.settings.critic.penalty
+        asked = self.settings.critic.penalty
+        penalties = PENALTIES if asked is None else (asked,)
         if self.group:
             own = torch.stack([gram(x[mine], target[mine]) for mine in of_head])
             mean = yield Say("moments", own.cpu().numpy().ravel(), self.group, mean=True)
             sums = torch.from_numpy(np.asarray(mean, np.float64)).view_as(own).to(x.device)
-            found = [ridge_from(each, penalty / len(self.group)) for each in sums]
+            found = [ridge_from(each * len(self.group), penalties) for each in sums]
             counts = sums[:, -1, -1]
             level = sums[:, -2, -1].sum() / counts.sum().clamp(min=1)
         else:
-            found = [ridge(x[mine], target[mine], penalty) for mine in of_head]
+            found = [ridge(x[mine], target[mine], penalties) for mine in of_head]
             counts = torch.stack([mine.sum() for mine in of_head])
             level = target.double().mean() if len(target) else torch.zeros((), dtype=torch.float64)
         weight, bias = network.frozen["w0"], network.frozen["b0"]

@@ -142,7 +142,10 @@ class Critic(Section):
         None,
         "Lambda of the returns that it is fitted to, with order first or folds (default: that of the advantages; of the linear part of residual, 0).",
     )
-    penalty: Rate = option(0.1, "With fit ridge: weight of the squared weights.")
+    penalty: Optional[Rate] = option(
+        None,
+        "Where it is fitted in closed form: weight of the squared weights (default: by generalised cross-validation).",
+    )
     own_action: Literal["auto", "heads", "input"] = option(
         "auto",
         "How Q(o, a, ·) knows the own action: a head for each; or an input; auto: heads where actions can be counted.",

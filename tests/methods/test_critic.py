@@ -16,7 +16,7 @@ from perla_net.ground.processes import Processes
 from perla_net.learning.distributions import distribution_of
 from perla_net.learning.embedding import Peer, embed
 from perla_net.learning.models import MLP
-from perla_net.learning.ridge import gram, ridge, ridge_from
+from perla_net.learning.ridge import PENALTIES, gram, ridge, ridge_from
 from perla_net.methods import order
 from perla_net.methods.hearing import Neighbour
 from perla_net.methods.learner import Learner
@@ -57,17 +57,42 @@ def test_ridge_is_what_an_independent_solver_finds(rows, size):
     punished = np.concatenate([np.sqrt(penalty) * np.eye(size), np.zeros((size, 1))], 1)
     expected = np.linalg.lstsq(np.concatenate([table, punished]), np.concatenate([y, np.zeros(size)]), rcond=None)[0]
     for w, b in (
-        ridge(torch.from_numpy(x), torch.from_numpy(y), penalty),
-        ridge_from(gram(torch.from_numpy(x), torch.from_numpy(y)), penalty),
-        ridge_from(gram(torch.from_numpy(x), torch.from_numpy(y)) / 3, penalty / 3),
+        ridge(torch.from_numpy(x), torch.from_numpy(y), [penalty]),
+        ridge_from(gram(torch.from_numpy(x), torch.from_numpy(y)), [penalty]),
     ):
         assert np.allclose(np.append(w.numpy(), float(b)), expected, atol=1e-8)
 
 
+@pytest.mark.parametrize(("rows", "size"), [(60, 5), (30, 10), (20, 40)])
+@pytest.mark.parametrize("noise", [0.01, 1.0, 30.0])
+def test_the_penalty_is_chosen_by_cross_validation(rows, size, noise):
+    """The least n |y − ŷ|² / (n − tr H)², with the whole hat matrix, the constant's row included, by hand."""
+    rng = np.random.default_rng(rows)
+    x = rng.normal(size=(rows, size)) + 2
+    y = x @ rng.normal(size=size) + noise * rng.normal(size=rows)
+    errors = []
+    for penalty in PENALTIES:
+        centred = x - x.mean(0)
+        hat = centred @ np.linalg.solve(centred.T @ centred + penalty * np.eye(size), centred.T) + 1 / rows
+        left = y - hat @ (y - y.mean()) - y.mean() * (hat @ np.ones(rows))
+        free = rows - np.trace(hat)
+        errors.append(rows * (left @ left) / free**2 if free > 1e-6 * rows else np.inf)
+    best = PENALTIES[int(np.argmin(errors))]
+    for found in (
+        ridge(torch.from_numpy(x), torch.from_numpy(y), PENALTIES),
+        ridge_from(gram(torch.from_numpy(x), torch.from_numpy(y)), PENALTIES) if rows > size else None,
+    ):
+        if found:
+            expected = ridge(torch.from_numpy(x), torch.from_numpy(y), [best])
+            assert np.allclose(found[0], expected[0], atol=1e-6) and float(found[1]) == pytest.approx(
+                float(expected[1])
+            )
+
+
 def test_ridge_without_rows_is_zero():
-    w, b = ridge(torch.zeros(0, 3), torch.zeros(0), 0.1)
+    w, b = ridge(torch.zeros(0, 3), torch.zeros(0), [0.1])
     assert not w.any() and float(b) == 0
-    assert not ridge_from(gram(torch.zeros(0, 3), torch.zeros(0)), 0.1)[0].any()
+    assert not ridge_from(gram(torch.zeros(0, 3), torch.zeros(0)), [0.1])[0].any()
 
 
 def test_a_fit_gives_every_action_its_own_head():
@@ -399,7 +424,7 @@ def test_a_shared_regression_is_that_of_all_rows():
         with pytest.raises(StopIteration):
             talk.send(mean)
     x, target = (torch.cat([rows[name] for rows in windows]) for name in ("x", "target"))
-    w, b = ridge(x, (target - learners[0].shift) / learners[0].scale, 0.1)
+    w, b = ridge(x, (target - learners[0].shift) / learners[0].scale, PENALTIES)
     for one in learners:
         assert torch.allclose(one.critic.frozen["w0"][0], w.float(), atol=1e-5)
         assert float(one.critic.frozen["b0"][0]) == pytest.approx(float(b), abs=1e-5)
