@@ -379,11 +379,6 @@ class Policy(Network):
         """[M, observation] → [M, outputs + free], for a policy without memory."""
         return self._head(self._body(observation))
 
-    @torch.no_grad()
-    def features(self, observation: torch.Tensor) -> torch.Tensor:
-        """What the last layer reads, [M, hidden], of a policy without memory."""
-        return self._body(observation[:, : self.observation])
-
     def step(
         self, observation: torch.Tensor, memory: torch.Tensor, begins: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -61,7 +61,10 @@ class EmbeddedCritic:
         counted = isinstance(self.distribution, Categorical) and options.own_action != "input"
         self.own_heads = self.form != "state" and counted
         self.own_input = self.form != "state" and not self.own_heads
-        self.splits = self.form != "state" and options.fit == "residual" and options.order != "together"
+        self.order = options.order
+        if self.order == "auto":
+            self.order = "folds" if self.form in ("control", "trajectory") else "first"
+        self.splits = self.form != "state" and options.fit == "residual" and self.order != "together"
         """The critic is V(o), as the base algorithm's, and what it leaves is a linear function R of everything: Q = V + R − Σ_b π(b|o) R̂."""
         seen = sum(view.observation_size for view in views)
         widths = [distribution.width for distribution in self.neighbours]

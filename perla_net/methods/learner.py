@@ -18,7 +18,6 @@ from .critic import EmbeddedCritic
 from .keeping import Part
 from .protocol import Say
 from .trainer import Trainer
-from .trust import Trust
 from .window import Rows, Window
 
 
@@ -68,10 +67,9 @@ class Learner(EmbeddedCritic):
         fits = np.random.SeedSequence(streams[1].entropy, spawn_key=(*streams[1].spawn_key, 0, 0))
         self.fit_rng = np.random.default_rng(fits)
         self.window = Window(settings.critic.window)
-        self.trusting = Trust()
         self.embedding_seconds = 0.0
         self.explained = 0.0
-        self.out_of_sample = self.coefficient = self.trust = self.samples_per_parameter = math.nan
+        self.out_of_sample = self.coefficient = self.samples_per_parameter = math.nan
         self.measuring = streams[3]
         self.variances: np.ndarray | None = None
         """:data:`~.variance.COLUMNS` of the last rollout, under ``--measure-variance``."""
@@ -179,8 +177,6 @@ class Learner(EmbeddedCritic):
         }
         if self.rest:
             found["rest"] = self.rest
-        if self.form == "shrunk":
-            found["trust"] = self.trusting
-        if self.settings.critic.order != "together":
+        if self.order != "together":
             found |= {"fit": self.fit_rng, "window": self.window}
         return found

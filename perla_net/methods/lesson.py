@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Generator
@@ -101,45 +100,22 @@ class Lesson:
         value, at_action, executed = self.values
         value = value[: self.taken]
         variate, coefficient = None, 1.0
-        learner.coefficient = learner.trust = float("nan")
-        if learner.form in ("control", "trajectory", "shrunk"):
+        learner.coefficient = float("nan")
+        if learner.form in ("control", "trajectory"):
             assert at_action is not None and executed is not None
             gamma, trace = settings.returns.gamma, settings.returns.trace
             variate = control_variate(learner.form, self.experience.rollout, value, at_action, executed, gamma, trace)
-            if settings.critic.coefficient == "fitted" or learner.form == "shrunk":
+            if settings.critic.coefficient != "one":
                 gain = returns - value
                 coefficient = fitted_coefficient(gain[self.alive], variate[self.alive])
             learner.coefficient = coefficient
         advantage = form_advantage(learner.form, returns, value, at_action, executed, variate, coefficient)
-        if learner.form == "shrunk":
-            assert at_action is not None
-            sure = at_action - value
-            learner.trust = learner.trusting.follow(*self._lean(advantage - sure))
-            advantage = sure + (1 - learner.trust) * (advantage - sure)
         if settings.returns.normalise_advantages:
             chosen = advantage if self.everywhere else advantage[self.alive]
             if len(chosen):
                 advantage = (advantage - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
         learner.explained = explained_variance(value[self.alive], returns[self.alive])
         return advantage
-
-    def _lean(self, difference: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """What the difference of two advantages [T·B] does to the policy gradient, d = mean_t (…)_t ∇ log π(a_t|o_t) with respect to the last
-        layer, flat float64; and the sum of its entries' sampling variances, copies taken as independent."""
-        learner, heard, taken = self.learner, self.experience, self.taken
-        weight = torch.where(self.alive, difference, 0.0)
-        score = learner.distribution.score(heard.outputs[:taken].mT.contiguous(), self.action)
-        scores = score.gradient(weight, torch.zeros_like(weight)).mT.unflatten(0, (self.steps, self.copies))
-        if heard.memory is None:
-            features = learner.policy.features(heard.critic_input if heard.observation is None else heard.observation)
-        else:  # the memory is the last that the critic reads
-            features = heard.critic_input[:, -learner.policy.width :]
-        features = features[:taken].unflatten(0, (self.steps, self.copies))
-        features = torch.cat([features, features.new_ones(self.steps, self.copies, 1)], 2)
-        of_copies = torch.einsum("tbo,tbh->boh", scores, features).flatten(1).double() / self.steps
-        if self.copies < 2:
-            return of_copies.mean(0), math.inf
-        return of_copies.mean(0), float(of_copies.var(0).sum()) / self.copies
 
     def judge(self, target: torch.Tensor) -> None:
         """Note how well the critic predicts what it has not been fitted to, target [T·B]; of R, what V leaves."""

@@ -17,7 +17,7 @@ from .lesson import Lesson
 from .protocol import Say
 from .trainer import MEASURED, Trainer
 
-STATISTICS = (*MEASURED, "explained_variance", "critic_out_of_sample", "coefficient", "trust", "samples_per_parameter")
+STATISTICS = (*MEASURED, "explained_variance", "critic_out_of_sample", "coefficient", "samples_per_parameter")
 """What :func:`learn` reports: what the trainer measures; 1 − Var(G − V)/Var(G); the same of what the critic is fitted to, by a critic that was not
 fitted to it; weight of the control variate; samples that it was fitted on over its parameters."""
 
@@ -29,7 +29,7 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
     closed form needs) and expects the mean over the group to be sent back; a private agent says nothing. progress: share of the run that is done.
     """
     learners = [lesson.learner for lesson in lessons]
-    order = learners[0].settings.critic.order
+    order = learners[0].order
     fitted = None
     if order == "together":
         for lesson in lessons:
@@ -38,7 +38,7 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
     elif learners[0].settings.critic.fit == "residual":
         fitted = yield from _split(lessons, trainer, progress)
     else:
-        how = _first if order == "first" else _in_folds
+        how = _in_folds if order == "folds" and lessons[0].copies > 1 else _first
         fitted = yield from how(lessons, trainer, progress)
     batches = []
     for lesson in lessons:
@@ -53,9 +53,7 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
     measured = np.atleast_2d(measured)
     if fitted is not None:
         measured[:, [MEASURED.index("value_loss"), MEASURED.index("critic_gradient")]] = fitted
-    own = [
-        [one.explained, one.out_of_sample, one.coefficient, one.trust, one.samples_per_parameter] for one in learners
-    ]
+    own = [[one.explained, one.out_of_sample, one.coefficient, one.samples_per_parameter] for one in learners]
     return np.concatenate([measured, np.array(own)], 1)
 
 
@@ -117,7 +115,7 @@ def _split(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Fitt
         lefts.append(lesson.left())
     joined: list[tuple[torch.Tensor, torch.Tensor]] = []
     if learners[0].rest:
-        if learners[0].settings.critic.order == "folds":
+        if learners[0].order == "folds" and lessons[0].copies > 1:
             seen: list[list[Values]] = []
             for first in (True, False):
                 yield from _solve_rest(lessons, lefts, [lesson.of_copies(not first) for lesson in lessons])

@@ -75,7 +75,7 @@ def control_variate(
     value, embedded, executed [T·B]: Σ_b π(b|o) Q̂(o, b), Q̂(o, a) and Q(o, a, a_N).
     """
     here = executed - embedded
-    if form != "trajectory":
+    if form == "control":
         return here
     steps, copies = rollout.reward.shape
     going = torch.from_numpy(~(rollout.terminated | rollout.truncated)).to(here.device)

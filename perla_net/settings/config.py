@@ -121,13 +121,14 @@ class Critic(Section):
         "preset",
         "What the critic reads: the preset's choice; the own observation; those of all whom the agent hears, too; everybody's.",
     )
-    order: Literal["together", "first", "folds"] = option(
-        "together",
+    order: Literal["auto", "together", "first", "folds"] = option(
+        "auto",
         "When the critic is fitted: in one with the policy, after the advantages; first, on this round too, before them; folds: first, and each "
-        "half of the copies is judged by a critic that was fitted on the other half.",
+        "half of the copies is judged by a critic that was fitted on the other half; auto: folds for the forms control and trajectory with "
+        "two copies or more, else first.",
     )
     fit: Literal["gradient", "ridge", "residual"] = option(
-        "gradient",
+        "residual",
         "How it is fitted, with order first or folds: by gradient steps; in closed form (--model.critic-hidden none); residual: V(o) by gradient "
         "steps, as the base algorithm's, and a linear function of everything to what V leaves, in closed form.",
     )
@@ -135,7 +136,7 @@ class Critic(Section):
         0, "Passes over the samples in each fit by gradient (0: 8, or as many as make 64 steps, whichever is more)."
     )
     window: Positive = option(
-        1, "Rounds whose samples it is fitted on, this one included (residual: the linear part; V on this round)."
+        4, "Rounds whose samples it is fitted on, this one included (residual: the linear part; V on this round)."
     )
     iterations: Positive = option(1, "Fits in a round, each to the targets that the last one gives.")
     trace: Optional[Fraction] = option(
@@ -153,8 +154,9 @@ class Critic(Section):
     peers: Literal["each", "pooled"] = option(
         "each", "What it reads of neighbours' actions: each one's; or their mean, where these are interchangeable."
     )
-    coefficient: Literal["one", "fitted"] = option(
-        "one", "Weight of the control variate in the forms control and trajectory: one, or fitted in every round."
+    coefficient: Literal["auto", "one", "fitted"] = option(
+        "auto",
+        "Weight of the control variate in the forms control and trajectory: one; or fitted in every round, within 0 and 1; auto: fitted.",
     )
     alone: Literal["no", "yes"] = option(
         "no", "Keep the form of the embedded critic but hear nobody: tells what hearing does from what the form does."
@@ -203,8 +205,8 @@ class AgentSettings(Section):
         False,
         "Measure in every round how much TD targets vary with the joint actions drawn, at K = 1, 4, 16, 64 and exact.",
     )
-    form: Literal["state", "action", "control", "trajectory", "shrunk"] = option(
-        "control",
+    form: Literal["state", "action", "control", "trajectory"] = option(
+        "trajectory",
         "Embedded critic: V(o, a_N), Q(o, a, a_N), or Q as control variate around the sampled return: of this step, or of the whole trajectory.",
     )
     critic: Critic = option(Critic, "Critic.")

@@ -65,7 +65,7 @@ def check_critic(
         raise InputError(
             f"--critic.order folds: is for the forms control and trajectory, whose mean it keeps exact; with --form {entry.form} use first"
         )
-    if options.coefficient == "fitted" and entry.form not in ("control", "trajectory", "shrunk"):
+    if options.coefficient == "fitted" and entry.form not in ("control", "trajectory"):
         raise InputError(
             f"--critic.coefficient fitted: is for the forms control and trajectory, not for --form {entry.form}"
         )

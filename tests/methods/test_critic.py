@@ -371,7 +371,7 @@ CRITICS = {
     "first": {"critic": {"order": "first", "window": 2, "passes": 2}},
     "folds": {"critic": {"order": "folds", "coefficient": "fitted", "iterations": 2, "trace": 0.0}},
     "ridge": {"critic": {"order": "first", "fit": "ridge", "window": 3}, "model": {"critic_hidden": []}},
-    "residual": {"critic": {"order": "folds", "fit": "residual", "window": 3}, "form": "shrunk"},
+    "residual": {"critic": {"order": "folds", "fit": "residual", "window": 3}, "form": "trajectory"},
     "folds ridge": {
         "critic": {"order": "folds", "fit": "ridge", "own_action": "input", "peers": "pooled"},
         "model": {"critic_hidden": []},
