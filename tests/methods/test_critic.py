@@ -191,7 +191,7 @@ def heard(number, states, taken, generator, sizes=3):
 @pytest.mark.parametrize("hidden", [(), (8,)])
 def test_own_action_as_an_input_averages_over_the_own_policy(hidden):
     """V = Σ_b π(b|o) Q̂(o, b), each b put in by hand."""
-    one = learner("control", critic=Critic(own_action="input"), model=Model(critic_hidden=hidden), exact_limit=100)
+    one = learner("control", critic=Critic(own_action="input", order="together"), model=Model(critic_hidden=hidden), exact_limit=100)
     one.critic.flat.normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
     x, outputs = torch.randn(6, 3, generator=generator), torch.randn(6, 3, generator=generator)
