@@ -217,6 +217,10 @@ class Crowd(Batch):
                 self._step(copy, words.copy())
         return all(np.array_equal(array, state[name]) for name, array in self._state().items())
 
+    def fork(self, *_: Any) -> bool:
+        """No: how the engine's chance could be drawn anew in the middle of an episode is not known."""
+        return False
+
 
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Crowd:
     """``magent2:NAME``. Raises InputError."""

@@ -1,0 +1,178 @@
+"""From the variances of many states to what hearing can bring: averages, intervals, whom to hear, and the gain in samples.
+
+A critic that averages the neighbours out takes their actions' variance off what the policy learns from, so a gain is a ratio of variances:
+how many times fewer samples tell an agent's own actions apart. *Ceilings*, everybody heard and the critic exact:
+
+    R        = (V_own + V_oth + V_env) / (V_own + V_env)      forms that keep the sampled return (control, trajectory)
+    R_action = (V_own + V_oth + V_env) / V_own                the action form, which keeps nothing but the critic
+
+*Predicted*, for a topology that covers the share c of what others do (Σ over the heard of T_ij / Σ over all), and a critic that is fitted to
+n samples (of a round, times the window of rounds) and has to know p numbers. Of V_oth, the part (1 − c) is never removed. A fit by least
+squares errs by noise · p / n, where noise = V_env + (1 − c) V_oth is what the critic's targets hold that it cannot explain, and with n < p
+samples it misses the share 1 − n/p of what it should learn even without noise. A critic that errs more than it removes is left out:
+
+    R_pred = (V_own + V_oth + V_env) / (V_own + V_env + (1 − c) V_oth + min(c V_oth, max(0, 1 − n/p) c V_oth + noise · p / n))
+
+This formula is ours and rough (linear critic, contexts only as linear features, states as they are visited now): a prediction to be tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+import numpy as np
+from scipy.special import stdtrit
+
+from ..world.spec import ActionSpec, AgentSpec
+from .variance import Components
+
+RESAMPLES = 1000
+"""Bootstrap samples of states behind an interval."""
+LEVEL = 0.95
+REACH = 0.9
+"""Share of others' influence that those who must be heard make up, and that a topology should cover (C4)."""
+LITTLE = 0.5
+"""V_env over V_oth up to which chance is little (C2)."""
+ENOUGH = 3
+"""Samples for each number that the critic must know (C3)."""
+ROUNDING = 1e-9
+"""Influence below this share of an agent's variance is rounding."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval, arrays of one shape. Where a divisor is zero: inf."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Variances over all states: own, others, chance [N]; total [N, N] (i, j): of j's action on i; reliably [N, N]: that it is not zero;
+    ceiling, action_ceiling [N]; team: the ceiling R of sums over agents. ``states`` [N]: in how many states each agent was there."""
+
+    own: Estimate
+    others: Estimate
+    chance: Estimate
+    total: Estimate
+    share: Estimate
+    reliably: np.ndarray
+    ceiling: Estimate
+    action_ceiling: Estimate
+    team: Estimate
+    states: np.ndarray
+
+    @property
+    def among(self) -> np.ndarray:
+        """T_ij / Σ_k T_ik over those that are reliably not zero, [N, N]; rows of zeros where nobody is."""
+        counted = np.where(self.reliably, self.total.value, 0.0)
+        whole = counted.sum(1, keepdims=True)
+        return np.divide(counted, whole, out=np.zeros_like(counted), where=whole > 0)
+
+    def needed(self, agent: int, reach: float = REACH) -> list[int]:
+        """The fewest others whose shares together reach ``reach``, the most influential first; ties by index."""
+        shares = self.among[agent]
+        order = np.argsort(-shares, kind="stable")
+        upto = np.cumsum(shares[order])
+        count = int((upto < reach - ROUNDING).sum()) + 1 if upto[-1] > 0 else 0
+        return [int(other) for other in order[:count]]
+
+    def covered(self, agent: int, heard: Sequence[int]) -> float:
+        """Share of others' influence that the ``heard`` make up; 1 where nobody has any."""
+        shares = self.among[agent]
+        return float(shares[list(heard)].sum()) if shares.any() else 1.0
+
+
+def influence(found: Sequence[Components], alive: np.ndarray, seed: int) -> Influence:
+    """Averages over states, each a cluster of its own; ``alive`` [S, N]: states count for agents who are there. Intervals are percentiles of
+    a bootstrap over states, but for what is reliably not zero: one-sided Student's t for all other agents together (Bonferroni)."""
+    number = alive.shape[1]
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(found), np.full(len(found), 1 / len(found)), RESAMPLES).astype(float)
+    weights = np.concatenate([np.ones((1, len(found))), weights])  # the first is the sample itself
+    counts = weights @ alive
+    own, others, chance = (
+        _over(weights, np.stack([getattr(one, name) for one in found]) * alive, counts)
+        for name in ("own", "others", "chance")
+    )
+    total = np.stack([one.total for one in found]) * alive[:, :, None]
+    kept = [np.maximum(part, 0) for part in (own, others, chance)]
+    whole = sum(kept)
+    stack = [_over(weights, total[:, agent], counts[:, agent : agent + 1]) for agent in range(number)]
+    figures = [_estimate(one) for one in stack]
+    shares = [_estimate(_ratio(one, kept[1][:, agent : agent + 1])) for agent, one in enumerate(stack)]
+    return Influence(
+        _estimate(own),
+        _estimate(others),
+        _estimate(chance),
+        _rows(figures),
+        _rows(shares),
+        _reliably(total, alive, whole[0]),
+        _estimate(_ratio(whole, kept[0] + kept[2])),
+        _estimate(_ratio(whole, kept[0])),
+        _estimate(_ratio(whole.sum(1), (kept[0] + kept[2]).sum(1))),
+        alive.sum(0).astype(int),
+    )
+
+
+def _over(weights: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Weighted means over states, [resamples, …]; 0 where an agent is in none of them."""
+    return np.divide(weights @ values, counts, out=np.zeros((len(weights), values.shape[1])), where=counts > 0)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Their quotient; 1 for 0 / 0, where there is nothing to remove, and inf for other divisions by 0."""
+    above, below = np.broadcast_arrays(above, below)
+    return np.divide(above, below, out=np.where(above > 0, np.inf, 1.0), where=below > 0)
+
+
+def _estimate(resampled: np.ndarray) -> Estimate:
+    """The sample's own figure, and percentiles of the others."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(resampled[1:], [tail, 1 - tail], axis=0, method="inverted_cdf")
+    return Estimate(resampled[0], low, high)
+
+
+def _rows(estimates: Sequence[Estimate]) -> Estimate:
+    return Estimate(*(np.stack([getattr(one, name) for one in estimates]) for name in ("value", "low", "high")))
+
+
+def _reliably(total: np.ndarray, alive: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Which T_ij [S, N, N] are above zero by more than they vary from state to state; never an agent's own."""
+    number = total.shape[1]
+    found = np.zeros((number, number), bool)
+    for agent in range(number):
+        values = total[alive[:, agent], agent]
+        if len(values) < 2:
+            continue
+        mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
+        times = stdtrit(len(values) - 1, 1 - (1 - LEVEL) / max(1, number - 1))
+        found[agent] = (mean > times * error) & (mean > ROUNDING * whole[agent])
+        found[agent, agent] = False
+    return found
+
+
+def inputs(action: ActionSpec) -> int:
+    """What a critic must know of an action beyond a constant: A − 1 numbers of a discrete component of A actions, one of a continuous one."""
+    return sum(size - 1 for size in action.sizes) + len(action.low)
+
+
+def unknowns(agents: Sequence[AgentSpec], agent: int, heard: Sequence[int], context: int) -> tuple[int, bool]:
+    """(p: numbers that a linear critic of ``agent`` must know, whether it has a head for each own action). With heads, A_i (1 + D + Σ over the
+    heard of (A_j − 1)); where own actions are continuous, additive: 1 + D + (A_i − 1) + Σ. D, ``context``: numbers of the observation."""
+    own = agents[agent].action
+    others = sum(inputs(agents[other].action) for other in heard)
+    heads = own.joint
+    return (heads * (1 + context + others), True) if heads else (1 + context + inputs(own) + others, False)
+
+
+def predicted(own: Any, others: Any, chance: Any, covered: float, unknown: int, samples: int) -> Any:
+    """R_pred, see the head of this file; variances are taken as 0 where they came out below."""
+    own, others, chance = (np.maximum(part, 0.0) for part in (own, others, chance))
+    left, gone = (1 - covered) * others, covered * others
+    ratio = unknown / samples
+    error = np.minimum(gone, max(0.0, 1 - 1 / ratio) * gone + (chance + left) * ratio)
+    return _ratio(own + others + chance, own + chance + left + error)
