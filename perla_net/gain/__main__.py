@@ -20,8 +20,12 @@ from ..ground.files import given as path_given  # noqa: E402
 from ..ground.files import write_whole  # noqa: E402
 from ..ground.processes import Processes, connect, guarded, launched  # noqa: E402
 
-STATES, DRAWS, FUTURES, STEPS = 32, 8, 4, 20
-"""Defaults: states, pairs of joint actions in each, futures of each, and steps at most that a future is followed."""
+STEPS = 20
+"""Default: steps at most that a future is followed."""
+MANY = {"states": 64, "draws": 8, "futures": 8}
+"""Defaults: states, pairs of joint actions in each, futures of each."""
+FEWER = {"states": 32, "draws": 8, "futures": 4}
+"""The same where each copy is an object of its own and each state is played again from its reset: about two minutes at most."""
 ABOUT = (
     "Before training: whose actions each agent's return depends on, whom it must hear, and whether averaging them out of its critic will "
     "pay (docs/gain.md)."
@@ -54,15 +58,13 @@ def _reader() -> Any:
     reader.add_argument(
         "--run", metavar="RUN", help="a run whose team acts, sampled (default: uniformly random actions)"
     )
-    reader.add_argument(
-        "--states", type=int, default=STATES, metavar="S", help=f"states that are looked at (default {STATES})"
-    )
-    reader.add_argument(
-        "--draws", type=int, default=DRAWS, metavar="M", help=f"pairs of joint actions in each (default {DRAWS})"
-    )
-    reader.add_argument(
-        "--futures", type=int, default=FUTURES, metavar="K", help=f"futures of each (default {FUTURES})"
-    )
+    for name, letter, what in (
+        ("states", "S", "states that are looked at"),
+        ("draws", "M", "pairs of joint actions in each"),
+        ("futures", "K", "futures of each"),
+    ):
+        fewer = f", {FEWER[name]} where copies are objects of their own" if FEWER[name] != MANY[name] else ""
+        reader.add_argument(f"--{name}", type=int, metavar=letter, help=f"{what} (default {MANY[name]}{fewer})")
     reader.add_argument(
         "--horizon", type=int, metavar="H", help=f"steps of a future (default: an episode's, {STEPS} at most)"
     )
@@ -87,6 +89,8 @@ def _reader() -> Any:
 
 def task_of(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """(plan, everything else as JSON data) of the command line, checked; on rank 0. Raises InputError."""
+    from ..world.environments import make
+
     given = _reader().parse_args(list(arguments))
     if given.run is None and given.env is None:
         raise InputError(
@@ -121,9 +125,10 @@ def task_of(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     if plan.schedule.moves or not plan.schedule.fixed:
         raise InputError(f"--topology {plan.config.topology}: changes during a run; gain needs one graph")
     episode = plan.world.horizon or STEPS
+    usual = FEWER if hasattr(make(plan.config.env, 1, len(plan.world.agents)), "envs") else MANY
     design = {
-        "draws": given.draws,
-        "futures": given.futures,
+        "draws": given.draws or usual["draws"],
+        "futures": given.futures or usual["futures"],
         "horizon": given.horizon or min(STEPS, episode),
         "gamma": gamma if given.gamma is None else given.gamma,
         "seed": given.seed,
@@ -131,7 +136,7 @@ def task_of(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     copies, steps = given.copies or plan.config.copies, given.steps or plan.config.horizon
     rest = {
         "players": [str(path) for path in players],
-        "states": given.states,
+        "states": given.states or usual["states"],
         "design": design,
         "run": given.run,
         "round": {"copies": copies, "steps": steps, "window": given.window},

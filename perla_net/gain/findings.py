@@ -9,7 +9,18 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..world.spec import AgentSpec
-from .prediction import ENOUGH, LITTLE, REACH, Influence, predicted, unknowns
+from .prediction import (
+    ENOUGH,
+    LEVEL,
+    LITTLE,
+    REACH,
+    Estimate,
+    Influence,
+    estimate,
+    predicted,
+    predicted_action,
+    unknowns,
+)
 
 FORMAT = "perla_net.gain 1"
 """What ``--json`` says it is; ``influence:file=…`` looks for it."""
@@ -26,24 +37,26 @@ class Question:
 
 @dataclass(frozen=True)
 class Row:
-    """One agent. p: of whom it hears, and of whom it must hear; gain: predicted for each; conditions: C1 to C4."""
+    """One agent. unknown: p_c of those whom it hears, and of those whom it must; gain: predicted for each, and of the action form, which may
+    be too good to be true; conditions: C1 to C4, and whether 95 % of the bootstrap samples say the same."""
 
     agent: int
     name: str
     heard: list[int]
     needed: list[int]
-    covered: float
+    covered: Estimate
     unknown: int
     unknown_needed: int
     heads: bool
     gain: float
     gain_needed: float
-    conditions: dict[str, bool]
+    gain_action: float
+    conditions: dict[str, tuple[bool, bool]]
 
     @property
     def shows(self) -> bool:
         """Whether hearing should show in learning: all four conditions hold."""
-        return all(self.conditions.values())
+        return all(held for held, _ in self.conditions.values())
 
 
 @dataclass(frozen=True)
@@ -63,32 +76,54 @@ def conclude(
     agents: tuple[AgentSpec, ...], once: Influence, over: Influence, contexts: Sequence[int], question: Question
 ) -> Findings:
     """What the variances say of each agent. contexts: numbers of each agent's observation that are not always the same."""
-    own, others, chance = (np.maximum(part.value, 0) for part in (over.own, over.others, over.chance))
+    sample = over.resampled
     rows, left = [], np.zeros(2)
     for index, agent in enumerate(agents):
+        parts = sample.own[:, index], sample.others[:, index], sample.chance[:, index]
+        own, others, chance = (np.maximum(part, 0) for part in parts)
         heard, needed = list(question.heard[index]), over.needed(index)
-        found = []
-        for those in (heard, needed):
-            covered = over.covered(index, those)
-            unknown, heads = unknowns(agents, index, those, contexts[index])
-            gain = float(predicted(own[index], others[index], chance[index], covered, unknown, question.samples))
-            found.append((covered, unknown, gain))
-        (covered, unknown, gain), (_, unknown_needed, gain_needed) = found
-        conditions = {
-            "C1": bool(others[index] > own[index]),
-            "C2": bool(chance[index] <= LITTLE * others[index]),
-            "C3": question.samples >= ENOUGH * unknown,
-            "C4": covered >= REACH - 1e-9,
-        }
-        row = Row(
-            index, agent.name, heard, needed, covered, unknown, unknown_needed, heads, gain, gain_needed, conditions
+        covered, covered_needed = over.covered(index, heard), over.covered(index, needed)
+        (unknown, heads), (unknown_needed, _) = (
+            unknowns(agents, index, those, contexts[index]) for those in (heard, needed)
         )
-        rows.append(row)
-        whole = own[index] + others[index] + chance[index]
-        left += [whole / gain if gain > 0 else 0.0 for gain in (gain, gain_needed)]
-    everything = float((own + others + chance).sum())
+        first = tuple(part[0] for part in parts)
+        gain = float(predicted(*first, covered[0], unknown, question.samples))
+        gain_needed = float(predicted(*first, covered_needed[0], unknown_needed, question.samples))
+        action = float(predicted_action(*first, covered[0], unknown, question.samples))
+        enough = question.samples >= ENOUGH * unknown
+        conditions = {
+            "C1": _held(others > own),
+            "C2": _held(chance <= LITTLE * others),
+            "C3": (enough, True),
+            "C4": _held(covered >= REACH - 1e-9),
+        }
+        told = estimate(covered)
+        rows.append(
+            Row(
+                index,
+                agent.name,
+                heard,
+                needed,
+                told,
+                unknown,
+                unknown_needed,
+                heads,
+                gain,
+                gain_needed,
+                action,
+                conditions,
+            )
+        )
+        whole = float((own + others + chance)[0])
+        left += [0.0 if math.isinf(one) else whole / one for one in (gain, gain_needed)]
+    everything = float(sum(np.maximum(part[0], 0).sum() for part in (sample.own, sample.others, sample.chance)))
     team = [everything / part if part > 0 else (math.inf if everything > 0 else 1.0) for part in left]
     return Findings(agents, once, over, question, rows, *team)
+
+
+def _held(samples: np.ndarray) -> tuple[bool, bool]:
+    """(what the sample itself says, whether nearly all bootstrap samples do)."""
+    return bool(samples[0]), bool((samples[1:] == samples[0]).mean() >= LEVEL)
 
 
 def data_of(findings: Findings, facts: dict[str, Any]) -> dict[str, Any]:
@@ -113,13 +148,16 @@ def data_of(findings: Findings, facts: dict[str, Any]) -> dict[str, Any]:
                 "R_at_once": _triple(once.ceiling, row.agent),
                 "heard": row.heard,
                 "must_hear": row.needed,
-                "covered": row.covered,
+                "covered": [float(part) for part in (row.covered.value, row.covered.low, row.covered.high)],
+                "laid_to_somebody": over.known(row.agent),
                 "p_c": row.unknown,
                 "p_c_must_hear": row.unknown_needed,
                 "heads": row.heads,
                 "gain": _finite(row.gain),
                 "gain_must_hear": _finite(row.gain_needed),
-                "conditions": row.conditions,
+                "gain_action": _finite(row.gain_action),
+                "conditions": {name: held for name, (held, _) in row.conditions.items()},
+                "conditions_sure": {name: sure for name, (_, sure) in row.conditions.items()},
                 "shows": row.shows,
             }
             for row in findings.rows

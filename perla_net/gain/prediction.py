@@ -11,7 +11,8 @@ n samples (of a round, times the window of rounds) and has to know p numbers. Of
 squares errs by noise · p / n, where noise = V_env + (1 − c) V_oth is what the critic's targets hold that it cannot explain, and with n < p
 samples it misses the share 1 − n/p of what it should learn even without noise. A critic that errs more than it removes is left out:
 
-    R_pred = (V_own + V_oth + V_env) / (V_own + V_env + (1 − c) V_oth + min(c V_oth, max(0, 1 − n/p) c V_oth + noise · p / n))
+    R_pred = (V_own + V_oth + V_env) / (V_own + V_env + (1 − c) V_oth + min(c V_oth, error))
+    error  = max(0, 1 − n/p) c V_oth + noise · p / n
 
 This formula is ours and rough (linear critic, contexts only as linear features, states as they are visited now): a prediction to be tested.
 """
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Sequence
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import bdtrc, stdtrit
 
 from ..world.spec import ActionSpec, AgentSpec
 from .variance import Components
@@ -50,9 +51,20 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Resampled:
+    """Means over states: first of the sample itself, then of bootstrap samples. own, others, chance [B + 1, N]; total [B + 1, N, N]."""
+
+    own: np.ndarray
+    others: np.ndarray
+    chance: np.ndarray
+    total: np.ndarray
+
+
+@dataclass(frozen=True)
 class Influence:
-    """Variances over all states: own, others, chance [N]; total [N, N] (i, j): of j's action on i; reliably [N, N]: that it is not zero;
-    ceiling, action_ceiling [N]; team: the ceiling R of sums over agents. ``states`` [N]: in how many states each agent was there."""
+    """Variances over all states: own, others, chance [N]; total [N, N] (i, j): of j's action on i, share: the same over V_oth(i); reliably
+    [N, N]: that it is not zero; ceiling, action_ceiling [N]; team: the ceiling R of sums over agents. ``states`` [N]: in how many states
+    each agent was there."""
 
     own: Estimate
     others: Estimate
@@ -64,6 +76,7 @@ class Influence:
     action_ceiling: Estimate
     team: Estimate
     states: np.ndarray
+    resampled: Resampled
 
     @property
     def among(self) -> np.ndarray:
@@ -80,15 +93,22 @@ class Influence:
         count = int((upto < reach - ROUNDING).sum()) + 1 if upto[-1] > 0 else 0
         return [int(other) for other in order[:count]]
 
-    def covered(self, agent: int, heard: Sequence[int]) -> float:
-        """Share of others' influence that the ``heard`` make up; 1 where nobody has any."""
-        shares = self.among[agent]
-        return float(shares[list(heard)].sum()) if shares.any() else 1.0
+    def covered(self, agent: int, heard: Sequence[int]) -> np.ndarray:
+        """Share of others' influence that the ``heard`` make up, [B + 1]: Σ over them of T_ij, over Σ over all or V_oth, whichever is more
+        (total effects are never less than that together; what is laid to nobody yet is not covered). 1 where nobody has any."""
+        total = self.resampled.total[:, agent]
+        whole = np.maximum(total.sum(1) - total[:, agent], self.resampled.others[:, agent])
+        return np.clip(_ratio(np.maximum(total[:, list(heard)].sum(1), 0.0), np.maximum(whole, 0.0)), 0, 1)
+
+    def known(self, agent: int) -> float:
+        """Share of V_oth that is laid to somebody, 1 at most: small where too few states were looked at."""
+        laid = float(self.total.value[agent][self.reliably[agent]].sum())
+        return float(min(1.0, _ratio(np.array(laid), np.maximum(self.others.value[agent], 0.0))))
 
 
 def influence(found: Sequence[Components], alive: np.ndarray, seed: int) -> Influence:
     """Averages over states, each a cluster of its own; ``alive`` [S, N]: states count for agents who are there. Intervals are percentiles of
-    a bootstrap over states, but for what is reliably not zero: one-sided Student's t for all other agents together (Bonferroni)."""
+    a bootstrap over states."""
     number = alive.shape[1]
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(found), np.full(len(found), 1 / len(found)), RESAMPLES).astype(float)
@@ -101,20 +121,20 @@ def influence(found: Sequence[Components], alive: np.ndarray, seed: int) -> Infl
     total = np.stack([one.total for one in found]) * alive[:, :, None]
     kept = [np.maximum(part, 0) for part in (own, others, chance)]
     whole = sum(kept)
-    stack = [_over(weights, total[:, agent], counts[:, agent : agent + 1]) for agent in range(number)]
-    figures = [_estimate(one) for one in stack]
-    shares = [_estimate(_ratio(one, kept[1][:, agent : agent + 1])) for agent, one in enumerate(stack)]
+    effects = np.stack([_over(weights, total[:, agent], counts[:, agent : agent + 1]) for agent in range(number)], 1)
+    variance = np.stack([one.own + one.others + one.chance for one in found])
     return Influence(
-        _estimate(own),
-        _estimate(others),
-        _estimate(chance),
-        _rows(figures),
-        _rows(shares),
-        _reliably(total, alive, whole[0]),
-        _estimate(_ratio(whole, kept[0] + kept[2])),
-        _estimate(_ratio(whole, kept[0])),
-        _estimate(_ratio(whole.sum(1), (kept[0] + kept[2]).sum(1))),
+        estimate(own),
+        estimate(others),
+        estimate(chance),
+        estimate(effects),
+        estimate(_ratio(effects, kept[1][:, :, None])),
+        _reliably(total, variance, alive),
+        estimate(_ratio(whole, kept[0] + kept[2])),
+        estimate(_ratio(whole, kept[0])),
+        estimate(_ratio(whole.sum(1), (kept[0] + kept[2]).sum(1))),
         alive.sum(0).astype(int),
+        Resampled(own, others, chance, effects),
     )
 
 
@@ -129,28 +149,32 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.where(above > 0, np.inf, 1.0), where=below > 0)
 
 
-def _estimate(resampled: np.ndarray) -> Estimate:
+def estimate(resampled: np.ndarray) -> Estimate:
     """The sample's own figure, and percentiles of the others."""
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(resampled[1:], [tail, 1 - tail], axis=0, method="inverted_cdf")
     return Estimate(resampled[0], low, high)
 
 
-def _rows(estimates: Sequence[Estimate]) -> Estimate:
-    return Estimate(*(np.stack([getattr(one, name) for one in estimates]) for name in ("value", "low", "high")))
+def _reliably(total: np.ndarray, whole: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """Which T_ij [S, N, N] are above zero by more than chance, never an agent's own; ``whole`` [S, N]: an agent's variance in each state.
 
-
-def _reliably(total: np.ndarray, alive: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Which T_ij [S, N, N] are above zero by more than they vary from state to state; never an agent's own."""
+    Two one-sided tests over states, each at half of 5 % over the number of others (Bonferroni): Student's t, and the share of states with an
+    estimate above zero against one half. If T_ij is zero, each estimate is a square less what it holds of chance, so above zero less often
+    than not; this one is not led astray by a few states in which everything happens.
+    """
     number = total.shape[1]
+    level = (1 - LEVEL) / max(1, number - 1) / 2
     found = np.zeros((number, number), bool)
     for agent in range(number):
-        values = total[alive[:, agent], agent]
-        if len(values) < 2:
+        values, scale = total[alive[:, agent], agent], ROUNDING * np.abs(whole[alive[:, agent], agent])
+        states = len(values)
+        if states < 2:
             continue
-        mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
-        times = stdtrit(len(values) - 1, 1 - (1 - LEVEL) / max(1, number - 1))
-        found[agent] = (mean > times * error) & (mean > ROUNDING * whole[agent])
+        mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(states)
+        above, below = (values > scale[:, None]).sum(0), (values < -scale[:, None]).sum(0)
+        rare = bdtrc(above - 1, above + below, 0.5) <= level  # P(at least so many above zero)
+        found[agent] = ((mean > stdtrit(states - 1, 1 - level) * error) | (rare & (above > 0))) & (mean > scale.mean())
         found[agent, agent] = False
     return found
 
@@ -169,10 +193,22 @@ def unknowns(agents: Sequence[AgentSpec], agent: int, heard: Sequence[int], cont
     return (heads * (1 + context + others), True) if heads else (1 + context + inputs(own) + others, False)
 
 
-def predicted(own: Any, others: Any, chance: Any, covered: float, unknown: int, samples: int) -> Any:
-    """R_pred, see the head of this file; variances are taken as 0 where they came out below."""
+def predicted(own: Any, others: Any, chance: Any, covered: Any, unknown: int, samples: int) -> np.ndarray:
+    """R_pred, see the head of this file, of arrays of one shape; variances are taken as 0 where they came out below."""
     own, others, chance = (np.maximum(part, 0.0) for part in (own, others, chance))
-    left, gone = (1 - covered) * others, covered * others
-    ratio = unknown / samples
-    error = np.minimum(gone, max(0.0, 1 - 1 / ratio) * gone + (chance + left) * ratio)
-    return _ratio(own + others + chance, own + chance + left + error)
+    left = (1 - covered) * others
+    error = _error(others, chance, covered, unknown, samples)
+    return _ratio(own + others + chance, own + chance + left + np.minimum(covered * others, error))
+
+
+def predicted_action(own: Any, others: Any, chance: Any, covered: Any, unknown: int, samples: int) -> np.ndarray:
+    """The same for the action form, which keeps nothing of the sampled return: V_own and the critic's error remain."""
+    own, others, chance = (np.maximum(part, 0.0) for part in (own, others, chance))
+    error = _error(others, chance, covered, unknown, samples)
+    return _ratio(own + others + chance, own + np.minimum(others + chance, error))
+
+
+def _error(others: Any, chance: Any, covered: Any, unknown: int, samples: int) -> np.ndarray:
+    """Mean squared error of a linear critic of ``unknown`` numbers, fitted to ``samples``."""
+    missed = max(0.0, 1 - samples / unknown)
+    return missed * covered * others + (chance + (1 - covered) * others) * unknown / samples

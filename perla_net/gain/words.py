@@ -11,6 +11,8 @@ from .prediction import ENOUGH, LITTLE, REACH, Influence
 
 FEW = 12
 """Agents of whom everyone has a row; of more the first and last by predicted gain are shown, unless all are asked for."""
+KNOWN = 0.5
+"""Share of V_oth that should be laid to somebody, else a row says that it is not."""
 TOP = 3
 """Others that a row names."""
 LEGEND = f"""\
@@ -18,7 +20,8 @@ LEGEND = f"""\
   samples, everybody heard and a perfect critic (control, trajectory), R_action: the same of the action form; [ ]: 95 % over states. p_c: numbers
   that the critic must know of those whom the agent hears. covered: share of the others' influence that it hears. gain: predicted with that
   graph and the samples; must: if it heard just those whom it must hear. Of others: share of V_oth (may exceed 100 % together where effects
-  depend on one another). C1 V_oth > V_own; C2 V_env ≤ {LITTLE:g} V_oth; C3 samples ≥ {ENOUGH} p_c; C4 covered ≥ {REACH:.0%}."""
+  depend on one another). C1 V_oth > V_own; C2 V_env ≤ {LITTLE:g} V_oth; C3 samples ≥ {ENOUGH} p_c; C4 covered ≥ {REACH:.0%};
+  ?: some of the bootstrap samples say otherwise."""
 
 
 def report(findings: Findings, all: bool) -> str:
@@ -54,10 +57,10 @@ def _table(findings: Findings, rows: Sequence[Row]) -> str:
                 _span(over.ceiling, at),
                 number(float(over.action_ceiling.value[at])),
                 str(row.unknown),
-                f"{row.covered:.0%}",
+                f"{float(row.covered.value):.0%}",
                 number(row.gain),
                 number(row.gain_needed),
-                "  ".join("✓" if held else "–" for held in row.conditions.values()),
+                " ".join(("✓" if held else "–") + (" " if sure else "?") for held, sure in row.conditions.values()),
             ]
         )
     return columns(cells)
@@ -67,7 +70,7 @@ def _needs(findings: Findings, rows: Sequence[Row]) -> list[str]:
     width = max(len(row.name) for row in rows)
     return [
         f"{row.name:<{width}}  {_listed(findings, findings.over, row.needed, row.agent)};  at once: "
-        f"{_listed(findings, findings.once, findings.once.needed(row.agent), row.agent)}"
+        f"{_listed(findings, findings.once, findings.once.needed(row.agent), row.agent)}{_unknown(findings, row)}"
         for row in rows
     ]
 
@@ -84,10 +87,21 @@ def _listed(findings: Findings, found: Influence, others: Sequence[int], agent: 
     return ", ".join(told) + (f" and {more} more" if more > 0 else "")
 
 
+def _unknown(findings: Findings, row: Row) -> str:
+    """Where most of V_oth is laid to nobody, that it is."""
+    known = findings.over.known(row.agent)
+    return "" if known >= KNOWN else f"  (only {known:.0%} of V_oth can be laid to anybody with so few states)"
+
+
 def _summary(findings: Findings) -> list[str]:
     over, question, rows = findings.over, findings.question, findings.rows
     showing = [row for row in rows if row.shows]
     team = float(over.team.value)
+    if not float(sum(abs(part.value).sum() for part in (over.own, over.others, over.chance))):
+        return [
+            "nothing can be said: in no state that was visited does anybody's return depend on anything. More --states, a longer --horizon, or a team "
+            "that comes to other states (--run) may show more."
+        ]
     count = sum(len(row.needed) for row in rows) / len(rows)
     lines = [
         f"team: R {number(team)} {_span(over.team, ...)}; predicted gain with --topology {question.topology} and {question.samples:,} samples "
@@ -103,9 +117,9 @@ def _summary(findings: Findings) -> list[str]:
         ("C4", "they do not hear all who matter"),
     ]
     missing = [
-        f"{sum(not row.conditions[name] for row in rows)} by {name} ({text})"
+        f"{sum(not row.conditions[name][0] for row in rows)} by {name} ({text})"
         for name, text in why
-        if not all(row.conditions[name] for row in rows)
+        if not all(row.conditions[name][0] for row in rows)
     ]
     who = (
         f"hearing should pay for {len(showing)} of {len(rows)} agents" if showing else "hearing is not expected to pay"
