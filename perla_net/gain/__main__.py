@@ -323,7 +323,7 @@ def _tell(plan: Any, task: dict[str, Any], findings: Any, redrawn: int) -> None:
     if task["draw"]:
         from .picture import draw
 
-        draw(path_given(task["draw"], "--draw"), findings, plan.world)
+        draw(path_given(task["draw"], "--draw"), findings, plan.world.positions)
         print(f"drawn in {task['draw']}")
 
 

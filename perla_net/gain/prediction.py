@@ -94,10 +94,10 @@ class Influence:
         return [int(other) for other in order[:count]]
 
     def covered(self, agent: int, heard: Sequence[int]) -> np.ndarray:
-        """Share of others' influence that the ``heard`` make up, [B + 1]: Σ over them of T_ij, over Σ over all or V_oth, whichever is more
-        (total effects are never less than that together; what is laid to nobody yet is not covered). 1 where nobody has any."""
+        """Share of others' influence that the ``heard`` make up, [B + 1]: Σ over them of T_ij over Σ over all, also over those that are not
+        reliably above zero, whose errors have mean zero. 1 where nobody has any."""
         total = self.resampled.total[:, agent]
-        whole = np.maximum(total.sum(1) - total[:, agent], self.resampled.others[:, agent])
+        whole = total.sum(1) - total[:, agent]
         return np.clip(_ratio(np.maximum(total[:, list(heard)].sum(1), 0.0), np.maximum(whole, 0.0)), 0, 1)
 
     def known(self, agent: int) -> float:

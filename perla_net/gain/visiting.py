@@ -16,8 +16,8 @@ from .acting import Acting
 
 VISITED, GAIN = 101, 102
 """First parts of spawn keys: use of an environment copy on the way to a state (see ``world.py``); everything else that is random in here."""
-WALK, FIRST, LATER, CHANCE, REST = range(5)
-"""What is drawn: on the way to a state; the joint actions there; actions afterwards; the environment's chance; of copies that are over."""
+WALK, WHEN, FIRST, LATER, CHANCE, REST = range(6)
+"""What is drawn: on the way to a state; when it is left; the joint actions there; actions afterwards; the environment's chance; of copies that are over."""
 UNKNOWN = 100
 """Steps over which states are spread where the environment does not tell the length of an episode."""
 
@@ -43,10 +43,11 @@ def sequence(seed: int, *key: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed, spawn_key=(GAIN, *key))
 
 
-def steps_of(states: int, horizon: int | None) -> list[int]:
-    """When each copy is stopped: evenly spread over an episode."""
+def steps_of(states: int, horizon: int | None, seed: int) -> list[int]:
+    """When each copy is stopped: somewhere in a part of its own of an episode's length, so that no rhythm of episodes is met."""
     length = horizon or UNKNOWN
-    return [(2 * state + 1) * length // (2 * states) for state in range(states)]
+    within = np.random.default_rng(sequence(seed, WHEN)).random(states)
+    return [int((state + share) * length / states) for state, share in enumerate(within)]
 
 
 def visit(
@@ -57,7 +58,7 @@ def visit(
     environment = make(env, states, len(world.agents), render)
     host = Host(environment, world, 0, (seed, VISITED))
     generators = [np.random.default_rng(sequence(seed, WALK, agent)) for agent in range(len(team))]
-    steps = steps_of(states, world.horizon)
+    steps = steps_of(states, world.horizon, seed)
     found: dict[int, Visit] = {}
     with streams.kept():
         host.start()
