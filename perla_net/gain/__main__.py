@@ -26,6 +26,8 @@ MANY = {"states": 64, "draws": 8, "futures": 8}
 """Defaults: states, pairs of joint actions in each, futures of each."""
 FEWER = {"states": 32, "draws": 8, "futures": 4}
 """The same where each copy is an object of its own and each state is played again from its reset: about two minutes at most."""
+PATIENCE = 3600.0
+"""Seconds that a rank without states waits for one that still has some."""
 ABOUT = (
     "Before training: whose actions each agent's return depends on, whom it must hear, and whether averaging them out of its critic will "
     "pay (docs/gain.md)."
@@ -246,6 +248,7 @@ def look(processes: Processes, plan: Any, task: dict[str, Any]) -> tuple[Any, in
     from .visiting import visit
 
     torch.set_num_threads(1)
+    processes.stall_timeout = PATIENCE
     design, states, env, world = Design(**task["design"]), task["states"], plan.config.env, plan.world
     players = list(map(Path, task["players"]))
     wrong: list[str] = []
