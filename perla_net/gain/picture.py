@@ -9,7 +9,7 @@ import networkx as nx
 
 from ..ground.errors import InputError
 from .findings import Findings
-from .words import number as number_text
+from .words import ratio
 
 
 def pyplot_for(file: Path) -> Any:
@@ -55,8 +55,8 @@ def draw(file: Path, findings: Findings, places: Sequence[Sequence[float]] | Non
     _graph(right, findings, places, shares)
     over = findings.over
     figure.suptitle(
-        f"team: R {number_text(float(over.team.value))} [{number_text(float(over.team.low))}, {number_text(float(over.team.high))}], predicted gain "
-        f"{number_text(findings.team_gain)} with this topology, {number_text(findings.team_gain_needed)} if everybody heard whom it must",
+        f"team: R {ratio(float(over.team.value))} [{ratio(float(over.team.low))}, {ratio(float(over.team.high))}], predicted gain "
+        f"{ratio(findings.team_gain)} with this topology, {ratio(findings.team_gain_needed)} if everybody heard whom it must",
         fontsize=10,
     )
     try:
@@ -79,7 +79,15 @@ def _graph(axes: Any, findings: Findings, places: Any, shares: Any) -> None:
     size = 420 if number <= 40 else 80
     widths = [0.5 + 4 * float(shares[target, source]) for source, target in graph.edges]
     nodes = nx.draw_networkx_nodes(
-        graph, where, ax=axes, node_color=gains, cmap="viridis", vmin=1, vmax=max(1.1, *gains), node_size=size
+        graph,
+        where,
+        ax=axes,
+        node_color=gains,
+        cmap="YlGn",
+        edgecolors="#444444",
+        vmin=1,
+        vmax=max(1.1, *gains),
+        node_size=size,
     )
     nx.draw_networkx_edges(
         graph,
@@ -92,7 +100,7 @@ def _graph(axes: Any, findings: Findings, places: Any, shares: Any) -> None:
         arrowsize=10,
     )
     if number <= 40:
-        nx.draw_networkx_labels(graph, where, ax=axes, font_size=8, font_color="#d62728")
+        nx.draw_networkx_labels(graph, where, ax=axes, font_size=8, font_color="black")
     axes.set_title(
         "whom everybody must hear (arrows: from who acts to who must hear it); colour: predicted gain then", fontsize=10
     )

@@ -19,7 +19,7 @@ LEGEND = f"""\
   V_own, V_oth, V_env: variance of an agent's return through its own action, the others', and what comes after; R: ceiling of the gain in
   samples, everybody heard and a perfect critic (control, trajectory), R_action: the same of the action form; [ ]: 95 % over states. p_c: numbers
   that the critic must know of those whom the agent hears. covered: share of the others' influence that it hears. gain: predicted with that
-  graph and the samples; must: if it heard just those whom it must hear. Of others: share of V_oth (may exceed 100 % together where effects
+  graph and the samples; must: if it heard just those whom it must hear; action: of the action form, if its critic has no bias. Of others: share of V_oth (may exceed 100 % together where effects
   depend on one another). C1 V_oth > V_own; C2 V_env ≤ {LITTLE:g} V_oth; C3 samples ≥ {ENOUGH} p_c; C4 covered ≥ {REACH:.0%};
   ?: some of the bootstrap samples say otherwise."""
 
@@ -46,20 +46,37 @@ def _shown(rows: Sequence[Row], all: bool) -> list[Row]:
 
 def _table(findings: Findings, rows: Sequence[Row]) -> str:
     over = findings.over
-    cells = [["agent", "V_own", "V_oth", "V_env", "R", "", "R_action", "p_c", "covered", "gain", "must", "C1 C2 C3 C4"]]
+    cells = [
+        [
+            "agent",
+            "V_own",
+            "V_oth",
+            "V_env",
+            "R",
+            "",
+            "R_action",
+            "p_c",
+            "covered",
+            "gain",
+            "must",
+            "action",
+            "C1 C2 C3 C4",
+        ]
+    ]
     for row in rows:
         at = row.agent
         cells.append(
             [
                 row.name,
                 *(number(float(part.value[at])) for part in (over.own, over.others, over.chance)),
-                number(float(over.ceiling.value[at])),
+                ratio(float(over.ceiling.value[at])),
                 _span(over.ceiling, at),
-                number(float(over.action_ceiling.value[at])),
+                ratio(float(over.action_ceiling.value[at])),
                 str(row.unknown),
                 f"{float(row.covered.value):.0%}",
-                number(row.gain),
-                number(row.gain_needed),
+                ratio(row.gain),
+                ratio(row.gain_needed),
+                ratio(row.gain_action),
                 " ".join(("✓" if held else "–") + (" " if sure else "?") for held, sure in row.conditions.values()),
             ]
         )
@@ -104,8 +121,8 @@ def _summary(findings: Findings) -> list[str]:
         ]
     count = sum(len(row.needed) for row in rows) / len(rows)
     lines = [
-        f"team: R {number(team)} {_span(over.team, ...)}; predicted gain with --topology {question.topology} and {question.samples:,} samples "
-        f"{number(findings.team_gain)}, if everybody heard whom it must (mean {count:.1f} of {len(rows) - 1}) {number(findings.team_gain_needed)}"
+        f"team: R {ratio(team)} {_span(over.team, ...)}; predicted gain with --topology {question.topology} and {question.samples:,} samples "
+        f"{ratio(findings.team_gain)}, if everybody heard whom it must (mean {count:.1f} of {len(rows) - 1}) {ratio(findings.team_gain_needed)}"
     ]
     if len(showing) == len(rows):
         lines.append("hearing should pay, for everybody: C1 to C4 hold.")
@@ -135,13 +152,18 @@ def number(value: float) -> str:
     return "0" if abs(value) < 1e-12 else f"{value:.3g}" if abs(value) < 1e4 or abs(value) >= 1e6 else f"{value:.0f}"
 
 
+def ratio(value: float) -> str:
+    """Of samples: two decimals."""
+    return f"{value:.2f}" if value < 100 else number(value)
+
+
 def _percent(value: float) -> str:
     return "∞" if math.isinf(value) else f"{value:.0%}"
 
 
 def _span(estimate: Any, place: Any) -> str:
     low, high = (float(part[place]) for part in (estimate.low, estimate.high))
-    return f"[{number(low)}, {number(high)}]"
+    return f"[{ratio(low)}, {ratio(high)}]"
 
 
 def _interval(estimate: Any, place: Any) -> str:

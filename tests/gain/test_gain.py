@@ -76,6 +76,25 @@ def test_games_by_enumeration(tmp_path, name):
     assert data["team"]["R"][0] == pytest.approx((own + others).sum() / own.sum(), rel=0.2)
 
 
+def test_what_an_action_does_later(tmp_path):
+    """In ``two_step`` agent 0 chooses the game of the second step, in which half of the states stand already (2A pays 7, 2B 0, 1, 1 or 8): its
+    first action is worth the means 7 or 2.5, what both do later is chance, and of no account to agent 0's first action or to agent 1's."""
+    _, data = found(tmp_path, "games:two_step", "--states", 600, "--gamma", 1, "--draws", 32, "--futures", 4)
+    one, other = data["agents"]
+    first, second = (7 - 2.5) ** 2 / 4, np.array([[0, 1], [1, 8]], float)
+    own = second.mean(1).var()
+    others, later = second.var() - own, second.var()
+    wanted = {
+        "own": (first / 2 + own / 4, own / 4),
+        "others": (others / 4, first / 2 + others / 4),
+        "chance": (later / 4, later / 4),
+    }
+    for name, values in wanted.items():
+        np.testing.assert_allclose([one[name][0], other[name][0]], values, rtol=0.15, err_msg=name)
+    assert one["must_hear"] == [1] and other["must_hear"] == [0]
+    assert one["own_at_once"][0] == pytest.approx(own / 4, rel=0.2) and one["chance_at_once"][0] == 0
+
+
 def test_chance_that_is_drawn_at_the_reset_counts(tmp_path):
     """Its variance and the gain that is left; later steps' actions and chance come on top over a horizon."""
     told, data = found(tmp_path, "batch:gain_toys.Noisy", "--states", 200, "--draws", 4, "--futures", 4)
