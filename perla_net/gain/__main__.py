@@ -25,7 +25,7 @@ STEPS = 20
 MANY = {"states": 64, "draws": 8, "futures": 8}
 """Defaults: states, pairs of joint actions in each, futures of each."""
 FEWER = {"states": 32, "draws": 8, "futures": 4}
-"""The same where each copy is an object of its own and each state is played again from its reset: about two minutes at most."""
+"""The same where a state comes back by playing its episode again: about two minutes at most."""
 PATIENCE = 3600.0
 """Seconds that a rank without states waits for one that still has some."""
 ABOUT = (
@@ -65,7 +65,7 @@ def _reader() -> Any:
         ("draws", "M", "pairs of joint actions in each"),
         ("futures", "K", "futures of each"),
     ):
-        fewer = f", {FEWER[name]} where copies are objects of their own" if FEWER[name] != MANY[name] else ""
+        fewer = f", {FEWER[name]} where episodes are played again" if FEWER[name] != MANY[name] else ""
         reader.add_argument(f"--{name}", type=int, metavar=letter, help=f"{what} (default {MANY[name]}{fewer})")
     reader.add_argument(
         "--horizon", type=int, metavar="H", help=f"steps of a future (default: an episode's, {STEPS} at most)"
@@ -127,7 +127,7 @@ def task_of(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     if plan.schedule.moves or not plan.schedule.fixed:
         raise InputError(f"--topology {plan.config.topology}: changes during a run; gain needs one graph")
     episode = plan.world.horizon or STEPS
-    usual = FEWER if hasattr(make(plan.config.env, 1, len(plan.world.agents)), "envs") else MANY
+    usual = FEWER if getattr(make(plan.config.env, 1, len(plan.world.agents)), "replays", False) else MANY
     design = {
         "draws": given.draws or usual["draws"],
         "futures": given.futures or usual["futures"],

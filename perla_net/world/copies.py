@@ -285,6 +285,8 @@ class Copies:
             np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"])
         )
 
+    replays = True
+    """A state comes back by playing its episode again."""
     redraws = "the global random streams, and the generators that were found in its objects"
     """What of its chance is another in each future of :meth:`fork`."""
 

@@ -17,7 +17,7 @@ A *batch environment* holds some copies of an environment and steps them in one 
     env.save() / env.load(state, seeds)       arrays [copies, …], and back
     env.fork(state, seed, futures, of)        optional: every copy goes on from one copy's state (arrays [1, …], the seed of its
                                               episode), with chance drawn anew from the seed futures[of[copy]]; False where it cannot
-    env.redraws                               with fork: what of its chance that is, in words
+    env.redraws, env.replays                  with fork: what of its chance that is, in words; whether it plays episodes again
 
 Only ``world/hosts.py``, ``evaluate.py`` and ``gain/branching.py`` call these. Every suite is a module with
 

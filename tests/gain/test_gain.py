@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from conftest import MPIRUN, job
 
+from perla_net.gain.acting import Chance
+from perla_net.world.spec import ActionSpec
+
 GAMES = {
     "climbing": ((11, -30, 0), (-30, 7, 0), (0, 6, 5)),
     "penalty": ((-100, 0, 10), (0, 2, 0), (10, 0, -100)),
@@ -120,6 +123,33 @@ def test_chance_that_cannot_be_drawn_anew_is_said(tmp_path):
     assert "NOT counted" in told and data["agents"][0]["chance"][0] == 0
     told, data = found(tmp_path, "batch:gain_toys.Lasting", "--states", 8)
     assert "NOT counted" not in told and data["agents"][0]["chance"][0] == 0
+
+
+def test_futures_are_shared_by_joint_actions(tmp_path):
+    """The same chance and the same later noise whatever is done now: who shares no access point with somebody has exactly no influence on it;
+    with masks it has later, through those in between, who send only what they have."""
+    column = np.arange(8) % 4
+    far = np.abs(column[:, None] - column) > 1
+    for mask, later in (("false", False), ("true", True)):
+        _, data = found(tmp_path, f"wireless:grid:rows=2,columns=4,mask={mask}", "--states", 6, "--futures", 3)
+        once, over = (np.array(data[part]["total"]) for part in ("at_once", "over_horizon"))
+        assert (once[far] == 0).all() and (once[~far] != 0).any() and (over[far] != 0).any() == later
+        assert all(row["chance_at_once"][0] > 0 for row in data["agents"])
+
+
+def test_chance_acts_as_masks_allow():
+    """Uniformly among what is allowed, component by component; continuous ones in [−1, 1]."""
+    action = ActionSpec("mixed", (3, 2), (-5.0,), (5.0,))
+    actor, number = Chance(action), 30_000
+    actor.take(actor.draw(np.random.default_rng(0), 1, number))
+    mask = np.tile(np.array([1, 0, 1, 1, 1], np.float32), (number, 1))
+    mask[: number // 2] = [0, 1, 0, 0, 1]
+    words = np.zeros((number, 3), np.float32)
+    actor.act(0, [np.zeros((number, 1))], [mask], [], [words])
+    whole = words[:, :2].view(np.int32)
+    assert (whole[: number // 2] == [1, 1]).all() and set(whole[number // 2 :, 0]) == {0, 2}
+    np.testing.assert_allclose(whole[number // 2 :].mean(0), [1, 0.5], atol=0.03)
+    assert np.abs(words[:, 2]).max() <= 1 and abs(words[:, 2].mean()) < 0.02
 
 
 def test_same_arguments_same_bytes(tmp_path):

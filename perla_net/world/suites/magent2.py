@@ -66,6 +66,9 @@ class Team:
 class Crowd(Batch):
     """``worlds``: the package's environments, one per copy, whose engines are driven here."""
 
+    replays = True
+    """A state comes back by playing its episode again."""
+
     def __init__(self, env: str, worlds: list[magent_env.magent_parallel_env]) -> None:
         self.worlds, first = worlds, worlds[0]
         self.env, self.kind = f"magent2:{env}", env

@@ -294,6 +294,8 @@ class Vmas:
                 self.step([np.ascontiguousarray(piece).view(kind) for piece in pieces])
         return bool(np.array_equal(np.concatenate(self.seen, 1), state["observation"]))
 
+    replays = True
+    """A state comes back by playing its episode again."""
     redraws = "everything that it draws"
     """What of its chance is another in each future of :meth:`fork`."""
 
