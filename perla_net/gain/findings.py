@@ -18,7 +18,6 @@ from .prediction import (
     Influence,
     estimate,
     predicted,
-    predicted_action,
     unknowns,
 )
 
@@ -37,8 +36,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Row:
-    """One agent. unknown: p_c of those whom it hears, and of those whom it must; gain: predicted for each, and of the action form, which may
-    be too good to be true; conditions: C1 to C4, and whether 95 % of the bootstrap samples say the same."""
+    """One agent. unknown: p_c of those whom it hears, and of those whom it must; gain: predicted for each; conditions: C1 to C4, and whether 95 % of the bootstrap samples say the same."""
 
     agent: int
     name: str
@@ -50,7 +48,6 @@ class Row:
     heads: bool
     gain: float
     gain_needed: float
-    gain_action: float
     conditions: dict[str, tuple[bool, bool]]
 
     @property
@@ -89,7 +86,6 @@ def conclude(
         first = tuple(part[0] for part in parts)
         gain = float(predicted(*first, covered[0], unknown, question.samples))
         gain_needed = float(predicted(*first, covered_needed[0], unknown_needed, question.samples))
-        action = float(predicted_action(*first, covered[0], unknown, question.samples))
         enough = question.samples >= ENOUGH * unknown
         conditions = {
             "C1": _held(others > own),
@@ -110,7 +106,6 @@ def conclude(
                 heads,
                 gain,
                 gain_needed,
-                action,
                 conditions,
             )
         )
@@ -155,7 +150,6 @@ def data_of(findings: Findings, facts: dict[str, Any]) -> dict[str, Any]:
                 "heads": row.heads,
                 "gain": _finite(row.gain),
                 "gain_must_hear": _finite(row.gain_needed),
-                "gain_action": _finite(row.gain_action),
                 "conditions": {name: held for name, (held, _) in row.conditions.items()},
                 "conditions_sure": {name: sure for name, (_, sure) in row.conditions.items()},
                 "shows": row.shows,

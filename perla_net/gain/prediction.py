@@ -15,6 +15,8 @@ samples it misses the share 1 − n/p of what it should learn even without noise
     error  = max(0, 1 − n/p) c V_oth + noise · p / n
 
 This formula is ours and rough (linear critic, contexts only as linear features, states as they are visited now): a prediction to be tested.
+It is one of control-like forms, in which the critic's error meets fresh noise in each sample. In the action form the same error is in all samples
+of a round, so that no ratio of variances of one sample tells what it costs: for that form there is the ceiling alone.
 """
 
 from __future__ import annotations
@@ -199,13 +201,6 @@ def predicted(own: Any, others: Any, chance: Any, covered: Any, unknown: int, sa
     left = (1 - covered) * others
     error = _error(others, chance, covered, unknown, samples)
     return _ratio(own + others + chance, own + chance + left + np.minimum(covered * others, error))
-
-
-def predicted_action(own: Any, others: Any, chance: Any, covered: Any, unknown: int, samples: int) -> np.ndarray:
-    """The same for the action form, which keeps nothing of the sampled return: V_own and the critic's error remain."""
-    own, others, chance = (np.maximum(part, 0.0) for part in (own, others, chance))
-    error = _error(others, chance, covered, unknown, samples)
-    return _ratio(own + others + chance, own + np.minimum(others + chance, error))
 
 
 def _error(others: Any, chance: Any, covered: Any, unknown: int, samples: int) -> np.ndarray:

@@ -19,7 +19,7 @@ LEGEND = f"""\
   V_own, V_oth, V_env: variance of an agent's return through its own action, the others', and what comes after; R: ceiling of the gain in
   samples, everybody heard and a perfect critic (control, trajectory), R_action: the same of the action form; [ ]: 95 % over states. p_c: numbers
   that the critic must know of those whom the agent hears. covered: share of the others' influence that it hears. gain: predicted with that
-  graph and the samples; must: if it heard just those whom it must hear; action: of the action form, if its critic has no bias. Of others: share of V_oth (may exceed 100 % together where effects
+  graph and the samples; must: if it heard just those whom it must hear. Of others: share of V_oth (may exceed 100 % together where effects
   depend on one another). C1 V_oth > V_own; C2 V_env ≤ {LITTLE:g} V_oth; C3 samples ≥ {ENOUGH} p_c; C4 covered ≥ {REACH:.0%};
   ?: some of the bootstrap samples say otherwise."""
 
@@ -59,7 +59,6 @@ def _table(findings: Findings, rows: Sequence[Row]) -> str:
             "covered",
             "gain",
             "must",
-            "action",
             "C1 C2 C3 C4",
         ]
     ]
@@ -76,7 +75,6 @@ def _table(findings: Findings, rows: Sequence[Row]) -> str:
                 f"{float(row.covered.value):.0%}",
                 ratio(row.gain),
                 ratio(row.gain_needed),
-                ratio(row.gain_action),
                 " ".join(("✓" if held else "–") + (" " if sure else "?") for held, sure in row.conditions.values()),
             ]
         )

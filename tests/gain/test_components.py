@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from perla_net.gain.prediction import influence, predicted, predicted_action
+from perla_net.gain.prediction import influence, predicted
 from perla_net.gain.variance import Components, components
 
 SIZES = (2, 3, 2)
@@ -147,7 +147,6 @@ def test_what_is_predicted():
     assert predicted(1.0, 9.0, 2.0, 1.0, 15, 1) == 1 == predicted(1.0, 9.0, 2.0, 0.5, 10**6, 1)
     assert predicted(1.0, 8.0, 0.0, 1.0, 20, 10) == pytest.approx(9 / 5)  # half of what a critic must know is not known
     assert predicted(0.0, 0.0, 0.0, 1.0, 15, 10) == 1 and predicted(0.0, 1.0, 0.0, 1.0, 1, endless) > 1e6
-    assert predicted_action(1.0, 9.0, 5.0, 1.0, 15, endless) == pytest.approx(15)
     gains = [
         float(predicted(1.0, 9.0, 2.0, covered, 15, samples))
         for covered, samples in itertools.product((0.2, 0.9), (30, 300))
