@@ -24,8 +24,10 @@ STEPS = 20
 """Default: steps at most that a future is followed."""
 MANY = {"states": 64, "draws": 8, "futures": 8}
 """Defaults: states, pairs of joint actions in each, futures of each."""
-FEWER = {"states": 32, "draws": 8, "futures": 4}
-"""The same where a state comes back by playing its episode again: about two minutes at most."""
+FEWER = 4
+"""Futures where a state comes back by playing its episode again."""
+REPLAYED, LEAST = 300_000, 8
+"""Steps that are played in all there, about two minutes' worth: so few states are looked at that it is no more, but these at least."""
 PATIENCE = 3600.0
 """Seconds that a rank without states waits for one that still has some."""
 ABOUT = (
@@ -65,7 +67,7 @@ def _reader() -> Any:
         ("draws", "M", "pairs of joint actions in each"),
         ("futures", "K", "futures of each"),
     ):
-        fewer = f", {FEWER[name]} where episodes are played again" if FEWER[name] != MANY[name] else ""
+        fewer = "; fewer where episodes have to be played again" if name != "draws" else ""
         reader.add_argument(f"--{name}", type=int, metavar=letter, help=f"{what} (default {MANY[name]}{fewer})")
     reader.add_argument(
         "--horizon", type=int, metavar="H", help=f"steps of a future (default: an episode's, {STEPS} at most)"
@@ -91,8 +93,6 @@ def _reader() -> Any:
 
 def task_of(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """(plan, everything else as JSON data) of the command line, checked; on rank 0. Raises InputError."""
-    from ..world.environments import make
-
     given = _reader().parse_args(list(arguments))
     if given.run is None and given.env is None:
         raise InputError(
@@ -127,7 +127,7 @@ def task_of(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     if plan.schedule.moves or not plan.schedule.fixed:
         raise InputError(f"--topology {plan.config.topology}: changes during a run; gain needs one graph")
     episode = plan.world.horizon or STEPS
-    usual = FEWER if getattr(make(plan.config.env, 1, len(plan.world.agents)), "replays", False) else MANY
+    usual = _usual(plan, given.draws, given.futures, given.horizon or min(STEPS, episode))
     design = {
         "draws": given.draws or usual["draws"],
         "futures": given.futures or usual["futures"],
@@ -148,6 +148,21 @@ def task_of(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
         "draw": given.draw,
     }
     return plan, rest
+
+
+def _usual(plan: Any, draws: int | None, futures: int | None, horizon: int) -> dict[str, int]:
+    """States, draws and futures where nothing else is said."""
+    from ..world.environments import make
+    from .visiting import UNKNOWN
+
+    number = len(plan.world.agents)
+    found = MANY | {"draws": draws or MANY["draws"], "futures": futures or MANY["futures"]}
+    if getattr(make(plan.config.env, 1, number), "replays", False):
+        found["futures"] = futures or FEWER
+        copies = found["draws"] * found["futures"] * (number + 2)
+        steps = copies * ((plan.world.horizon or UNKNOWN) // 2 + horizon)
+        found["states"] = max(LEAST, min(MANY["states"] // 2, REPLAYED // steps))
+    return found
 
 
 def _of_env(given: Any) -> tuple[Any, list[Path], float]:

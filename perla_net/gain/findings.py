@@ -16,6 +16,7 @@ from .prediction import (
     REACH,
     Estimate,
     Influence,
+    additive,
     estimate,
     predicted,
     unknowns,
@@ -36,7 +37,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Row:
-    """One agent. unknown: p_c of those whom it hears, and of those whom it must; gain: predicted for each; conditions: C1 to C4, and whether 95 % of the bootstrap samples say the same."""
+    """One agent. unknown: p_c of those whom it hears, and of those whom it must; additive: of an additive
+    critic; gain: predicted for each; conditions: C1 to C4, and whether 95 % of the bootstrap samples say the same."""
 
     agent: int
     name: str
@@ -45,6 +47,7 @@ class Row:
     covered: Estimate
     unknown: int
     unknown_needed: int
+    additive: int
     heads: bool
     gain: float
     gain_needed: float
@@ -103,6 +106,7 @@ def conclude(
                 told,
                 unknown,
                 unknown_needed,
+                additive(agents, index, heard, contexts[index]),
                 heads,
                 gain,
                 gain_needed,
@@ -147,6 +151,7 @@ def data_of(findings: Findings, facts: dict[str, Any]) -> dict[str, Any]:
                 "laid_to_somebody": over.known(row.agent),
                 "p_c": row.unknown,
                 "p_c_must_hear": row.unknown_needed,
+                "p_c_additive": row.additive,
                 "heads": row.heads,
                 "gain": _finite(row.gain),
                 "gain_must_hear": _finite(row.gain_needed),

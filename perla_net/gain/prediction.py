@@ -189,10 +189,15 @@ def inputs(action: ActionSpec) -> int:
 def unknowns(agents: Sequence[AgentSpec], agent: int, heard: Sequence[int], context: int) -> tuple[int, bool]:
     """(p: numbers that a linear critic of ``agent`` must know, whether it has a head for each own action). With heads, A_i (1 + D + Σ over the
     heard of (A_j − 1)); where own actions are continuous, additive: 1 + D + (A_i − 1) + Σ. D, ``context``: numbers of the observation."""
-    own = agents[agent].action
-    others = sum(inputs(agents[other].action) for other in heard)
-    heads = own.joint
-    return (heads * (1 + context + others), True) if heads else (1 + context + inputs(own) + others, False)
+    heads = agents[agent].action.joint
+    if heads is None:
+        return additive(agents, agent, heard, context), False
+    return heads * (1 + context + sum(inputs(agents[other].action) for other in heard)), True
+
+
+def additive(agents: Sequence[AgentSpec], agent: int, heard: Sequence[int], context: int) -> int:
+    """p of a critic that reads the own action as an input, for additive payoffs: 1 + D + (A_i − 1) + Σ over the heard of (A_j − 1)."""
+    return 1 + context + sum(inputs(agents[one].action) for one in (agent, *heard))
 
 
 def predicted(own: Any, others: Any, chance: Any, covered: Any, unknown: int, samples: int) -> np.ndarray:

@@ -71,7 +71,7 @@ def test_games_by_enumeration(tmp_path, name):
             and row["must_hear"]
             and set(row["must_hear"]) <= {(agent - 1) % 5, (agent + 1) % 5}
         )
-        assert row["covered"] == [1, 1, 1] and row["p_c"] == 3 * (1 + 2 * 2)
+        assert row["covered"] == [1, 1, 1] and (row["p_c"], row["p_c_additive"]) == (3 * (1 + 2 * 2), 1 + 3 * 2)
     for table in (data["at_once"], data["over_horizon"]):
         assert (np.array(table["total"])[~np.eye(5, dtype=bool)] > 0).sum() == 10
         np.testing.assert_array_equal(np.array(table["reliable"]), total > 0)
