@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Sequence
 
+import numpy as np
+
 from ..ground.text import columns
 from .findings import Findings, Row
 from .prediction import ENOUGH, LITTLE, REACH, Influence
@@ -83,11 +85,14 @@ def _table(findings: Findings, rows: Sequence[Row]) -> str:
 
 def _needs(findings: Findings, rows: Sequence[Row]) -> list[str]:
     width = max(len(row.name) for row in rows)
-    return [
-        f"{row.name:<{width}}  {_listed(findings, findings.over, row.needed, row.agent)};  at once: "
-        f"{_listed(findings, findings.once, findings.once.needed(row.agent), row.agent)}{_unknown(findings, row)}"
-        for row in rows
-    ]
+    over, once = findings.over, findings.once
+    same = np.array_equal(over.total.value, once.total.value)  # a horizon of one step
+    lines = []
+    for row in rows:
+        line = f"{row.name:<{width}}  {_listed(findings, over, row.needed, row.agent)}"
+        line += "" if same else f";  at once: {_listed(findings, once, once.needed(row.agent), row.agent)}"
+        lines.append(line + _unknown(findings, row))
+    return lines
 
 
 def _listed(findings: Findings, found: Influence, others: Sequence[int], agent: int) -> str:
@@ -156,7 +161,7 @@ def ratio(value: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return "∞" if math.isinf(value) else f"{value:.0%}"
+    return "∞" if math.isinf(value) else f"{value:.0%}" if value < 10 else ">999%"
 
 
 def _span(estimate: Any, place: Any) -> str:
