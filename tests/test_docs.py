@@ -44,6 +44,7 @@ FILLED = {
 MAINS = {
     "perla_net.report": "perla_net.report.command",
     "perla_net.theory": "perla_net.theory.__main__",
+    "perla_net.gain": "perla_net.gain.__main__",
     "perla_net.methods": "perla_net.methods.__main__",
 }
 """Modules whose command line is elsewhere."""
@@ -161,6 +162,8 @@ def test_a_command_works(place, monkeypatch, capsys, line):
         return
     if module == "perla_net.theory":  # as it is in test_theory.py; theorem 6 alone takes twenty seconds
         arguments = [*arguments, "--steps", "0", "--repetitions", "5000"]
+    if module == "perla_net.gain":  # as it is in test_gain.py
+        arguments = [*arguments, "--states", "4", "--draws", "2", "--futures", "2", "--horizon", "2"]
     if "--wandb" in arguments:
         importlib.import_module("wandb").teardown()  # which keeps what another test told it
     main = main_of(module)

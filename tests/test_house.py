@@ -21,6 +21,7 @@ ORDER = [
     "studies",  # many runs, and what can be said of them
     "report",
     "theory",
+    "gain",
 ]
 """Each folder may use those above it. The commands (files at the top, and each folder's ``__main__``) may use all of them."""
 COMMANDS = {"run", "evaluate", "study", "watch", "topology", "environments", "placement"}

@@ -99,7 +99,7 @@ def generate(spec: str, name: str, arguments: dict[str, Any], number: int, seed:
     if family is None:
         raise InputError(
             f"--topology {spec}: there is no family or networkx generator '{name}', nor is it a graph file; "
-            f"families are {', '.join(FAMILIES)}, interaction, matching, distance"
+            f"families are {', '.join(FAMILIES)}, interaction, influence, matching, distance"
         )
     try:
         parameters = set(inspect.signature(family).parameters)

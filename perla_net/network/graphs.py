@@ -22,6 +22,7 @@ from ..ground.graph_files import find_file, topologies_folder
 from ..settings.specs import parse_spec
 from ..world import streams
 from .families import generate, generated, is_random
+from .influence import of_influence
 from .nodes import by_place, of_file, of_function
 from .readers import BY_INDEX, READERS, is_graph_file
 from .schedule import LINK_ATTRIBUTES, Edges, Schedule, parse_away
@@ -61,7 +62,7 @@ def schedule_of(
     """The graph of every round, from what ``--topology`` takes.
 
     spec: ``PART[+PART…]``, parts one after the other, a round each (``every=M``: M rounds each), then again; a part is
-    ``interaction``, a file, or a family or networkx generator with ``key=value,…``. A random family with ``every=M`` is
+    ``interaction``, ``influence:file=…`` (see ``influence.py``), a file, or a family or networkx generator with ``key=value,…``. A random family with ``every=M`` is
     drawn anew each M rounds; ``matching`` and ``distance:radius=R`` are processes by themselves; ``away=3@10-20/0-1@5``:
     agents that leave the network for some rounds and come back. names: agents in order; interaction: the environment's
     own graph; positions: where agents stand that never move; can_move: the environment tells positions during the run;
@@ -198,6 +199,8 @@ def _graphs(
         graph.add_nodes_from(range(len(names)))
         graph.add_edges_from(interaction)
         return [graph]
+    if name == "influence":
+        return [of_influence(spec, arguments, names)]
     if suffix == ".py" or suffix in READERS:
         return _from_file(spec, name, names, seed, rounds)
     found = generate(spec, name, arguments, len(names), seed)

@@ -285,6 +285,30 @@ class Copies:
             np.array_equal(self._fingerprint(), state["observation"]) and np.array_equal(self.alive, state["alive"])
         )
 
+    replays = True
+    """A state comes back by playing its episode again."""
+    redraws = "the global random streams, and the generators that were found in its objects"
+    """What of its chance is another in each future of :meth:`fork`."""
+
+    def fork(
+        self,
+        state: dict[str, np.ndarray],
+        seed: np.random.SeedSequence,
+        futures: Sequence[np.random.SeedSequence],
+        of: np.ndarray,
+    ) -> bool:
+        """Let every copy go on from one episode, which is played again: ``state``: of :meth:`save`, arrays [1, …]; ``seed``: of the episode.
+        Afterwards global streams and all generators that the environments' objects hold go on from ``futures[of[copy]]``. False where
+        the episode does not come to where it was."""
+        whole = {name: np.repeat(array, self.copies, 0) for name, array in state.items()}
+        if self.load(whole, [seed] * self.copies) is False:
+            return False
+        for copy, env in enumerate(self.envs):
+            future = futures[of[copy]]
+            self._episodes[copy] = int(future.generate_state(1, np.uint64)[0])
+            streams.reseed(env, future)
+        return True
+
 
 def _tells_positions(env: Any) -> bool:
     bodies = getattr(getattr(getattr(env, "unwrapped", env), "world", None), "agents", [])

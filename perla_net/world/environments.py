@@ -16,8 +16,11 @@ A *batch environment* holds some copies of an environment and steps them in one 
     env.picture(copy)                         if it can be drawn: uint8 [height, width, 3]
     env.text(copy)                            if it can be shown in a terminal: a few lines
     env.save() / env.load(state, seeds)       arrays [copies, …], and back
+    env.fork(state, seed, futures, of)        optional: every copy goes on from one copy's state (arrays [1, …], the seed of its
+                                              episode), with chance drawn anew from the seed futures[of[copy]]; False where it cannot
+    env.redraws, env.replays                  with fork: what of its chance that is, in words; whether it plays episodes again
 
-Only ``world/hosts.py`` and ``evaluate.py`` call these. Every suite is a module with
+Only ``world/hosts.py``, ``evaluate.py`` and ``gain/branching.py`` call these. Every suite is a module with
 
     make(name, arguments, copies, agents, render)   a batch environment; ``name`` is what follows ``SUITE:``
     any_number(name, arguments)                     optional: whether ``agents`` may be chosen freely

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import types
 from contextlib import contextmanager
 from typing import Any, Iterator
 
@@ -60,6 +61,59 @@ def state() -> tuple[Any, ...]:
 def _of_torch() -> Any:
     """torch's stream, where torch has been loaded."""
     return getattr(sys.modules.get("torch"), "default_generator", None)
+
+
+def reseed(holder: Any, seed: np.random.SeedSequence, most: int = 10_000) -> int:
+    """Let every generator (numpy's, or Python's) that an object holds, or that something in it holds, go on from ``seed``; how many these were.
+
+    They are changed in place, so that whoever shares one keeps sharing it, and found in the order of attributes, which is the same in equal
+    objects. ``most``: objects that are looked into.
+    """
+    found: list[Any] = []
+    seen, waiting = {id(holder)}, [holder]
+    for place in range(most):
+        if place >= len(waiting):
+            break
+        here = waiting[place]
+        inner = here.values() if isinstance(here, dict) else here if isinstance(here, (list, tuple)) else _held(here)
+        for value in inner:
+            if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)) and id(value) not in seen:
+                found.append(value)
+            elif isinstance(value, _PLAIN) or id(value) in seen:
+                continue
+            else:
+                waiting.append(value)
+            seen.add(id(value))
+    shared = np.random.mtrand._rand  # the global stream, which is set for each call
+    for generator, own in zip(found, seed.spawn(len(found))):
+        if isinstance(generator, np.random.Generator):
+            generator.bit_generator.state = type(generator.bit_generator)(own).state
+        elif generator is not shared:
+            generator.seed(
+                own.generate_state(4) if isinstance(generator, np.random.RandomState) else int(own.generate_state(1)[0])
+            )
+    return len(found)
+
+
+_PLAIN = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bool,
+    type(None),
+    type,
+    np.ndarray,
+    np.generic,
+    types.ModuleType,
+    types.FunctionType,
+)
+"""What holds no generators, or what no environment owns."""
+
+
+def _held(value: Any) -> Any:
+    return getattr(value, "__dict__", {}).values()
 
 
 def moved(before: tuple[Any, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -15,10 +15,17 @@ class Batch:
 
     :attr:`STATE` names the arrays [copies, …] that make up a copy's state: :meth:`reset` sets them to zero,
     :meth:`save` and :meth:`load` carry them. What is random in an episode is drawn by :meth:`draw` from the copy's seed at
-    the reset (and again at :meth:`load`), so that it does not depend on which copies share a process.
+    the reset (and again at :meth:`load`), so that it does not depend on which copies share a process. :meth:`fork` lets many copies go
+    on from one state, each with chance of its own.
     """
 
     STATE: tuple[str, ...] = ()
+    DRAWN: tuple[str, ...] = ()
+    """The arrays [copies, …] that :meth:`draw` fills, all of them or none: with them :meth:`fork` draws once for copies with the same future."""
+    LASTING: tuple[str, ...] = ()
+    """Those of them that belong to the whole episode, such as its targets: what comes later cannot be drawn without them."""
+    redraws = "everything that it draws"
+    """What of its chance is another in each future of :meth:`fork`."""
     controllers: dict[str, type] = {}
     """Reference controllers: name → class; ``cls(env).act(env)`` gives actions [agents, copies] or a list per agent."""
 
@@ -46,6 +53,14 @@ class Batch:
     def draw(self, copy: int, rng: np.random.Generator) -> None:
         """Draw everything random of one copy's episode. Not part of :attr:`STATE`."""
 
+    def draw_on(self, copy: int, rng: np.random.Generator) -> None:
+        """Draw anew what is random in the rest of one copy's episode, given its state at the present :attr:`time`; what the state depends on
+        stays. By default everything but :attr:`LASTING`: right where each step uses numbers of its own."""
+        kept = {name: getattr(self, name)[copy].copy() for name in self.LASTING}
+        self.draw(copy, rng)
+        for name, array in kept.items():
+            getattr(self, name)[copy] = array
+
     def begin(self, copies: np.ndarray) -> None:
         """Set the state that an episode begins with, after zeros and :meth:`draw`."""
 
@@ -62,6 +77,34 @@ class Batch:
         self.redraw(np.arange(self.copies), seeds)
         for name, array in state.items():
             getattr(self, name)[:] = array
+        self.settle()
+
+    def settle(self) -> None:
+        """Work out what follows from the state, after :meth:`load` and :meth:`fork`."""
+
+    def fork(
+        self,
+        state: dict[str, np.ndarray],
+        seed: np.random.SeedSequence,
+        futures: Sequence[np.random.SeedSequence],
+        of: np.ndarray,
+    ) -> bool:
+        """Let every copy go on from the state of one, ``state``: of :meth:`save`, arrays [1, …]; ``seed``: of its episode. What is random
+        afterwards is drawn from ``futures[of[copy]]``; all of these must be in use."""
+        everyone = np.arange(self.copies)
+        first = np.unique(of, return_index=True)[1]
+        drawing = first if self.DRAWN else everyone
+        self.redraw(drawing, [seed] * len(drawing))
+        for name, array in state.items():
+            getattr(self, name)[:] = array
+        for copy in drawing:
+            self.draw_on(int(copy), np.random.default_rng(futures[of[copy]]))
+        for name in self.DRAWN:
+            array = getattr(self, name)
+            array[everyone] = array[first[of]]
+        self.terminated[:], self.truncated[:], self.alive[:] = False, False, True
+        self.settle()
+        return True
 
 
 def build(make: Callable[..., Any], env: str, arguments: dict[str, Any], copies: int, agents: int | None) -> Any:

@@ -69,6 +69,7 @@ class Platoon(Batch):
 
     scenario = ""
     STATE = ("headway", "speed", "acceleration", "collided", "time", "cost", "missed", "closest")
+    DRAWN = LASTING = ("drawn",)
 
     def __init__(
         self,

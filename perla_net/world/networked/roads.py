@@ -114,6 +114,7 @@ class TrafficRoads(SignalTraffic):
         "assigned",
         *SignalTraffic.STATE,
     )
+    DRAWN = ("level", "arrivals", "turns")
 
     def __init__(
         self,
@@ -142,6 +143,8 @@ class TrafficRoads(SignalTraffic):
         self.assigned = np.zeros((copies, links), np.int32)
         self.served = np.zeros((copies, movements), np.int32)
         """Vehicles that made each movement in the last step."""
+        self.level = np.zeros((copies, len(self.source)))
+        """Demand of each source in this episode, relative to its mean."""
         self.arrivals = np.zeros((copies, horizon, len(self.source)), np.int16)
         self.turns = np.zeros((copies, len(self.branching) + 1, TURN_TABLE), np.int8)
 
@@ -223,10 +226,15 @@ class TrafficRoads(SignalTraffic):
         return WorldSpec(self.name, agents, tuple(self.network.ways()), self.horizon, tuple(self.controllers), known)
 
     def draw(self, copy: int, rng: np.random.Generator) -> None:
-        """Poisson arrivals per source and step, and the movement of each vehicle of a link, in the order they enter."""
+        """How busy each source is, then Poisson arrivals per source and step, and the movement of each vehicle of a link, in the order they
+        enter."""
+        self.level[copy] = rng.uniform(0.7, 1.3, len(self.source))
+        self.draw_on(copy, rng)
+
+    def draw_on(self, copy: int, rng: np.random.Generator) -> None:
+        """Arrivals and movements. Vehicles that have their movement keep it: they stand in its lane."""
         profile = demand_profile(self.horizon)[:, None]
-        level = rng.uniform(0.7, 1.3, len(self.source))
-        self.arrivals[copy] = rng.poisson(self.mean_arrivals * level * profile)
+        self.arrivals[copy] = rng.poisson(self.mean_arrivals * self.level[copy] * profile)
         drawn = rng.random((len(self.branching), TURN_TABLE), dtype=np.float32)
         self.turns[copy, :-1] = (drawn[:, :, None] >= self.cuts[:, None, :]).sum(2)
 

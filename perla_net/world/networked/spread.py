@@ -38,6 +38,7 @@ class Spread(Batch):
     """``copies`` planes side by side."""
 
     STATE = ("position", "velocity", "landmark", "time", "missed", "touches")
+    DRAWN = ("drawn",)
 
     def __init__(
         self, copies: int, agents: int | None = None, horizon: int = HORIZON, local_ratio: float = 0.5

@@ -152,6 +152,7 @@ class TrafficGrid(SignalTraffic):
     """``copies`` road grids side by side."""
 
     STATE = ("queue", "transit", "credit", "outside", "assigned", *SignalTraffic.STATE)
+    DRAWN = ("level", "arrivals", "turn_counts")
 
     def __init__(
         self,
@@ -176,6 +177,8 @@ class TrafficGrid(SignalTraffic):
         self.credit = np.zeros((*shape, 3), np.int32)
         self.outside = np.zeros(shape, np.int32)
         self.assigned = np.zeros(shape, np.int32)
+        self.level = np.zeros(shape)
+        """Demand of each arm in this episode, relative to its mean."""
         self.arrivals = np.zeros((copies, horizon, self.signals, 4), np.int16)
         self.turn_counts = np.zeros((copies, self.signals * 4, TURN_TABLE + 1, 2), np.int16)
 
@@ -214,11 +217,15 @@ class TrafficGrid(SignalTraffic):
         )
 
     def draw(self, copy: int, rng: np.random.Generator) -> None:
-        """Poisson arrivals per arm and step, and the turn of each vehicle."""
+        """How busy each arm is, then Poisson arrivals per arm and step, and the turn of each vehicle."""
+        self.level[copy] = rng.uniform(0.7, 1.3, self.rim.shape)
+        self.draw_on(copy, rng)
+
+    def draw_on(self, copy: int, rng: np.random.Generator) -> None:
+        """Arrivals and turns. Vehicles that have their turn keep it: they stand in the lanes."""
         profile = demand_profile(self.horizon)[:, None, None]
         cuts = np.cumsum(TURN_SHARES)
-        level = rng.uniform(0.7, 1.3, self.rim.shape)
-        self.arrivals[copy] = rng.poisson(self.mean_arrivals * level * profile)
+        self.arrivals[copy] = rng.poisson(self.mean_arrivals * self.level[copy] * profile)
         turn = rng.random((self.signals * 4, TURN_TABLE), dtype=np.float32)
         self.turn_counts[copy, :, 1:, 0] = np.cumsum(turn < cuts[0], axis=1)
         self.turn_counts[copy, :, 1:, 1] = np.cumsum((turn >= cuts[0]) & (turn < cuts[1]), axis=1)

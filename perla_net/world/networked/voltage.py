@@ -142,6 +142,7 @@ class Feeder(Batch):
     over all copies at once."""
 
     STATE = ("time", "reactive", "outside", "spoiled", "worst", "lost", "used")
+    DRAWN = ("level", "noise", "ratio", "cover", "clouds", "demand", "sun")
 
     def __init__(
         self,
@@ -181,6 +182,10 @@ class Feeder(Batch):
         self.zones = [np.array([bus for bus, i in enumerate(nearest, 1) if i == agent]) for agent in range(number)]
         self.response = np.array([[2 * common(bus, int(i), REACTANCE) for i in self.at] for bus in range(BUSES)])
         """∂ v_b² / ∂ q_i, [33, agents], pu per Mvar."""
+        self.level, self.cover = np.zeros((copies, BUSES - 1)), np.zeros(copies)
+        self.noise = np.zeros((copies, self._knots(LOAD_EVERY), BUSES - 1))
+        self.clouds = np.zeros((copies, self._knots(CLOUD_EVERY), 1 + number))
+        """What loads and sun follow from: levels of the day, values of the noise, of the clouds in common and of each inverter's own."""
         self.demand = np.zeros((copies, self.horizon + 1, BUSES - 1), np.float32)
         self.ratio = np.zeros((copies, BUSES - 1))
         self.sun = np.zeros((copies, self.horizon + 1, number), np.float32)
@@ -233,20 +238,34 @@ class Feeder(Batch):
 
     def draw(self, copy: int, rng: np.random.Generator) -> None:
         """The day's loads and sun, as the head of the module says."""
+        loads = BUSES - 1
+        self.level[copy] = self.load_scale * rng.uniform(0.8, 1.2) * rng.uniform(0.8, 1.2, loads)
+        self.noise[copy] = rng.standard_normal(self.noise.shape[1:])
+        self.ratio[copy] = rng.uniform(0.8, 1.2, loads)
+        self.cover[copy] = rng.uniform(-4, 1)
+        self.clouds[copy, :, :1] = rng.standard_normal((self.clouds.shape[1], 1))
+        self.clouds[copy, :, 1:] = rng.standard_normal((self.clouds.shape[1], len(self.at)))
+        self._profile(copy)
+
+    def draw_on(self, copy: int, rng: np.random.Generator) -> None:
+        """Values of noise and clouds after those that the present loads and sun lie between; the day's levels stay."""
+        for values, every in ((self.noise, LOAD_EVERY), (self.clouds, CLOUD_EVERY)):
+            known = -(-int(self.time[copy]) // every) + 1
+            drawn = rng.standard_normal(values.shape[1:])
+            values[copy, known:] = drawn[known:]
+        self._profile(copy)
+
+    def _profile(self, copy: int) -> None:
+        """Loads and sun of the day from what was drawn."""
         hour = self.start + np.arange(self.horizon + 1) * (STEP / 60)
-        loads, inverters = BUSES - 1, len(self.at)
         clock = hour % 24
         bells = 0.15 * _bell(clock, 8, 1.5) + 0.45 * _bell(clock, 19.5, 2)
-        level = self.load_scale * rng.uniform(0.8, 1.2) * rng.uniform(0.8, 1.2, loads)
-        noise = _lines(rng.standard_normal((self._knots(LOAD_EVERY), loads)), LOAD_EVERY, self.horizon + 1)
-        self.demand[copy] = np.maximum((0.4 + bells)[:, None] * (1 + 0.15 * noise) * level, 0)
-        self.ratio[copy] = rng.uniform(0.8, 1.2, loads)
+        noise = _lines(self.noise[copy], LOAD_EVERY, self.horizon + 1)
+        self.demand[copy] = np.maximum((0.4 + bells)[:, None] * (1 + 0.15 * noise) * self.level[copy], 0)
         height = np.maximum(np.sin(np.pi * (clock - 6) / 12), 0) ** 1.3
-        cover = rng.uniform(-4, 1)
-        shared = rng.standard_normal((self._knots(CLOUD_EVERY), 1))
-        own = rng.standard_normal((self._knots(CLOUD_EVERY), inverters))
+        shared, own = self.clouds[copy, :, :1], self.clouds[copy, :, 1:]
         clouds = _lines(0.8 * shared + 0.6 * own, CLOUD_EVERY, self.horizon + 1)
-        self.sun[copy] = height[:, None] * (1 - 0.8 / (1 + np.exp(-2.5 * clouds - cover)))
+        self.sun[copy] = height[:, None] * (1 - 0.8 / (1 + np.exp(-2.5 * clouds - self.cover[copy])))
 
     def _knots(self, every: int) -> int:
         return self.horizon // every + 2
@@ -255,9 +274,8 @@ class Feeder(Batch):
         """No reactive power at first."""
         self._solve()
 
-    def load(self, state: dict[str, np.ndarray], seeds: list[np.random.SeedSequence]) -> None:
-        """Continue from :meth:`save`; flows and voltages follow from it."""
-        super().load(state, seeds)
+    def settle(self) -> None:
+        """Flows and voltages follow from the state."""
         self._solve()
         self.paid = self.flow.copy(), self.voltage.copy(), self.reactive.copy()
 

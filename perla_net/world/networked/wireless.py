@@ -63,6 +63,7 @@ class Wireless(Batch):
     """``copies`` networks side by side. Users are counted cell by cell, row by row."""
 
     STATE = ("queue", "time", "offered", "delivered", "expired", "crowded", "senders", "served")
+    DRAWN = ("arrivals", "luck", "coin")
 
     def __init__(
         self,

@@ -66,6 +66,9 @@ class Team:
 class Crowd(Batch):
     """``worlds``: the package's environments, one per copy, whose engines are driven here."""
 
+    replays = True
+    """A state comes back by playing its episode again."""
+
     def __init__(self, env: str, worlds: list[magent_env.magent_parallel_env]) -> None:
         self.worlds, first = worlds, worlds[0]
         self.env, self.kind = f"magent2:{env}", env
@@ -216,6 +219,10 @@ class Crowd(Batch):
             for words in state["words"][copy, : state["steps"][copy]]:
                 self._step(copy, words.copy())
         return all(np.array_equal(array, state[name]) for name, array in self._state().items())
+
+    def fork(self, *_: Any) -> bool:
+        """No: how the engine's chance could be drawn anew in the middle of an episode is not known."""
+        return False
 
 
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Crowd:

@@ -28,7 +28,7 @@ import os
 import sys
 import types
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -295,6 +295,21 @@ class Smax:
             leaves, shape = jax.tree.flatten(self.battle.state)
             leaves = [_padded(state[f"leaf{number}"][where]) for number in range(len(leaves))]
             self.state[block] = jax.tree.unflatten(shape, leaves)
+
+    redraws = "everything that it draws"
+    """What of its chance is another in each future of :meth:`fork`."""
+
+    def fork(
+        self,
+        state: dict[str, np.ndarray],
+        seed: np.random.SeedSequence,
+        futures: Sequence[np.random.SeedSequence],
+        of: np.ndarray,
+    ) -> bool:
+        """Let every copy go on from the state of one, ``state``: of :meth:`save`, arrays [1, …], with chance from ``futures[of[copy]]``: a
+        step draws from its copy's key and the time alone."""
+        self.load({name: np.repeat(array, self.copies, 0) for name, array in state.items()}, [futures[k] for k in of])
+        return True
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:

@@ -383,6 +383,9 @@ class Sumo(ParallelEnv):
 class SumoCopies(Copies):
     """Copies that step at the same time: all are asked before the first is heard."""
 
+    unbranched = "each copy is a simulator in a process of its own, and hundreds of copies would be needed"
+    """Why ``perla_net.gain`` does not take it."""
+
     @property
     def spec(self) -> WorldSpec:
         """With the places of the signals, m."""

@@ -25,7 +25,7 @@ import random
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 import torch
@@ -293,6 +293,27 @@ class Vmas:
                 pieces = np.split(chosen.astype(np.int32), ends, axis=1)
                 self.step([np.ascontiguousarray(piece).view(kind) for piece in pieces])
         return bool(np.array_equal(np.concatenate(self.seen, 1), state["observation"]))
+
+    replays = True
+    """A state comes back by playing its episode again."""
+    redraws = "everything that it draws"
+    """What of its chance is another in each future of :meth:`fork`."""
+
+    def fork(
+        self,
+        state: dict[str, np.ndarray],
+        seed: np.random.SeedSequence,
+        futures: Sequence[np.random.SeedSequence],
+        of: np.ndarray,
+    ) -> bool:
+        """Let every copy go on from one episode, which is played again: ``state``: of :meth:`save`, arrays [1, …]; ``seed``: of the episode.
+        Steps draw afterwards from ``futures[of[copy]]``, where they draw at all. False where it does not come to where it was."""
+        whole = {name: np.repeat(array, self.copies, 0) for name, array in state.items()}
+        if not self.load(whole, [seed] * self.copies):
+            return False
+        for copy in range(self.copies) if self.separate else ():
+            self.generators[copy] = _generators(futures[of[copy]])
+        return True
 
 
 def _patch(entity: Any, centre: np.ndarray, angle: float) -> Any:
