@@ -152,17 +152,6 @@ class Lesson:
         at_action = torch.where(here, first.at_action, second.at_action)
         self.values = Values(value, at_action, torch.where(here, first.executed, second.executed))
 
-    def apart(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Q̂(o, a) − V(o) and Q(o, a, a_N) − V(o), [T·B] each."""
-        value, at_action, executed = self.values
-        assert at_action is not None and executed is not None
-        return at_action - value[: self.taken], executed - value[: self.taken]
-
-    def put_apart(self, at_action: torch.Tensor, executed: torch.Tensor) -> None:
-        """Take these in place of what :meth:`apart` would give, around the values that were looked at last."""
-        value = self.values.value
-        self.values = Values(value, value[: self.taken] + at_action, value[: self.taken] + executed)
-
     def rows(self, target: torch.Tensor, among: torch.Tensor | None = None) -> Rows:
         """What the critic is fitted on: this round's steps, or some of them [T·B] bool."""
         found = {"x": self._read("critic"), "action": self.action, "target": target}

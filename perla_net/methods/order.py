@@ -30,26 +30,27 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
     """
     learners = [lesson.learner for lesson in lessons]
     order = learners[0].order
+    if order == "folds" and lessons[0].copies < 2:
+        order = "first"
     fitted = None
-    if order == "together":
+    if learners[0].splits:
+        yield from _fit_rest(lessons, order)
+    elif order == "together":
         for lesson in lessons:
             lesson.look()
             lesson.measure()
-    elif learners[0].settings.critic.fit == "residual":
-        fitted = yield from _split(lessons, trainer, progress)
+            lesson.judge(lesson.returns())
     else:
-        how = _in_folds if order == "folds" and lessons[0].copies > 1 else _first
-        fitted = yield from how(lessons, trainer, progress)
+        fitted = yield from (_in_folds if order == "folds" else _first)(lessons, trainer, progress)
+    together = fitted is None
     batches = []
     for lesson in lessons:
         returns = lesson.returns()
-        if fitted is None:
-            lesson.judge(returns)
         advantage = lesson.advantage(returns)
-        if fitted is None:
+        if together:
             yield from lesson.follow(returns)
-        batches.append(lesson.batch(advantage, returns, fitted is None))
-    measured = yield from trainer.run(batches, [one.batch_rng for one in learners], progress, fitted is None)
+        batches.append(lesson.batch(advantage, returns, together))
+    measured = yield from trainer.run(batches, [one.batch_rng for one in learners], progress, together)
     measured = np.atleast_2d(measured)
     if fitted is not None:
         measured[:, [MEASURED.index("value_loss"), MEASURED.index("critic_gradient")]] = fitted
@@ -103,47 +104,31 @@ def _in_folds(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> F
     return fitted
 
 
-def _split(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Fitted:
-    """Fit V(o) by gradient, to the returns, as the base algorithm's critic; and R in closed form to what V leaves: to what is paid and what follows
-    beyond V *before* this fit, so that a half's R depends on nothing of that half (``folds``). Agents that embed nobody have no R."""
-    learners = [lesson.learner for lesson in lessons]
-    lefts, returns = [], []
+def _fit_rest(lessons: Sequence[Lesson], order: str) -> Generator[Say, np.ndarray, None]:
+    """Fit R in closed form to what V leaves: to what is paid and what follows beyond V, which has seen none of this round and learns from it with
+    the policy, as the base algorithm's critic. Under ``folds`` a half's R then depends on nothing of that half."""
+    lefts = []
     for lesson in lessons:
         lesson.look()
         lesson.measure()
-        returns.append(lesson.returns())
         lefts.append(lesson.left())
-    joined: list[tuple[torch.Tensor, torch.Tensor]] = []
-    if learners[0].rest:
-        if learners[0].order == "folds" and lessons[0].copies > 1:
-            seen: list[list[Values]] = []
-            for first in (True, False):
-                yield from _solve_rest(lessons, lefts, [lesson.of_copies(not first) for lesson in lessons])
-                seen.append([lesson.look() for lesson in lessons])
-            for lesson, left, one, other in zip(lessons, lefts, *seen):
-                lesson.join(one, other)
-                lesson.judge(left)
-                joined.append(lesson.apart())
-            yield from _solve_rest(lessons, lefts, [None] * len(lessons))
-        else:
-            for lesson, left in zip(lessons, lefts):
-                lesson.judge(left)
-            yield from _solve_rest(lessons, lefts, [None] * len(lessons))
+    if order == "folds":
+        seen: list[list[Values]] = []
+        for first in (True, False):
+            yield from _solve_rest(lessons, lefts, [lesson.of_copies(not first) for lesson in lessons])
+            seen.append([lesson.look() for lesson in lessons])
+        yield from _solve_rest(lessons, lefts, [None] * len(lessons))
+        for lesson, left, one, other in zip(lessons, lefts, *seen):
+            lesson.join(one, other)
+            lesson.judge(left)
+    else:
         for lesson, left in zip(lessons, lefts):
-            lesson.learner.window.push(lesson.rest_rows(left))
-    rows = []
-    for lesson, target in zip(lessons, returns):
-        if not lesson.learner.rest:
-            lesson.judge(target)
-        yield from lesson.follow(target)
-        rows.append(lesson.rows(target))
-    rngs = [learner.fit_rng for learner in learners]
-    fitted = yield from trainer.fit(rows, [learner.units for learner in learners], rngs, progress)
-    for number, lesson in enumerate(lessons):
-        lesson.look()
-        if joined:
-            lesson.put_apart(*joined[number])
-    return np.atleast_2d(fitted)
+            lesson.judge(left)
+        yield from _solve_rest(lessons, lefts, [None] * len(lessons))
+        for lesson in lessons:
+            lesson.look()
+    for lesson, left in zip(lessons, lefts):
+        lesson.learner.window.push(lesson.rest_rows(left))
 
 
 def _solve_rest(

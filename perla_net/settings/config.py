@@ -124,19 +124,20 @@ class Critic(Section):
     order: Literal["auto", "together", "first", "folds"] = option(
         "auto",
         "When the critic is fitted: in one with the policy, after the advantages; first, on this round too, before them; folds: first, and each "
-        "half of the copies is judged by a critic that was fitted on the other half; auto: folds for the forms control and trajectory with "
-        "two copies or more, else first.",
+        "half of the copies is judged by a critic that was fitted on the other half; auto: folds for the embedded forms control and trajectory, "
+        "first for action, together for state and for critics that embed nobody.",
     )
     fit: Literal["gradient", "ridge", "residual"] = option(
         "residual",
-        "How it is fitted, with order first or folds: by gradient steps; in closed form (--model.critic-hidden none); residual: V(o) by gradient "
-        "steps, as the base algorithm's, and a linear function of everything to what V leaves, in closed form.",
+        "How it is fitted, with order first or folds: by gradient steps; in closed form (--model.critic-hidden none); residual: V(o) in one "
+        "with the policy, as the base algorithm's, and a linear function of everything to what V leaves, in closed form (gradient where there "
+        "is nothing to embed).",
     )
     passes: Count = option(
         0, "Passes over the samples in each fit by gradient (0: 8, or as many as make 64 steps, whichever is more)."
     )
     window: Positive = option(
-        4, "Rounds whose samples it is fitted on, this one included (residual: the linear part; V on this round)."
+        4, "Rounds whose samples it is fitted on, this one included (of residual, the linear part)."
     )
     iterations: Positive = option(1, "Fits in a round, each to the targets that the last one gives.")
     trace: Optional[Fraction] = option(

@@ -120,7 +120,7 @@ def learner_in(order: str, coefficient: str) -> Learner:
         form="control",
         model=Model(policy_hidden=(), critic_hidden=()),
         returns=Returns(normalise_advantages=False, normalise_values=False),
-        critic=Critic(order=order, fit="ridge", coefficient=coefficient),  # type: ignore[arg-type]
+        critic=Critic(order=order, fit="ridge", coefficient=coefficient, window=1, penalty=0.1),  # type: ignore[arg-type]
     )
     learner = learner_of(tiny(), 0, settings, np.random.default_rng(0))
     for network in (learner.policy, learner.critic):

@@ -22,7 +22,7 @@ from ..methods.order import learn
 from ..methods.protocol import Say
 from ..methods.returns import form_advantage, generalised_advantages
 from ..methods.trainer import MEASURED, Batch, Trainer
-from ..settings.config import AgentSettings, Model, Returns
+from ..settings.config import AgentSettings, Critic, Model, Returns
 from ..world.spec import ActionSpec, AgentSpec
 from ..world.world import Rollout
 from .games import Game, joint_shares
@@ -100,6 +100,7 @@ def learner_with(game: Game, agent: int, form: str, table: np.ndarray, estimator
     settings = AgentSettings(
         algorithm="perla_ia2c",
         form=form,
+        critic=Critic(order="together", coefficient="one"),
         samples=samples,
         estimator=estimator,
         model=Model(policy_hidden=(), critic_hidden=(table.shape[1],), critic_activation="relu", orthogonal=False),

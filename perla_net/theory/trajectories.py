@@ -34,7 +34,7 @@ import torch
 
 from ..methods.hearing import Neighbour
 from ..methods.lesson import Experience
-from ..settings.config import AgentSettings, Model, Returns
+from ..settings.config import AgentSettings, Critic, Model, Returns
 from ..world.world import Rollout
 from .checks import Check
 from .games import Game, joint_shares, softmax
@@ -210,6 +210,7 @@ def measured_advantages(
         AgentSettings(
             algorithm="perla_ia2c",
             form=form,
+            critic=Critic(order="together", coefficient="one"),
             estimator="exact",
             model=Model(policy_hidden=(), critic_hidden=(critic[:, :, 0].size,), orthogonal=False),
             returns=Returns(gamma=episode.gamma, trace=trace, normalise_advantages=False, normalise_values=False),
