@@ -361,11 +361,13 @@ class Policy(Network):
         """Eight bytes that name the architecture; equal for equal descriptions."""
         return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).digest()[:8]
 
-    def start(self, generator: torch.Generator, orthogonal: bool, last_gain: float) -> None:
-        """Initial weights; see :meth:`MLP.start`. A Gaussian starts with standard deviation 1."""
+    def start(self, generator: torch.Generator, orthogonal: bool, last_gain: float, deviation: float = 1.0) -> None:
+        """Initial weights; see :meth:`MLP.start`. A Gaussian starts with this standard deviation, in the units in which actions reach ±1."""
         _start_linear(self, self.layers, self.activation, generator, orthogonal, last_gain)
         if self.encoder:
             self.encoder.start(self.frozen, generator, orthogonal)
+        if self.free:
+            self.frozen["free"].fill_(math.log(deviation))
         if self.width:
             for name in ("gru_wi", "gru_wh"):
                 for gate in self.frozen[name].chunk(3):

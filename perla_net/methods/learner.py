@@ -46,7 +46,7 @@ class Learner(EmbeddedCritic):
         super().__init__(spec, settings, neighbours, views, flags + self.policy.width + len(identity), streams[2])
         model = settings.model
         start = torch.Generator().manual_seed(int(streams[0].generate_state(1, np.uint64)[0] >> 1))
-        self.policy.start(start, model.orthogonal, model.policy_gain)
+        self.policy.start(start, model.orthogonal, model.policy_gain, model.policy_deviation)
         self.critic.start(start, model.orthogonal, 1.0)
         for network in (self.policy, self.critic, *([self.rest] if self.rest else ())):
             network.to(device)

@@ -121,7 +121,8 @@ class Seat:
         """The agent's policy network with initial parameters."""
         policy = self.team.policy_of(self.index)
         generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
-        policy.start(generator, self.settings.model.orthogonal, self.settings.model.policy_gain)
+        model = self.settings.model
+        policy.start(generator, model.orthogonal, model.policy_gain, model.policy_deviation)
         policy.to(self.device)
         return policy
 

@@ -56,6 +56,9 @@ class Model(Section):
     )
     orthogonal: bool = option(True, "Start from orthogonal weights (else torch's uniform start).")
     policy_gain: Rate = option(0.01, "Gain of the policy's last layer at an orthogonal start.")
+    policy_deviation: Rate = option(
+        1.0, "Standard deviation with which the policy of continuous actions starts; actions reach ±1."
+    )
 
 
 @dataclass
