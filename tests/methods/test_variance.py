@@ -12,15 +12,22 @@ import torch
 
 import perla_net
 from perla_net.learning.embedding import Peer
-from perla_net.methods import learner
+from perla_net.methods import lesson
 from perla_net.methods.variance import COLUMNS, SAMPLES, target_variances
-from perla_net.settings.config import PPO, Agents, Config, Returns
+from perla_net.settings.config import PPO, Agents, Config, Critic, Returns
 
 
 def run(folder: Path, **options) -> list[dict]:
     """The metrics of a small run on a ring of eight signals."""
     settings = dict(
-        agents=Agents(number=8), rounds=2, copies=8, horizon=60, ppo=PPO(minibatch=120), evaluate_episodes=0
+        topology="ring",
+        critic=Critic(order="together"),
+        agents=Agents(number=8),
+        rounds=2,
+        copies=8,
+        horizon=60,
+        ppo=PPO(minibatch=120),
+        evaluate_episodes=0,
     )
     perla_net.train(Config(**settings | options, display="none", out=str(folder)))
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -69,7 +76,7 @@ def test_variances_are_those_of_enumeration(tmp_path, monkeypatch, env, form):
         seen.append((found, *enumerated(learner, x, outputs, peers, reward, whole), int(whole.sum())))
         return found
 
-    monkeypatch.setattr(learner, "target_variances", keep)
+    monkeypatch.setattr(lesson, "target_variances", keep)
     agents = Agents(number=None if env.startswith("pettingzoo") else 4)
     run(
         tmp_path / "run",

@@ -201,7 +201,7 @@ def test_specifications_with_arguments():
         ({"algorithm": "ps_ippo", "agents": {"overrides": {"0": {"samples": 3}}}}, "equal settings"),
         ({"agents": {"overrides": {"0": {"algorithm": "ps_ippo"}}}}, "whole team"),
         ({"model": {"memory": "gru", "policy_hidden": []}}, "hidden layer"),
-        ({"model": {"critic_hidden": []}}, "hidden layer"),
+        ({"critic": {"fit": "ridge"}}, "without hidden layers"),
         ({"env": "pettingzoo:mpe2.simple_tag_v3", "topology": "complete", "share": "own_view"}, "own_view"),
         ({"env": "pettingzoo:mpe2.simple_tag_v3", "topology": "interaction"}, "does not tell who influences whom"),
         ({"env": "pettingzoo:mpe2.simple_tag_v3", "agents": 9}, "has 4 agents"),
