@@ -110,7 +110,7 @@ def place(tmp_path_factory):
         stand_in(place / run, number)
     arguments = [sys.executable, "-W", "ignore", "-m", "perla_net.study", str(file), "--out", "STUDY"]
     subprocess.run(arguments, check=True, timeout=300, cwd=place, capture_output=True)
-    for name in ("spread", "topologies", "flagship"):
+    for name in ("spread", "topologies", "flagship", "when_it_pays"):
         shutil.copytree(place / "STUDY", place / "studies" / name)
     return place
 
@@ -155,11 +155,12 @@ def test_a_command_works(place, monkeypatch, capsys, line):
         arguments = [
             word.replace("sumo:grid4x4", "sumo:grid4x4:horizon=20") for word in (*arguments, "--episodes", "1")
         ]
-    if "docs/studies/flagship.yaml" in arguments:  # an hour and a half
-        shutil.rmtree(place / "studies" / "flagship")
-        assert main_of(module)([*arguments, "--dry-run"]) == 0
-        shutil.copytree(place / "STUDY", place / "studies" / "flagship")
-        return
+    for name in ("flagship", "when_it_pays"):  # an hour and a half each
+        if f"docs/studies/{name}.yaml" in arguments:
+            shutil.rmtree(place / "studies" / name)
+            assert main_of(module)([*arguments, "--dry-run"]) == 0
+            shutil.copytree(place / "STUDY", place / "studies" / name)
+            return
     if module == "perla_net.theory":  # as it is in test_theory.py; theorem 6 alone takes twenty seconds
         arguments = [*arguments, "--steps", "0", "--repetitions", "5000"]
     if module == "perla_net.gain":  # as it is in test_gain.py
@@ -242,6 +243,16 @@ def test_the_flagship_studys_tables_are_those_of_its_runs(monkeypatch):
     shown = (ROOT / "docs" / "studies" / "flagship.md").read_text()
     for table in tables.strip().split("\n\n"):
         assert len(table.splitlines()) == 14 and table in shown
+
+
+def test_the_tables_of_when_it_pays_are_those_of_its_curves(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    program = importlib.import_module("when_it_pays")
+    shown = (ROOT / "docs" / "studies" / "when_it_pays.md").read_text()
+    tables = program.tables(program.read(program.PLACE / "curves.csv")).strip()
+    assert tables.count("| setting |") >= 10
+    for table in tables.split("\n\n"):
+        assert table in shown
 
 
 def test_programs_that_reproduce_figures_are_there():

@@ -135,7 +135,7 @@ def resumed(config: Config, given: set[str] | None = None) -> Config:
     file = Path(config.resume) / "config.yaml"
     if not file.is_file():
         raise InputError(f"--resume {config.resume}: is not the folder of a run (it has no config.yaml)")
-    stored = to_data(validated(read_yaml(file, "--resume"), str(file)))
+    stored = to_data(validated(_of_its_time(read_yaml(file, "--resume")), str(file)))
     asked = to_data(config)
     if given is None:
         given = {name for name, _, _, _ in flat(Config) if _get(asked, name) != _get(to_data(Config()), name)}
@@ -149,6 +149,14 @@ def resumed(config: Config, given: set[str] | None = None) -> Config:
             )
         stored[name] = asked[name]
     return validated(stored | {"resume": config.resume, "out": config.resume}, str(file))
+
+
+def _of_its_time(tree: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run that began before critics had a fit of their own, with what was so then: it goes on as it began."""
+    critic = tree.get("critic")
+    if isinstance(critic, dict) and "order" not in critic:
+        return tree | {"critic": critic | {"order": "together", "coefficient": "one"}}
+    return tree
 
 
 def _get(tree: Any, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import yaml
 from conftest import job
 
 from perla_net.ground.errors import InputError
@@ -268,3 +269,15 @@ def test_help_lists_every_option_and_starts_nothing():
 def test_read_yaml_of_an_empty_file(tmp_path):
     (tmp_path / "empty.yaml").write_text("")
     assert read_yaml(tmp_path / "empty.yaml") == {}
+
+
+def test_a_run_from_before_critics_had_a_fit_of_their_own_goes_on_as_it_began(tmp_path):
+    text = to_yaml(validated({"critic": {"order": "together"}, "form": "control", "topology": "ring"}))
+    whole = yaml.safe_load(text)
+    whole["critic"] = {"input": whole["critic"]["input"]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(whole))
+    config = resumed(validated({"resume": str(tmp_path)}), set())
+    assert (config.critic.order, config.critic.coefficient, config.form) == ("together", "one", "control")
+    whole["critic"]["order"] = "folds"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(whole))
+    assert resumed(validated({"resume": str(tmp_path)}), set()).critic.coefficient == "auto"
