@@ -16,11 +16,13 @@ import multiprocessing
 
 from measure import head
 
+TOGETHER = {"order": "together", "coefficient": "auto"}
+"""Embedded networks that learn with the policy."""
 METHODS = {
     "ippo": {"algorithm": "ippo"},
-    "perla state": {"form": "state"},
-    "perla action": {"form": "action"},
-    "perla control": {"form": "control"},
+    "perla state": {"form": "state", "critic": TOGETHER},
+    "perla action": {"form": "action", "critic": TOGETHER},
+    "perla control": {"form": "control", "critic": TOGETHER | {"coefficient": "one"}},
     "mappo": {"algorithm": "mappo"},
 }
 

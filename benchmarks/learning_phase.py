@@ -18,6 +18,8 @@ from measure import head, spread
 from torch import nn
 
 from perla_net.methods.learner import Learner
+from perla_net.methods.lesson import Experience, Lesson
+from perla_net.methods.order import learn
 from perla_net.methods.protocol import run_alone
 from perla_net.settings.config import AgentSettings
 from perla_net.world.spec import ActionSpec, AgentSpec
@@ -72,18 +74,8 @@ def ours(learner: Learner, rollout: Rollout) -> None:
     reward = torch.from_numpy(rollout.reward)
     with torch.no_grad():
         outputs = learner.policy(observation)
-    run_alone(
-        learner.learn(
-            0.0,
-            rollout=rollout,
-            reward=reward,
-            observation=None,
-            critic_input=observation,
-            outputs=outputs,
-            memory=None,
-            neighbours=[],
-        )
-    )
+    lesson = Lesson(learner, Experience(rollout, reward, None, observation, outputs, None, []), keep_all=False)
+    run_alone(learn([lesson], learner.trainer, 0.0))
 
 
 def main() -> None:
