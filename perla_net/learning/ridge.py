@@ -9,11 +9,12 @@ Of several ρ the one is taken that generalised cross-validation prefers (Golub,
 
 from __future__ import annotations
 
+import math
 from typing import Callable, Sequence
 
 import torch
 
-PENALTIES = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e6)
+PENALTIES = (0.1, 1.0, 10.0, 100.0, 1e3, 1e6)
 """Those that are tried where none is given; the last leaves little but the constant."""
 
 
@@ -52,41 +53,49 @@ def _solved(
     matrix: torch.Tensor, right: torch.Tensor, square: float, count: float, penalties: Sequence[float]
 ) -> torch.Tensor:
     """w from XᵀX, Xᵀy and yᵀy of ``count`` rows."""
-    if len(penalties) == 1:
-        return _by_cholesky(matrix, right, penalties[0])
-    values, vectors = torch.linalg.eigh(matrix)
-    values, turned = values.clamp(min=0), vectors.T @ right
 
-    def left(penalty: float) -> float:  # |y − Xw|² = yᵀy − 2 wᵀXᵀy + wᵀXᵀX w
-        w = turned / (values + penalty)
-        return max(square - float(w @ (2 * turned - values * w)), 0.0)
+    def left(w: torch.Tensor, penalty: float) -> float:  # |y − Xw|² = yᵀy − 2 wᵀXᵀy + wᵀXᵀX w,  XᵀX w = Xᵀy − ρ w
+        return max(square - float(w @ (right + penalty * w)), 0.0)
 
-    return vectors @ (turned / (values + _best(left, values, count, penalties)))
+    return _best(matrix, right, left, count, penalties)
 
 
 def _solved_dual(matrix: torch.Tensor, y: torch.Tensor, penalties: Sequence[float]) -> torch.Tensor:
     """(XXᵀ + ρ I)⁻¹ y."""
-    if len(penalties) == 1:
-        return _by_cholesky(matrix, y, penalties[0])
-    values, vectors = torch.linalg.eigh(matrix)
-    values, turned = values.clamp(min=0), vectors.T @ y
 
-    def left(penalty: float) -> float:  # y − ŷ = ρ (XXᵀ + ρ I)⁻¹ y
-        return float((penalty * turned / (values + penalty)).square().sum())
+    def left(dual: torch.Tensor, penalty: float) -> float:  # y − ŷ = ρ (XXᵀ + ρ I)⁻¹ y
+        return float((penalty * dual).square().sum())
 
-    return vectors @ (turned / (values + _best(left, values, len(y), penalties)))
+    return _best(matrix, y, left, len(y), penalties)
 
 
-def _best(left: Callable[[float], float], values: torch.Tensor, count: float, penalties: Sequence[float]) -> float:
-    """The penalty with the least generalised cross-validation error; of equal ones the greatest."""
-    found = []
-    for penalty in penalties:
-        free = count - 1 - float((values / (values + penalty)).sum())
-        found.append((count * left(penalty) / free**2 if free > 1e-6 * count else float("inf"), -penalty))
-    return -min(found)[1]
+def _best(
+    matrix: torch.Tensor,
+    right: torch.Tensor,
+    left: Callable[[torch.Tensor, float], float],
+    count: float,
+    penalties: Sequence[float],
+) -> torch.Tensor:
+    """(M + ρ I)⁻¹ right for the penalty with the least generalised cross-validation error; of equal ones the greatest.
+
+    By Cholesky's factors, with Σ_k λ_k / (λ_k + ρ) = size − ρ tr (M + ρ I)⁻¹: LAPACK's eigenvalues may not converge where many are equal.
+    """
+    chosen, least = None, math.inf
+    for penalty in sorted(penalties, reverse=True):
+        factor = _factor(matrix, penalty)
+        found = torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
+        if len(penalties) == 1:
+            return found
+        trace = len(matrix) - penalty * float(torch.cholesky_inverse(factor).diagonal().sum())
+        free = count - 1 - trace
+        error = count * left(found, penalty) / free**2 if free > 1e-6 * count else math.inf
+        if chosen is None or error < least:
+            chosen, least = found, error
+    assert chosen is not None
+    return chosen
 
 
-def _by_cholesky(matrix: torch.Tensor, right: torch.Tensor, penalty: float) -> torch.Tensor:
+def _factor(matrix: torch.Tensor, penalty: float) -> torch.Tensor:
     matrix = matrix.clone()
     matrix.diagonal().add_(penalty)
-    return torch.cholesky_solve(right.unsqueeze(-1), torch.linalg.cholesky(matrix)).squeeze(-1)
+    return torch.linalg.cholesky(matrix)

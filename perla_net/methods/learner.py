@@ -128,6 +128,14 @@ class Learner(EmbeddedCritic):
         said = (x @ weight.T + bias).gather(1, head.unsqueeze(1))[:, 0]
         return 0.5 * float((said - target).square().mean())
 
+    @torch.no_grad()
+    def left_by_values(self, rows: Rows) -> torch.Tensor:
+        """What V(o), as it is now, leaves for R of rows of any round, [rows]: r + γ V(o') − V(o), or the target less V(o)."""
+        left = rows["target"] - self._in_units(self.critic(rows["seen"])[:, 0])
+        if "next" in rows:
+            left += rows["going"] * self._in_units(self.critic(rows["next"])[:, 0])
+        return left
+
     # Averaging
 
     def shared_vector(self, what: str) -> torch.Tensor:

@@ -90,10 +90,6 @@ class Lesson:
         own = self.learner.settings.critic.trace
         return self.returns() if own is None else self._targets(own).target.view(self.taken)
 
-    def left(self) -> torch.Tensor:
-        """What V leaves for R, [T·B]: the return less V(o), with λ = 0, the TD error, where the critic has no λ of its own."""
-        return self._targets(self.learner.settings.critic.trace or 0.0).advantage.view(self.taken)
-
     def advantage(self, returns: torch.Tensor) -> torch.Tensor:
         """A_t, [T·B], by the form of the critic; notes the coefficient of its control variate, and how well values explain the returns."""
         learner, settings = self.learner, self.learner.settings
@@ -157,9 +153,26 @@ class Lesson:
         found = {"x": self._read("critic"), "action": self.action, "target": target}
         return self._those(found, among)
 
-    def rest_rows(self, target: torch.Tensor, among: torch.Tensor | None = None) -> Rows:
-        """What R is fitted on, likewise."""
-        return self._those({"x": self._read("rest"), "action": self.action, "target": target}, among)
+    def rest_rows(self, among: torch.Tensor | None = None) -> Rows:
+        """What R is fitted on, likewise: ``target``, the reward; ``seen`` and ``next``, what V reads of the step and of what follows; ``going``: γ,
+        or 0 where nothing follows. With a λ of the critic's own above 0: the return is the target, and nothing follows."""
+        heard, learner = self.experience, self.learner
+        found = {"x": self._read("rest"), "action": self.action, "seen": self._read("critic")}
+        if trace := learner.settings.critic.trace:
+            return self._those(found | {"target": self._targets(trace).target.view(self.taken)}, among)
+        rollout, device = heard.rollout, heard.reward.device
+        follows = torch.arange(self.taken, device=device) + self.copies
+        if len(rollout.final_at):  # what an episode ended with comes behind all running observations
+            t, copy = torch.from_numpy(rollout.final_at).to(device).unbind(1)
+            follows[t * self.copies + copy] = self.taken + self.copies + torch.arange(len(t), device=device)
+        going = torch.from_numpy(~rollout.terminated).to(device).view(self.taken) * learner.settings.returns.gamma
+        found |= {"target": heard.reward.reshape(self.taken), "next": heard.critic_input[follows], "going": going}
+        return self._those(found, among)
+
+    def rest_left(self) -> torch.Tensor:
+        """What V leaves for R in this round, [T·B]."""
+        trace = self.learner.settings.critic.trace or 0.0
+        return self._targets(trace).advantage.view(self.taken)
 
     def _read(self, which: str) -> torch.Tensor:
         if which not in self._inputs:

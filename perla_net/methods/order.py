@@ -107,37 +107,37 @@ def _in_folds(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> F
 def _fit_rest(lessons: Sequence[Lesson], order: str) -> Generator[Say, np.ndarray, None]:
     """Fit R in closed form to what V leaves: to what is paid and what follows beyond V, which has seen none of this round and learns from it with
     the policy, as the base algorithm's critic. Under ``folds`` a half's R then depends on nothing of that half."""
-    lefts = []
     for lesson in lessons:
         lesson.look()
         lesson.measure()
-        lefts.append(lesson.left())
+    lefts = [lesson.rest_left() for lesson in lessons]
+    everybody = [None] * len(lessons)
     if order == "folds":
         seen: list[list[Values]] = []
         for first in (True, False):
-            yield from _solve_rest(lessons, lefts, [lesson.of_copies(not first) for lesson in lessons])
+            yield from _solve_rest(lessons, [lesson.of_copies(not first) for lesson in lessons])
             seen.append([lesson.look() for lesson in lessons])
-        yield from _solve_rest(lessons, lefts, [None] * len(lessons))
+        yield from _solve_rest(lessons, everybody)
         for lesson, left, one, other in zip(lessons, lefts, *seen):
             lesson.join(one, other)
             lesson.judge(left)
     else:
         for lesson, left in zip(lessons, lefts):
             lesson.judge(left)
-        yield from _solve_rest(lessons, lefts, [None] * len(lessons))
+        yield from _solve_rest(lessons, everybody)
         for lesson in lessons:
             lesson.look()
-    for lesson, left in zip(lessons, lefts):
-        lesson.learner.window.push(lesson.rest_rows(left))
+    for lesson in lessons:
+        lesson.learner.window.push(lesson.rest_rows())
 
 
-def _solve_rest(
-    lessons: Sequence[Lesson], lefts: Sequence[torch.Tensor], among: Sequence[torch.Tensor | None]
-) -> Generator[Say, np.ndarray, None]:
-    for lesson, left, chosen in zip(lessons, lefts, among):
+def _solve_rest(lessons: Sequence[Lesson], among: Sequence[torch.Tensor | None]) -> Generator[Say, np.ndarray, None]:
+    """Of all rounds in the window what the V of *now* leaves: V moves from round to round, and R would have to follow it."""
+    for lesson, chosen in zip(lessons, among):
         learner = lesson.learner
         assert learner.rest is not None
-        yield from learner.solve(learner.rest, learner.window.with_rows(lesson.rest_rows(left, chosen)))
+        rows = learner.window.with_rows(lesson.rest_rows(chosen))
+        yield from learner.solve(learner.rest, rows | {"target": learner.left_by_values(rows)})
 
 
 def _iterated(

@@ -539,3 +539,19 @@ def test_a_team_that_hears_its_edges_reaches_the_best_convention():
 
     assert min(ends(seed=seed)[-1] for seed in range(2)) > 1.17
     assert ends(critic={"alone": "yes"})[-1] < 1.1
+
+
+def test_what_values_leave_is_the_td_error():
+    """Of the rows that a window keeps, by the values of now: the TD errors of the rollout, ends and final observations included."""
+    options = {"env": "pettingzoo:scripted", "horizon": 20, "topology": "complete"}
+    simulation, _ = rows_of(**options)
+    method = simulation.methods[0]
+    rollouts = simulation._collect()
+    messages = {m.index: m.tell(r, simulation.wanted[m.index]) for m, r in zip(simulation.methods, rollouts)}
+    edges = simulation.plan.schedule.edges(1)
+    inboxes = simulation.network.exchange(messages, 1, edges, rollouts[0].final_at[:, 1])
+    lesson = Lesson(method.learner, method.experience(rollouts[0], inboxes[0], 1), keep_all=True)
+    lesson.look()
+    found = method.learner.left_by_values(lesson.rest_rows())
+    assert len(rollouts[0].final_at) > 2 and lesson.alive.sum() > 20
+    assert torch.allclose(found[lesson.alive], lesson.rest_left()[lesson.alive], atol=1e-4)

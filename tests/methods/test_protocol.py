@@ -364,7 +364,7 @@ def test_what_a_critic_of_a_neighbourhood_sees():
     messages = {m.index: m.tell(r, simulation.wanted[m.index]) for m, r in zip(simulation.methods, rollouts)}
     inboxes = simulation.network.exchange(messages, 1, simulation.plan.schedule.edges(1), rollouts[0].final_at[:, 1])
     method = simulation.methods[0]
-    x = method.experience(rollouts[0], inboxes[0], 1)["critic_input"]
+    x = method.experience(rollouts[0], inboxes[0], 1).critic_input
     size = copies[0].shape[-1]
     others = simulation.team.heard_by(0)
     for place, agent in enumerate([0, *others]):
@@ -372,7 +372,7 @@ def test_what_a_critic_of_a_neighbourhood_sees():
         assert np.array_equal(seen, copies[agent].reshape(-1, size))
     assert not x[:, -2:].any()
     del inboxes[0][others[0]]
-    x = method.experience(rollouts[0], inboxes[0], 1)["critic_input"]
+    x = method.experience(rollouts[0], inboxes[0], 1).critic_input
     assert x[:, -2].all() and not x[:, -1].any() and not x[:, size : 2 * size].any()
 
 
