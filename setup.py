@@ -40,6 +40,7 @@ setup(
     python_requires=">=3.10",
     packages=[
         "perla_net",
+        "perla_net.gain",
         "perla_net.ground",
         "perla_net.learning",
         "perla_net.methods",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import networkx as nx
 import pytest
+from conftest import ROOT
 
 HOUSE = Path(__file__).parents[1] / "perla_net"
 ORDER = [
@@ -104,3 +106,10 @@ def test_this_test_can_fail() -> None:
     assert isinstance(ast.parse(tree).body[0], ast.FunctionDef)
     assert "world.world" in imports_of("simulation.evaluation")
     assert "simulation.simulation" in imports_of("simulation.running")
+
+
+def test_every_folder_is_installed():
+    """What is not among setup.py's packages works in the checkout and is missing wherever the program is installed."""
+    installed = set(re.findall(r'"(perla_net[.\w]*)"', (ROOT / "setup.py").read_text()))
+    folders = {file.parent.relative_to(ROOT).as_posix().replace("/", ".") for file in ROOT.glob("perla_net/**/*.py")}
+    assert folders <= installed
