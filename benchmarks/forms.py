@@ -16,7 +16,7 @@ import multiprocessing
 
 from measure import head
 
-TOGETHER = {"order": "together", "coefficient": "auto"}
+TOGETHER = {"order": "together"}
 """Embedded networks that learn with the policy."""
 METHODS = {
     "ippo": {"algorithm": "ippo"},

@@ -111,20 +111,18 @@ def _fit_rest(lessons: Sequence[Lesson], order: str) -> Generator[Say, np.ndarra
         lesson.look()
         lesson.measure()
     lefts = [lesson.rest_left() for lesson in lessons]
-    everybody = [None] * len(lessons)
     if order == "folds":
         seen: list[list[Values]] = []
         for first in (True, False):
             yield from _solve_rest(lessons, [lesson.of_copies(not first) for lesson in lessons])
             seen.append([lesson.look() for lesson in lessons])
-        yield from _solve_rest(lessons, everybody)
         for lesson, left, one, other in zip(lessons, lefts, *seen):
             lesson.join(one, other)
             lesson.judge(left)
     else:
         for lesson, left in zip(lessons, lefts):
             lesson.judge(left)
-        yield from _solve_rest(lessons, everybody)
+        yield from _solve_rest(lessons, [None] * len(lessons))
         for lesson in lessons:
             lesson.look()
     for lesson in lessons:
