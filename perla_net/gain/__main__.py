@@ -120,7 +120,7 @@ def task_of(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
             if not path_given(value, f"--{name}").absolute().parent.is_dir():
                 raise InputError(f"--{name} {value}: there is no folder {path_given(value, f'--{name}').parent}")
     if given.draw:
-        from .picture import pyplot_for
+        from ..ground.pictures import pyplot_for
 
         pyplot_for(path_given(given.draw, "--draw"))  # a missing extra is told before the work, not after
     plan, players, gamma = _of_run(given) if given.run else _of_env(given)

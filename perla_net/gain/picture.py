@@ -8,23 +8,9 @@ from typing import Any, Sequence
 import networkx as nx
 
 from ..ground.errors import InputError
+from ..ground.pictures import pyplot_for
 from .findings import Findings
 from .words import ratio
-
-
-def pyplot_for(file: Path) -> Any:
-    """matplotlib's pyplot without a display. Raises InputError where it is not installed, or cannot write such a file."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise InputError('--draw needs matplotlib; install it with: pip install -c constraints.txt ".[plot]"') from None
-    known = pyplot.Figure().canvas.get_supported_filetypes()
-    if file.suffix[1:].lower() not in known:
-        raise InputError(f"--draw {file}: cannot be written; the name must end in one of {', '.join(sorted(known))}")
-    return pyplot
 
 
 def draw(file: Path, findings: Findings, places: Sequence[Sequence[float]] | None) -> None:

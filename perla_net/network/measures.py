@@ -9,6 +9,7 @@ import networkx as nx
 import numpy as np
 
 from ..ground.errors import InputError
+from ..ground.pictures import pyplot_for
 
 
 def metropolis(graph: nx.Graph) -> np.ndarray:
@@ -52,13 +53,7 @@ def properties(graph: nx.DiGraph) -> dict[str, Any]:
 
 def draw(graph: nx.DiGraph, file: Path) -> None:
     """A picture of the graph (format by the file's ending). Needs matplotlib (extra ``plot``)."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise InputError('--draw needs matplotlib; install it with: pip install -c constraints.txt ".[plot]"') from None
+    pyplot = pyplot_for(file)
     both = all(graph.has_edge(i, j) for j, i in graph.edges)
     shown = graph.to_undirected() if both else graph
     position = (

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     given = reader.parse_args(list(arguments))
     counts = _checked(given)
     if given.draw:
-        from .picture import pyplot_for
+        from ..ground.pictures import pyplot_for
 
         pyplot_for(path_given(given.draw, "--draw"))  # a missing extra is told before the work, not after
     games = (given.game, given.game) if given.game else ((*ESTIMATED, FOLDS), LEARNED)

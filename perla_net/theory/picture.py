@@ -8,6 +8,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..ground.errors import InputError
+from ..ground.pictures import pyplot_for
 from .convergence import CRITIC_LIMIT, GAIN_LIMIT, Convergence
 from .measure import FORMS
 from .nonstationarity import Nonstationarity
@@ -18,21 +19,6 @@ LINES = {"monte_carlo": ("-", "o", "monte_carlo"), "stratified": (":", "s", "str
 OUTSIDE: dict[str, Any] = {"fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 3}
 AVERAGED = ", averaged critic"
 BASELINE_COLOURS = ["#333333", "#888888", "#b279a2", "#e45756", "#72b7b2"]
-
-
-def pyplot_for(file: Path) -> Any:
-    """matplotlib's pyplot without a display. Raises InputError where it is not installed, or cannot write such a file."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise InputError('--draw needs matplotlib; install it with: pip install -c constraints.txt ".[plot]"') from None
-    known = pyplot.Figure().canvas.get_supported_filetypes()
-    if file.suffix[1:].lower() not in known:
-        raise InputError(f"--draw {file}: cannot be written; the name must end in one of {', '.join(sorted(known))}")
-    return pyplot
 
 
 def draw(
