@@ -183,7 +183,7 @@ def _reliably(total: np.ndarray, whole: np.ndarray, alive: np.ndarray) -> np.nda
 
 def inputs(action: ActionSpec) -> int:
     """What a critic must know of an action beyond a constant: A − 1 numbers of a discrete component of A actions, one of a continuous one."""
-    return sum(size - 1 for size in action.sizes) + len(action.low)
+    return sum(size - 1 for size in action.sizes) + 2 * len(action.low)
 
 
 def unknowns(agents: Sequence[AgentSpec], agent: int, heard: Sequence[int], context: int) -> tuple[int, bool]:

@@ -236,11 +236,64 @@ class Gaussian:
         return torch.cat([action * here, 1 - here], dim=-1)
 
 
+class Curved(Gaussian):
+    """As :class:`Gaussian`, for a reader that is linear: it reads of each component what the environment gets, c = clip(a, l, h), and c²,
+    so that it knows payoffs with a curvature, and both have exact means."""
+
+    FAR = 1e6
+    """An infinite bound, for arithmetic."""
+
+    def __init__(self, action: ActionSpec) -> None:
+        super().__init__(action)
+        self.width = 2 * self.size + 1
+        self.absent = torch.cat([torch.zeros(2 * self.size), torch.ones(1)])
+        self.own_width = 2 * self.size
+        low, high = torch.tensor(action.low), torch.tensor(action.high)
+        bounded = low.isfinite() & high.isfinite()  # there the policy's actions run from −1 to 1 (ActionSpec.to_space)
+        self.low = torch.where(bounded, -1.0, low.clamp(min=-self.FAR))
+        self.high = torch.where(bounded, 1.0, high.clamp(max=self.FAR))
+
+    def own(self, action: torch.Tensor) -> torch.Tensor:
+        """What a critic reads of the agent's own action, [M, own_width]: values within the bounds, and their squares."""
+        inside = action.clamp(self.low.to(action.device), self.high.to(action.device))
+        return torch.cat([inside, inside.square()], -1)
+
+    def encode(self, action: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """What a critic reads of another agent's action: the same, zero when absent, and a flag 'absent', [M, 2 size + 1]."""
+        return self._flagged(self.own(action), present)
+
+    def mean_own(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Expectation of :meth:`own`, [M, own_width]. With α = (l − μ)/σ, β = (h − μ)/σ, Φ and φ of the standard normal and I = Φ(β) − Φ(α):
+
+        E c = μ I + σ (φ(α) − φ(β)) + l Φ(α) + h (1 − Φ(β))
+        E c² = (μ² + σ²) I + σ ((μ + l) φ(α) − (μ + h) φ(β)) + l² Φ(α) + h² (1 − Φ(β))
+        """
+        mean, log_deviation = self.split(outputs.double())
+        deviation = log_deviation.exp()
+        low, high = self.low.to(mean), self.high.to(mean)
+        alpha, beta = (low - mean) / deviation, (high - mean) / deviation
+        below, above = torch.special.ndtr(alpha), torch.special.ndtr(-beta)
+        at_low, at_high = (torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi) for z in (alpha, beta))
+        inside = 1 - below - above
+        first = mean * inside + deviation * (at_low - at_high) + low * below + high * above
+        second = (mean.square() + deviation.square()) * inside + low.square() * below + high.square() * above
+        second += deviation * ((mean + low) * at_low - (mean + high) * at_high)
+        return torch.cat([first, second], -1).to(outputs.dtype)
+
+    def mean_encoding(self, outputs: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Expectation of :meth:`encode`, [M, width]."""
+        return self._flagged(self.mean_own(outputs), present)
+
+    def _flagged(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        here = present.unsqueeze(-1).to(torch.float32)
+        return torch.cat([values * here, 1 - here], dim=-1)
+
+
 class Mixed:
     """Discrete and continuous components, all independent: logits, then means; the log standard deviations are free."""
 
-    def __init__(self, action: ActionSpec) -> None:
-        self.counted, self.continuous = Categorical(action), Gaussian(action)
+    def __init__(self, action: ActionSpec, curved: bool = False) -> None:
+        self.counted, self.continuous = Categorical(action), (Curved if curved else Gaussian)(action)
         self.outputs, self.free = self.counted.outputs + self.continuous.outputs, self.continuous.free
         self.joint = None
         self.width = self.counted.width + self.continuous.width
@@ -339,8 +392,11 @@ def _rows(words: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=1024)
-def distribution_of(action: ActionSpec) -> Distribution:
-    """The distribution over an action space; it has no state, so that equal spaces share one."""
+def distribution_of(action: ActionSpec, curved: bool = False) -> Distribution:
+    """The distribution over an action space; it has no state, so that equal spaces share one. curved: its continuous components are read as
+    by :class:`Curved`."""
     if not action.low:
         return Categorical(action)
-    return Mixed(action) if action.sizes else Gaussian(action)
+    if action.sizes:
+        return Mixed(action, curved)
+    return Curved(action) if curved else Gaussian(action)

@@ -52,20 +52,22 @@ class EmbeddedCritic:
         ``others``: further numbers that it reads behind these (flags, memory, identity); ``draws``: seed of the joint actions that are
         drawn of the neighbours."""
         self.spec, self.settings = spec, settings
-        self.distribution = distribution_of(spec.action)
-        self.neighbours: list[Distribution] = [distribution_of(other.action) for other in neighbours]
         options, model = settings.critic, settings.model
-        self.form = settings.form if self.neighbours or options.alone == "yes" else "state"
+        self.form = settings.form if neighbours or options.alone == "yes" else "state"
         self.pooled = options.peers == "pooled"
-        # Q(o, a, ·) has a head per own action where these can be counted; else the own action is an input.
-        counted = isinstance(self.distribution, Categorical) and options.own_action != "input"
-        self.own_heads = self.form != "state" and counted
-        self.own_input = self.form != "state" and not self.own_heads
         self.order = options.order
         if self.order == "auto":
             self.order = {"state": "together", "action": "first"}.get(self.form, "folds")
         self.splits = self.form != "state" and options.fit == "residual" and self.order != "together"
         """The critic is V(o), as the base algorithm's, and what it leaves is a linear function R of everything: Q = V + R − Σ_b π(b|o) R̂."""
+        self.distribution = distribution_of(spec.action, curved=self.splits)
+        self.neighbours: list[Distribution] = [
+            distribution_of(other.action, curved=self.splits) for other in neighbours
+        ]
+        # Q(o, a, ·) has a head per own action where these can be counted; else the own action is an input.
+        counted = isinstance(self.distribution, Categorical) and options.own_action != "input"
+        self.own_heads = self.form != "state" and counted
+        self.own_input = self.form != "state" and not self.own_heads
         seen = sum(view.observation_size for view in views)
         widths = [distribution.width for distribution in self.neighbours]
         joint = self.distribution.own_width if self.own_input else 0

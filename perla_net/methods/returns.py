@@ -120,11 +120,15 @@ def form_advantage(
     return returns - value - coefficient * variate
 
 
-def fitted_coefficient(gain: torch.Tensor, variate: torch.Tensor) -> float:
-    """c = Cov(G − V̂, C) / Var C, within 0 and 1: what takes most of the variance away; 0 where C does not vary."""
-    gain, variate = gain.double(), variate.double()
-    if not len(gain):
+def fitted_coefficient(beyond: torch.Tensor, variate: torch.Tensor) -> float:
+    """c = Cov(G − Q̂(o, a), C) / Var C, within 0 and 1: what takes most of the variance away; 0 where C does not vary.
+
+    Given (o, a) the mean of C is 0, so that Cov(G − Q̂(o, a), C) = Cov(G, C); what the own action is worth is left out since in few samples
+    it and C go together by chance.
+    """
+    beyond, variate = beyond.double(), variate.double()
+    if not len(beyond):
         return 0.0
     away = variate - variate.mean()
     spread = float(away.square().mean())
-    return min(max(float(((gain - gain.mean()) * away).mean()) / spread, 0.0), 1.0) if spread > 1e-12 else 0.0
+    return min(max(float(((beyond - beyond.mean()) * away).mean()) / spread, 0.0), 1.0) if spread > 1e-12 else 0.0

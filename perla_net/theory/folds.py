@@ -198,13 +198,13 @@ def check_coefficient(name: str, critic: np.ndarray) -> list[Coefficient]:
     @cache
     def fitted(counts: tuple[int, ...]) -> float:
         each = torch.tensor(counts)
-        return returns.fitted_coefficient((reward - values).repeat_interleave(each), variate.repeat_interleave(each))
+        return returns.fitted_coefficient((reward - embedded).repeat_interleave(each), variate.repeat_interleave(each))
 
     # ψ(a), its first component: the second is its negative.
     score = policy_gradients(OWN, own, np.ones(4), np.float64)[:, 0]
     apart = variate.numpy()
     x = score * apart
-    gain = (reward - values).numpy()
+    gain = (reward - embedded).numpy()
     spread = float(SHARES @ apart**2)
     best = float(SHARES @ (gain * apart)) / spread
     inside = ROUNDING < best < 1 - ROUNDING

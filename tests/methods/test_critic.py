@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import shutil
 
 import numpy as np
@@ -112,16 +113,22 @@ def test_a_fit_gives_every_action_its_own_head():
 # Linear and pooled critics
 
 
+BOX = ActionSpec("continuous", (), (-1.0, 0.0), (1.0, 9.0))
 SPACES = {
-    "discrete": ActionSpec("discrete", (3,)),
-    "several": ActionSpec("multi_discrete", (2, 3)),
-    "continuous": ActionSpec("continuous", (), (-1.0, -1.0), (1.0, 1.0)),
-    "mixed": ActionSpec("mixed", (2,), (-1.0,), (1.0,)),
+    "discrete": distribution_of(ActionSpec("discrete", (3,))),
+    "several": distribution_of(ActionSpec("multi_discrete", (2, 3))),
+    "continuous": distribution_of(BOX),
+    "mixed": distribution_of(ActionSpec("mixed", (2,), (-1.0,), (1.0,))),
+    "curved": distribution_of(BOX, curved=True),
+    "curved, no bounds": distribution_of(
+        ActionSpec("continuous", (), (-math.inf, -0.5, -math.inf), (math.inf, math.inf, 0.3)), curved=True
+    ),
+    "curved, mixed": distribution_of(ActionSpec("mixed", (2,), (-1.0,), (1.0,)), curved=True),
 }
 
 
 def peers_of(space, number, states, generator):
-    distribution = distribution_of(SPACES[space])
+    distribution = SPACES[space]
     width = distribution.outputs + distribution.free
     present = torch.rand(number, states, generator=generator) > 0.3
     return [Peer(distribution, torch.randn(states, width, generator=generator), here) for here in present]
@@ -539,6 +546,19 @@ def test_a_team_that_hears_its_edges_reaches_the_best_convention():
 
     assert min(ends(seed=seed)[-1] for seed in range(2)) > 1.17
     assert ends(critic={"alone": "yes"})[-1] < 1.1
+
+
+def test_a_payoff_that_is_quadratic_in_continuous_actions_is_known_exactly():
+    """−(1/N) Σ (a_j − c_j)², actions clipped at the bounds: the defaults' R reads clipped actions and their squares, so that little but the
+    penalty is left of the payoff on steps that R has not seen; and what the others do is taken away whole."""
+    options = {
+        "env": "games:targets", "agents": 4, "topology": "complete", "copies": 64, "horizon": 1, "rounds": 4,
+        "share": "outputs",
+    }  # fmt: skip
+    simulation = Simulation(prepare(validated(options)), Processes())
+    simulation.start()
+    last = [simulation.round()["metrics"] for _ in range(4)][-1]
+    assert last["critic_out_of_sample"] > 0.99 and last["coefficient"] > 0.95
 
 
 def test_what_values_leave_is_the_td_error():
