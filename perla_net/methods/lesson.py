@@ -102,8 +102,8 @@ class Lesson:
             gamma, trace = settings.returns.gamma, settings.returns.trace
             variate = control_variate(learner.form, self.experience.rollout, value, at_action, executed, gamma, trace)
             if settings.critic.coefficient != "one":
-                beyond = returns - at_action
-                coefficient = fitted_coefficient(beyond[self.alive], variate[self.alive])
+                parts = (returns - value, variate, at_action - value)
+                coefficient = fitted_coefficient(*(part[self.alive] for part in parts))
             learner.coefficient = coefficient
         advantage = form_advantage(learner.form, returns, value, at_action, executed, variate, coefficient)
         if settings.returns.normalise_advantages:

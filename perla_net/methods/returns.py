@@ -120,15 +120,18 @@ def form_advantage(
     return returns - value - coefficient * variate
 
 
-def fitted_coefficient(beyond: torch.Tensor, variate: torch.Tensor) -> float:
-    """c = Cov(G − Q̂(o, a), C) / Var C, within 0 and 1: what takes most of the variance away; 0 where C does not vary.
+def fitted_coefficient(gain: torch.Tensor, variate: torch.Tensor, own: torch.Tensor) -> float:
+    """c of the least squares G − V̂ ≈ const + b (Q̂(o, a) − V̂) + c C, within 0 and 1; 0 where C does not vary. All [M].
 
-    Given (o, a) the mean of C is 0, so that Cov(G − Q̂(o, a), C) = Cov(G, C); what the own action is worth is left out since in few samples
-    it and C go together by chance.
+    Given (o, a) the mean of C is 0, so that c = Cov(G − V̂, C) / Var C whatever b: what takes most of the variance away. ``own``,
+    Q̂(o, a) − V̂, only takes out what in few samples goes together with C by chance.
     """
-    beyond, variate = beyond.double(), variate.double()
-    if not len(beyond):
+    if not len(gain):
         return 0.0
-    away = variate - variate.mean()
-    spread = float(away.square().mean())
-    return min(max(float(((beyond - beyond.mean()) * away).mean()) / spread, 0.0), 1.0) if spread > 1e-12 else 0.0
+    gain, variate, own = (part.double() - part.double().mean() for part in (gain, variate, own))
+    least = 1e-12 * len(gain)
+    spread = float(own.square().sum())
+    if spread > least:  # both without their part along own (Frisch and Waugh 1933)
+        gain, variate = (part - float(part @ own) / spread * own for part in (gain, variate))
+    left = float(variate.square().sum())
+    return min(max(float(gain @ variate) / left, 0.0), 1.0) if left > least else 0.0

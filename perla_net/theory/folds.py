@@ -18,7 +18,8 @@ and, samples being exchangeable, c₋ₖ (fitted without k) being independent of
 
     b = −E[c X_k] = −E[(c − c₋ₖ) X_k],   so   |b| ≤ sd(X) · √E(c − c₋ₖ)²                  of the order of 1/n: what one sample moves c by
 
-Where c* = Cov(g, D)/Var D lies inside of (0, 1), g = r − V_W, the first order is known: c = c* + (1/n) Σ_k D_k (g_k − ḡ − c* D_k)/Var D + O(1/n), so
+Where c* = Cov(g, D)/Var D lies inside of (0, 1), g = r − V_W − b* (W̄(a) − V_W) with b* = Cov(r, W̄(a))/Var W̄(a), the first order is known:
+c = c* + (1/n) Σ_k D_k (g_k − ḡ − c* D_k)/Var D + O(1/n), so
 
     n b → −E[D (g − ḡ − c* D) X] / Var D
 
@@ -62,7 +63,7 @@ ORDERS = (
     (4, "folds", "fitted"),
 )
 """n, order and coefficient; of an odd number of copies the halves differ."""
-SIZES = (2, 4, 8, 16)
+SIZES = (2, 4, 8, 16, 32)
 """n of the coefficient."""
 ROUNDING = 1e-10
 NEAR = 0.1
@@ -198,13 +199,15 @@ def check_coefficient(name: str, critic: np.ndarray) -> list[Coefficient]:
     @cache
     def fitted(counts: tuple[int, ...]) -> float:
         each = torch.tensor(counts)
-        return returns.fitted_coefficient((reward - embedded).repeat_interleave(each), variate.repeat_interleave(each))
+        parts = (reward - values, variate, embedded - values)
+        return returns.fitted_coefficient(*(part.repeat_interleave(each) for part in parts))
 
     # ψ(a), its first component: the second is its negative.
     score = policy_gradients(OWN, own, np.ones(4), np.float64)[:, 0]
     apart = variate.numpy()
     x = score * apart
-    gain = (reward - embedded).numpy()
+    gain, worth = (reward - values).numpy(), (embedded - values).numpy()
+    gain = gain - float(SHARES @ (gain * worth)) / float(SHARES @ worth**2) * worth
     spread = float(SHARES @ apart**2)
     best = float(SHARES @ (gain * apart)) / spread
     inside = ROUNDING < best < 1 - ROUNDING

@@ -261,11 +261,15 @@ def test_the_control_form_with_a_coefficient():
     rng = torch.Generator().manual_seed(0)
     returns, value, at_action, executed = torch.randn(4, 200, generator=rng, dtype=torch.float64)
     noise = executed - at_action
-    gain = 0.3 * noise + torch.randn(200, generator=rng, dtype=torch.float64) + 2
-    c = fitted_coefficient(gain, noise)
-    assert c == pytest.approx(float(np.cov(gain, noise, bias=True)[0, 1] / np.var(noise.numpy())))
-    assert fitted_coefficient(-gain, noise) == 0 and fitted_coefficient(5 * noise, noise) == 1
-    assert fitted_coefficient(gain, torch.zeros(200)) == 0
+    own = at_action - value
+    gain = 0.3 * noise + 0.7 * own + torch.randn(200, generator=rng, dtype=torch.float64) + 2
+    table = torch.stack([torch.ones(200, dtype=torch.float64), own, noise], 1)
+    expected = np.linalg.lstsq(table.numpy(), gain.numpy(), rcond=None)[0][2]
+    assert fitted_coefficient(gain, noise, own) == pytest.approx(expected)
+    assert fitted_coefficient(-gain, noise, own) == 0 and fitted_coefficient(5 * noise, noise, own) == 1
+    assert fitted_coefficient(gain, torch.zeros(200), own) == 0 == fitted_coefficient(gain[:0], noise[:0], own[:0])
+    without = fitted_coefficient(gain, noise, torch.ones(200))  # Q̂ does not depend on the action
+    assert without == pytest.approx(float(np.cov(gain, noise, bias=True)[0, 1] / np.var(noise.numpy())))
     plain = form_advantage("control", returns, value, at_action, executed)
     assert torch.allclose(form_advantage("control", returns, value, at_action, executed, noise, 1.0), plain)
     assert torch.equal(form_advantage("control", returns, value, at_action, executed, noise, 0.0), returns - value)

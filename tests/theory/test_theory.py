@@ -240,8 +240,8 @@ def test_bias_of_first_and_of_the_coefficient(monkeypatch):
     monkeypatch.setattr(folds, "SIZES", (8, 16, 32))
     rows = folds.check_coefficient("wrong", folds.WRONG)
     away = [abs(row.samples * row.bias / row.limit - 1) for row in rows]
-    assert rows[0].inside and away[0] > away[1] > away[2] and away[2] < 0.15
-    assert abs((32 * rows[2].bias * 2 - 16 * rows[1].bias) / rows[2].limit - 1) < 0.03
+    assert rows[0].inside and away[0] > away[1] > away[2] and away[2] < 0.2
+    assert abs((64 * rows[2].bias * 2 - 32 * rows[1].bias) / rows[2].limit - 1) < 0.02
 
 
 # Verdicts
@@ -358,14 +358,14 @@ def own_half(self, first, second):
 own_join = lesson.Lesson.join
 
 
-def unclipped(gain, variate):
+def unclipped(gain, variate, own):
     """The coefficient of the regression, whatever it is."""
     away = (variate - variate.mean()).double()
     return float((gain * away).sum() / away.square().sum().clamp(min=1e-12))
 
 
-def half_of_it(gain, variate):
-    return own_coefficient(gain, variate) / 2
+def half_of_it(gain, variate, own):
+    return own_coefficient(gain, variate, own) / 2
 
 
 own_coefficient = returns.fitted_coefficient
