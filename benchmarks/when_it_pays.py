@@ -1,14 +1,16 @@
-"""The tables of docs/studies/when_it_pays.md from its one file of curves: who is sooner at the optimum, with whom it hears.
+"""The tables of docs/studies/when_it_pays.md from its files of curves: who is sooner at the optimum, with whom it hears.
 
-    python benchmarks/when_it_pays.py [FILE.csv]                           # the tables, markdown
-    python benchmarks/when_it_pays.py --collect STUDY [-o FILE.csv]        # the file, from the study's runs
-    python benchmarks/when_it_pays.py --draw FILE.png [FILE.csv]           # predicted against measured
+    python benchmarks/when_it_pays.py [FILE.csv …]                         # the tables, markdown
+    python benchmarks/when_it_pays.py --collect STUDY [-o FILE.csv]        # a file, from a study's runs
+    python benchmarks/when_it_pays.py --predict STUDY.yaml … [-o FILE.csv] # what perla_net.gain says of their tasks, minutes
+    python benchmarks/when_it_pays.py --draw FILE.png [FILE.csv …]         # predicted against measured
 
-The file (default: docs/studies/when_it_pays/curves.csv) has a line a run: task, setting, seed, and the mean reward of an agent and step in every
-round. Of each setting: that reward at the end (last three rounds) and over all rounds (the area under the curve) as means over seeds; the paired
-difference of the area to `ippo` (with the best of its learning rates) ± Student's t at 95 %, and in how many seeds it is above 0; and for how many
-samples of `ippo` one of this setting is worth: the ratio of rounds to a threshold, 90 % of the way from the first round to the best end
-of either, on the curves' means. The prediction is that of `python -m perla_net.gain` (docs/studies/when_it_pays/predicted.csv).
+A file (default: curves.csv and no_harm.csv of docs/studies/when_it_pays/) has a line a run: task, setting, seed, and the mean reward of an agent and
+step in every round. Of each setting: that reward at the end (last three rounds) and over all rounds (the area under the curve) as means over seeds; the
+paired difference of the area to the best `ippo` (of its learning rates, with λ = 0 and with a critic that is fitted first, where these were run; the best
+is the one with the greatest mean area) ± Student's t at 95 %, and in how many seeds it is above 0; in how many seeds a setting is at the end within 2 %
+of the best; and for how many samples of `ippo` one of this setting is worth: the ratio of rounds to a threshold, 90 % of the way from the first round to
+the better end of either, on the curves' means, with a 95 % interval by bootstrap over seeds. The prediction is in docs/studies/when_it_pays/predicted.csv.
 """
 
 from __future__ import annotations
@@ -17,20 +19,36 @@ import argparse
 import csv
 import json
 import math
+import shlex
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
 from perla_net.ground.text import rounded
+from perla_net.settings.yaml_files import read_yaml
 from perla_net.studies.statistics import paired_difference
 
 PLACE = Path(__file__).parents[1] / "docs" / "studies" / "when_it_pays"
+FILES = PLACE / "curves.csv", PLACE / "no_harm.csv"
+PREDICTED = PLACE / "predicted.csv"
 BASE = "ippo"
 ENDS = 3
 """Rounds at the end that are averaged."""
+NEAR = 0.02
+"""A run is at the best that was reached on its task if it lacks no more than this share of the way from the first round."""
+WINDOW = 4
+"""Default of --critic.window, from which the critic's samples follow."""
+LEVEL = 95
 
 Curves = dict[tuple[str, str], dict[int, np.ndarray]]
 """(task, setting) → seed → [rounds]."""
+
+
+# Files
 
 
 def collect(study: Path, file: Path) -> None:
@@ -45,27 +63,34 @@ def collect(study: Path, file: Path) -> None:
         rewards = [row["team_reward"] / len(row["agent_rewards"]) for row in rows]
         values = " ".join(f"{value:.6g}" for value in rewards)
         lines.append((run["settings"]["task"], run["settings"]["setting"], run["seed"], values))
+    _write(file, ["task", "setting", "seed", "rewards"], lines)
+
+
+def _write(file: Path, head: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["task", "setting", "seed", "rewards"])
+        writer.writerow(head)
         writer.writerows(lines)
 
 
-def read(file: Path) -> Curves:
-    """The curves of a file."""
+def read(*files: Path) -> Curves:
+    """The curves of files."""
     found: Curves = {}
-    with file.open(newline="") as source:
-        for row in csv.DictReader(source):
-            curve = np.array(row["rewards"].split(), float)
-            found.setdefault((row["task"], row["setting"]), {})[int(row["seed"])] = curve
+    for file in files:
+        with file.open(newline="") as source:
+            for row in csv.DictReader(source):
+                curve = np.array(row["rewards"].split(), float)
+                found.setdefault((row["task"], row["setting"]), {})[int(row["seed"])] = curve
     return found
 
 
+# What was measured
+
+
 def best_base(curves: Curves, task: str) -> str:
-    """The learning rate of ippo with the greatest mean area under the curve."""
-    rates = [setting for other, setting in curves if other == task and setting.startswith(f"{BASE} 0.")]
-    rates = rates or [setting for other, setting in curves if other == task and setting.startswith(BASE)]
+    """The ippo with the greatest mean area under the curve."""
+    rates = [setting for other, setting in curves if other == task and setting.startswith(BASE)]
     return max(rates, key=lambda setting: np.mean([curve.mean() for curve in curves[task, setting].values()]))
 
 
@@ -75,11 +100,9 @@ def rounds_to(curve: np.ndarray, threshold: float) -> float:
     return float(above[0] + 1) if len(above) else math.inf
 
 
-def speed_up(ours: dict[int, np.ndarray], base: dict[int, np.ndarray]) -> tuple[float, float, float]:
-    """(ratio of rounds, rounds of the base, of ours) to 90 % of the way to the better end; on means over equal seeds. Where one never gets
-    there, the number of rounds that it had stands for it, so that the ratio is a bound."""
-    seeds = sorted(set(ours) & set(base))
-    one, other = (np.mean([curves[seed] for seed in seeds], 0) for curves in (ours, base))
+def speed_up(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """(ratio of rounds, rounds of the base, of ours) to 90 % of the way to the better end; of mean curves, ours and the base's. Where one
+    never gets there, the number of rounds that it had stands for it, so that the ratio is a bound."""
     low = (one[0] + other[0]) / 2
     threshold = low + 0.9 * (max(one[-ENDS:].mean(), other[-ENDS:].mean()) - low)
     mine, theirs = rounds_to(one, threshold), rounds_to(other, threshold)
@@ -87,52 +110,137 @@ def speed_up(ours: dict[int, np.ndarray], base: dict[int, np.ndarray]) -> tuple[
     return min(theirs, last) / min(mine, last), theirs, mine
 
 
+class Compared(NamedTuple):
+    """A setting beside the best ippo on the seeds that both have: ours and the base's curves [seeds, rounds]."""
+
+    ours: np.ndarray
+    base: np.ndarray
+
+    def ratio(self) -> tuple[float, float, float]:
+        """Ratio of rounds, and its interval by bootstrap over seeds, which both share."""
+        rng = np.random.default_rng(0)
+        drawn = []
+        for _ in range(2000):
+            seeds = rng.integers(len(self.ours), size=len(self.ours))
+            drawn.append(speed_up(self.ours[seeds].mean(0), self.base[seeds].mean(0))[0])
+        low, high = np.percentile(drawn, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+        return speed_up(self.ours.mean(0), self.base.mean(0))[0], float(low), float(high)
+
+    def area(self) -> float:
+        """Area under the curve less the base's, as a share of the way that the better of the two went."""
+        low = (self.ours[:, 0].mean() + self.base[:, 0].mean()) / 2
+        way = max(self.ours[:, -ENDS:].mean(), self.base[:, -ENDS:].mean()) - low
+        return float((self.ours.mean() - self.base.mean()) / way)
+
+
+def compared(curves: Curves, task: str, setting: str) -> Compared:
+    """Of the seeds that both have."""
+    mine, theirs = curves[task, setting], curves[task, best_base(curves, task)]
+    seeds = sorted(set(mine) & set(theirs))
+    return Compared(np.array([mine[seed] for seed in seeds]), np.array([theirs[seed] for seed in seeds]))
+
+
 def tables(curves: Curves) -> str:
     """Markdown, a table a task."""
     text = []
     for task in dict.fromkeys(task for task, _ in curves):
         base = best_base(curves, task)
-        number = len(curves[task, base])
-        text += [f"**{task}** ({number} seeds; `{base}` is the best of its learning rates)", ""]
-        text += ["| setting | at the end | area | area less that of the best ippo | better | rounds to 90 % |"]
-        text += ["|---|---|---|---|---|---|"]
-        for (other, setting), mine in curves.items():
-            if other != task:
-                continue
-            seeds = sorted(set(mine) & set(curves[task, base]))
-            area = np.array([[mine[seed].mean()] for seed in seeds])
-            areas = np.array([[curves[task, base][seed].mean()] for seed in seeds])
-            end = np.mean([mine[seed][-ENDS:].mean() for seed in seeds])
-            cells = ["–", "–"]
-            if setting != base and len(seeds) > 1:
-                apart = paired_difference(area, areas)
-                half = (apart.student.high - apart.student.low) / 2
-                cell = f"{rounded(apart.value, 3, '+')} ± {rounded(half, 2)}"
-                cells = [
-                    f"**{cell}**" if abs(apart.value) > half else cell,
-                    f"{int((area > areas).sum())}/{len(seeds)}",
-                ]
-            _, theirs, rounds = speed_up(mine, curves[task, base])
-            told = "–" if math.isinf(rounds) else f"{rounds:.0f} ({'never' if math.isinf(theirs) else f'{theirs:.0f}'})"
-            row = [setting, f"{end:.4g}", f"{area.mean():.4g}", *cells, told if setting != base else "–"]
+        settings = [setting for other, setting in curves if other == task]
+        ends = {one: np.array([c[-ENDS:].mean() for c in curves[task, one].values()]) for one in settings}
+        start = np.mean([c[0] for one in settings for c in curves[task, one].values()])
+        best = max(end.max() for end in ends.values())
+        text += [f"**{task}** ({len(curves[task, base])} seeds; `{base}` is the best ippo)", ""]
+        text += [
+            "| setting | at the end | runs at the best | area | area less that of the best ippo | better | rounds to 90 % |"
+        ]
+        text += ["|---|---|---|---|---|---|---|"]
+        for setting in settings:
+            both = compared(curves, task, setting)
+            area, areas = both.ours.mean(1, keepdims=True), both.base.mean(1, keepdims=True)
+            cells = ["–", "–", "–"]
+            if setting != base:
+                if len(area) > 1:
+                    apart = paired_difference(area, areas)
+                    half = (apart.student.high - apart.student.low) / 2
+                    cell = f"{rounded(apart.value, 3, '+')} ± {rounded(half, 2)}"
+                    cells[0] = f"**{cell}**" if abs(apart.value) > half else cell
+                    cells[1] = f"{int((area > areas).sum())}/{len(area)}"
+                _, theirs, rounds = speed_up(both.ours.mean(0), both.base.mean(0))
+                cells[2] = f"{_round(rounds)} ({_round(theirs)})"
+            reached = int((ends[setting] >= best - NEAR * (best - start)).sum())
+            row = [
+                setting,
+                f"{ends[setting].mean():.4g}",
+                f"{reached}/{len(ends[setting])}",
+                f"{area.mean():.4g}",
+                *cells,
+            ]
             text.append("| " + " | ".join(row) + " |")
         text.append("")
     return "\n".join(text)
 
 
-def predicted(file: Path) -> dict[tuple[str, str], float]:
-    """(task, setting) → gain in samples, as ``gain`` predicted it."""
-    with file.open(newline="") as source:
-        return {(row["task"], row["setting"]): float(row["predicted"]) for row in csv.DictReader(source)}
+def _round(number: float) -> str:
+    return "never" if math.isinf(number) else f"{number:.0f}"
 
 
-def points(curves: Curves, gains: dict[tuple[str, str], float]) -> list[tuple[str, str, float, float]]:
-    """(task, setting, predicted, measured) of all that was predicted."""
+# What was predicted
+
+
+def questions(study: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """(task, setting, arguments of perla_net.gain) of every task of a study: its setting ``perla``, with the samples of its rounds; where
+    returns of one step are learned from (λ = 0), what happens at once."""
+    for row in read_yaml(study)["list"]:
+        if row["label"] not in ("perla", "perla λ=0"):
+            continue
+        words = [row.get("env", "traffic:grid"), "--window", str(WINDOW)]
+        words += ["--copies", str(row.get("copies", 64)), "--steps", str(row.get("horizon", 120))]
+        for option, name in (("agents", "--agents"), ("returns.gamma", "--gamma"), ("topology", "--topology")):
+            if option in row:
+                words += [name, str(row[option])]
+        if row.get("returns.trace") == 0:
+            words += ["--horizon", "1"]
+        yield row["task"], row["label"], words
+
+
+def predict(studies: Sequence[Path], file: Path) -> None:
+    """Ask perla_net.gain about every task; what it refuses is said and left out."""
+    lines = []
+    for task, setting, words in [question for study in studies for question in questions(study)]:
+        command = ["python", "-m", "perla_net.gain", *words]
+        with tempfile.TemporaryDirectory() as place:
+            found = Path(place) / "found.json"
+            done = subprocess.run(
+                [sys.executable, *command[1:], "--json", str(found)], capture_output=True, text=True, timeout=1800
+            )
+            if done.returncode:
+                print(f"{task}: {done.stderr.strip().splitlines()[-1]}")
+                continue
+            team = json.loads(found.read_text())["team"]
+        lines.append((task, setting, f"{team['gain']:.4g}", f"{team['R'][0]:.4g}", shlex.join(command)))
+        print(*lines[-1], flush=True)
+    _write(file, ["task", "setting", "predicted", "ceiling", "command"], lines)
+
+
+class Point(NamedTuple):
+    """Predicted and measured: gain in samples; ratio of rounds with its interval; area as of :meth:`Compared.area`."""
+
+    task: str
+    setting: str
+    predicted: float
+    ratio: tuple[float, float, float]
+    area: float
+
+
+def points(curves: Curves, file: Path) -> list[Point]:
+    """All that was predicted and measured."""
     found = []
-    for (task, setting), gain in gains.items():
-        if (task, setting) in curves:
-            ratio, *_ = speed_up(curves[task, setting], curves[task, best_base(curves, task)])
-            found.append((task, setting, gain, ratio))
+    with file.open(newline="") as source:
+        for row in csv.DictReader(source):
+            task, setting = row["task"], row["setting"]
+            if (task, setting) in curves:
+                both = compared(curves, task, setting)
+                found.append(Point(task, setting, float(row["predicted"]), both.ratio(), both.area()))
     return found
 
 
@@ -146,52 +254,66 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> tuple[float, float, 
         chosen = rng.integers(len(one), size=len(one))
         if len(set(one[chosen])) > 1 and len(set(other[chosen])) > 1:
             draws.append(spearmanr(one[chosen], other[chosen])[0])
-    low, high = np.percentile(draws, [2.5, 97.5])
+    low, high = np.percentile(draws, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
     return float(spearmanr(one, other)[0]), float(low), float(high)
 
 
-def draw(found: list[tuple[str, str, float, float]], file: Path) -> None:
+def prediction_table(found: list[Point]) -> str:
+    """Markdown: predicted beside measured, and how their ranks go together."""
+    text = [
+        "| task | setting | predicted gain in samples | measured: ratio of rounds | area, share of the way |",
+        "|---|---|---|---|---|",
+    ]
+    for each in sorted(found, key=lambda point: -point.predicted):
+        ratio, low, high = each.ratio
+        measured = f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
+        text.append(f"| {each.task} | {each.setting} | {each.predicted:.3g} | {measured} | {each.area:+.3f} |")
+    predicted = np.array([point.predicted for point in found])
+    told = []
+    for name, values in (("ratio of rounds", [p.ratio[0] for p in found]), ("area", [p.area for p in found])):
+        value, low, high = rank_correlation(predicted, np.array(values))
+        told.append(f"with the {name} {value:.2f} [{low:.2f}, {high:.2f}]")
+    return "\n".join([*text, "", f"Rank correlation of the prediction over {len(found)} points: {', '.join(told)}."])
+
+
+def draw(found: list[Point], file: Path) -> None:
     """Predicted gain against measured speed-up."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 5.5), layout="constrained")
-    most = max(max(x, y) for *_, x, y in found) * 1.2
-    axes.plot([0.8, most], [0.8, most], color="0.7", linewidth=1)
-    for task, setting, x, y in found:
-        axes.scatter(x, y, color="tab:blue" if setting == "perla" else "tab:orange", zorder=3)
-        axes.annotate(task, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
-    for setting, colour in (("perla", "tab:blue"), ("perla action", "tab:orange")):
-        axes.scatter([], [], color=colour, label=setting)
+    figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
+    axes.axhline(1, color="0.7", linewidth=1)
+    for task, setting, x, (ratio, low, high), _ in found:
+        axes.errorbar(
+            x, ratio, [[ratio - low], [high - ratio]], fmt="o", color="tab:blue", elinewidth=1, capsize=2, zorder=3
+        )
+        name = task if setting == "perla" else f"{task}{setting.removeprefix('perla')}"
+        axes.annotate(name, (x, ratio), textcoords="offset points", xytext=(5, 4), fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="predicted gain in samples (perla_net.gain, untrained policies)")
-    axes.set_ylabel("measured: rounds of ippo over rounds with hearing")
-    axes.legend()
+    axes.set_ylabel("measured: rounds of the best ippo over rounds of perla")
     figure.savefig(file, dpi=110)
 
 
 def main() -> None:
     """See the head of the file."""
     reader = argparse.ArgumentParser(description="Tables and figure of docs/studies/when_it_pays.md.")
-    reader.add_argument("file", nargs="?", type=Path, default=PLACE / "curves.csv")
+    reader.add_argument("files", nargs="*", type=Path, metavar="FILE")
     reader.add_argument("--collect", type=Path, metavar="STUDY")
-    reader.add_argument("-o", "--out", type=Path, default=PLACE / "curves.csv")
+    reader.add_argument("--predict", nargs="+", type=Path, metavar="STUDY.yaml")
+    reader.add_argument("-o", "--out", type=Path)
     reader.add_argument("--draw", type=Path, metavar="FILE")
     given = reader.parse_args()
     if given.collect:
-        collect(given.collect, given.out)
-        return
-    curves = read(given.file)
-    print(tables(curves))
-    if (PLACE / "predicted.csv").is_file():
-        found = points(curves, predicted(PLACE / "predicted.csv"))
-        print("| task | setting | predicted | measured |\n|---|---|---|---|")
-        for task, setting, x, y in found:
-            print(f"| {task} | {setting} | {x:.2f} | {y:.2f} |")
-        if len(found) > 3:
-            value, low, high = rank_correlation(*np.array([(x, y) for *_, x, y in found]).T)
-            print(f"\nRank correlation over {len(found)} points: {value:.2f} [{low:.2f}, {high:.2f}].")
+        collect(given.collect, given.out or FILES[0])
+    elif given.predict:
+        predict(given.predict, given.out or PREDICTED)
+    else:
+        curves = read(*(given.files or FILES))
+        print(tables(curves))
+        found = points(curves, PREDICTED)
+        print(prediction_table(found))
         if given.draw:
             draw(found, given.draw)
 

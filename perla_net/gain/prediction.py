@@ -182,7 +182,7 @@ def _reliably(total: np.ndarray, whole: np.ndarray, alive: np.ndarray) -> np.nda
 
 
 def inputs(action: ActionSpec) -> int:
-    """What a critic must know of an action beyond a constant: A − 1 numbers of a discrete component of A actions, one of a continuous one."""
+    """What a critic must know of an action beyond a constant: A − 1 numbers of a discrete component of A actions, two of a continuous one."""
     return sum(size - 1 for size in action.sizes) + 2 * len(action.low)
 
 
