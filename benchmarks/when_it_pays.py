@@ -43,6 +43,8 @@ NEAR = 0.02
 WINDOW = 4
 """Default of --critic.window, from which the critic's samples follow."""
 LEVEL = 95
+BLIND = ("penalty", "contexts 3")
+"""Controls of what no variance in a state tells: where the expected gradient leads, and what others see when they act."""
 
 Curves = dict[tuple[str, str], dict[int, np.ndarray]]
 """(task, setting) → seed → [rounds]."""
@@ -268,12 +270,19 @@ def prediction_table(found: list[Point]) -> str:
         ratio, low, high = each.ratio
         measured = f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
         text.append(f"| {each.task} | {each.setting} | {each.predicted:.3g} | {measured} | {each.area:+.3f} |")
-    predicted = np.array([point.predicted for point in found])
-    told = []
+    lines = [_together(found, f"Rank correlation of the prediction over {len(found)} points")]
+    seen = [point for point in found if point.task not in BLIND]
+    if 3 < len(seen) < len(found):
+        lines.append(_together(seen, f"without {' and '.join(BLIND)}, {len(seen)} points"))
+    return "\n".join([*text, "", "; ".join(lines) + "."])
+
+
+def _together(found: list[Point], what: str) -> str:
+    predicted, told = np.array([point.predicted for point in found]), []
     for name, values in (("ratio of rounds", [p.ratio[0] for p in found]), ("area", [p.area for p in found])):
         value, low, high = rank_correlation(predicted, np.array(values))
         told.append(f"with the {name} {value:.2f} [{low:.2f}, {high:.2f}]")
-    return "\n".join([*text, "", f"Rank correlation of the prediction over {len(found)} points: {', '.join(told)}."])
+    return f"{what}: {', '.join(told)}"
 
 
 def draw(found: list[Point], file: Path) -> None:
