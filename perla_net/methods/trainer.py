@@ -47,7 +47,8 @@ class Batch:
 
     x [rows, size]: the critic's input; observation [rows, size]: the policy's, or None where x begins with it; action
     [rows, words]; advantage, target (normalised), old (log π of the behaviour), weight [rows]: 1, or 0 for a step that
-    does not count; mask [rows, outputs] or None; memory [B, width] and begins [T, B] for a policy with memory.
+    does not count; value_weight [rows]: the same for the critic, where it differs; mask [rows, outputs] or None; memory [B, width] and begins
+    [T, B] for a policy with memory.
     """
 
     x: torch.Tensor
@@ -58,12 +59,13 @@ class Batch:
     old: torch.Tensor
     weight: torch.Tensor | None
     mask: torch.Tensor | None = None
+    value_weight: torch.Tensor | None = None
     memory: torch.Tensor | None = None
     begins: torch.Tensor | None = None
 
     def rows(self) -> dict[str, torch.Tensor]:
         """The tensors with an entry per step."""
-        names = ("x", "observation", "action", "advantage", "target", "old", "weight", "mask")
+        names = ("x", "observation", "action", "advantage", "target", "old", "weight", "mask", "value_weight")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
@@ -162,12 +164,7 @@ class Trainer:
         passes = settings.critic.passes or max(PASSES, math.ceil(STEPS / math.ceil(max(number, 1) / size)))
         for part in self._shuffled(tables, rngs, passes, size):
             count = part["target"].shape[-1]
-            weight = part.get("weight")
-            if weight is None:
-                weight = part["target"].new_full((), 1 / count).expand(part["target"].shape)
-            else:
-                weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
-            loss = self._critic_gradients(self.passes(count)[1], part, weight)
+            loss = self._critic_gradients(self.passes(count)[1], part, _shares(part, "weight", count))
             if self.group:
                 yield from self._average_gradients((self.critic,))
             measured += [loss, self.optimisers[1].step(rate)]
@@ -228,11 +225,7 @@ class Trainer:
         x, action = part["x"], part["action"]
         rows = x.shape[-2]
         policy, critic = self.passes(rows)
-        weight = part.get("weight")
-        if weight is None:
-            weight = x.new_full((), 1 / rows).expand(part["old"].shape)
-        else:
-            weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
+        weight = _shares(part, "weight", rows)
         observation = part["observation"] if "observation" in part else x[..., : self.policy.observation]
         remembers = "memory" in part
         outputs = self._remembering(observation, part) if remembers else policy.forward(observation)
@@ -248,7 +241,10 @@ class Trainer:
         else:
             policy.backward(gradient)
         loss = (weight * loss).sum(-1)
-        value_loss = self._critic_gradients(critic, part, weight) if with_critic else torch.zeros_like(loss)
+        value_loss = torch.zeros_like(loss)
+        if with_critic:
+            of_critic = _shares(part, "value_weight", rows) if "value_weight" in part else weight
+            value_loss = self._critic_gradients(critic, part, of_critic)
         # KL(old, new) ≈ mean of ρ − 1 − log ρ
         divergence = ratio - 1 - (score.log_probability - old)
         clipped = (ratio - 1).abs() > clip
@@ -287,3 +283,11 @@ class Trainer:
         for network in networks:
             network.gradient.copy_(rest[: len(network.flat)])
             rest = rest[len(network.flat) :]
+
+
+def _shares(part: dict[str, torch.Tensor], name: str, rows: int) -> torch.Tensor:
+    """What every step of a minibatch counts, adding up to 1: alike, or by the weights of that name."""
+    weight = part.get(name)
+    if weight is None:
+        return part["target"].new_full((), 1 / rows).expand(part["target"].shape)
+    return weight / weight.sum(-1, keepdim=True).clamp(min=1)
