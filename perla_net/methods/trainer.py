@@ -41,6 +41,22 @@ PASSES, STEPS = 8, 64
 Shared = Generator[Say, np.ndarray, np.ndarray]
 
 
+def gradient_steps(settings: AgentSettings, steps: int, copies: int) -> int:
+    """How many :meth:`Trainer.run` takes on T steps of B copies of which none is left out."""
+    epochs, size = _epochs_and_size(settings)
+    size = size or steps * copies
+    if settings.model.memory == "none":
+        return epochs * math.ceil(steps * copies / size)
+    return epochs * math.ceil(copies / max(1, size // steps))
+
+
+def _epochs_and_size(settings: AgentSettings) -> tuple[int, int]:
+    """Passes over a round's steps, and steps in a minibatch (0: all of them)."""
+    if PRESETS[settings.algorithm].base == "ppo":
+        return settings.ppo.epochs, settings.ppo.minibatch
+    return 1, settings.a2c.minibatch
+
+
 @dataclass
 class Batch:
     """What one agent learns from: ``rows`` steps in any order, or [T, B] steps in order for a policy with memory.
@@ -114,8 +130,7 @@ class Trainer:
         back. ``rngs``: one stream per agent for the order of its steps; ``progress``: share of the run that is done.
         """
         settings, first = self.settings, batches[0]
-        epochs = settings.ppo.epochs if self.base == "ppo" else 1
-        size = settings.ppo.minibatch if self.base == "ppo" else settings.a2c.minibatch
+        epochs, size = _epochs_and_size(settings)
         rate = self._rate(progress)
         if first.memory is None:
             units = len(first.action)
@@ -152,7 +167,7 @@ class Trainer:
         [agents, 2]. rows: of each agent, with the targets in units of the return; units: each critic's (scale, shift). A generator like
         :meth:`run`."""
         settings = self.settings
-        size = settings.ppo.minibatch if self.base == "ppo" else settings.a2c.minibatch
+        size = _epochs_and_size(settings)[1]
         number = len(rows[0]["target"])
         tables = [
             table | {"target": (table["target"] - float(shift)) / float(scale)}
