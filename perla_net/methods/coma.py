@@ -145,7 +145,12 @@ class CounterfactualLesson(Lesson):
     """A round whose returns come from the target critic, which does not change in it."""
 
     def __init__(
-        self, learner: CounterfactualLearner, experience: Experience, keep_all: bool, valued: torch.Tensor, at: torch.Tensor
+        self,
+        learner: CounterfactualLearner,
+        experience: Experience,
+        keep_all: bool,
+        valued: torch.Tensor,
+        at: torch.Tensor,
     ) -> None:
         """at [R]: Q⁻ at the joint actions taken; what stands in the other places is said there."""
         super().__init__(learner, experience, keep_all, valued)

@@ -39,9 +39,7 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
     return (yield from improve(lessons, batches, trainer, progress, fitted))
 
 
-def look(
-    lessons: Sequence[Lesson], trainer: Trainer, progress: float
-) -> Generator[Say, np.ndarray, np.ndarray | None]:
+def look(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Generator[Say, np.ndarray, np.ndarray | None]:
     """What critics say of the rollouts, once they have been fitted if they are to be before; returns what the fit left, [agents, 2], or None
     where critics are to learn with the policy."""
     learners = [lesson.learner for lesson in lessons]

@@ -19,7 +19,13 @@ from perla_net.settings.options import validated
 from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 
-SMALL = {"env": "traffic:grid:horizon=12", "copies": 4, "horizon": 10, "rounds": 4, "ppo": {"minibatch": 16, "epochs": 2}}
+SMALL = {
+    "env": "traffic:grid:horizon=12",
+    "copies": 4,
+    "horizon": 10,
+    "rounds": 4,
+    "ppo": {"minibatch": 16, "epochs": 2},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -224,7 +230,9 @@ def test_critics_learn_where_their_agent_is_gone_and_policies_do_not(watched):
     # Agent 0 is paid alone after that, and agent 1's return is still half of it.
     later = torch.zeros(lesson.steps, lesson.copies)
     for t in range(lesson.steps - 2, -1, -1):
-        later[t] = lesson.experience.reward[t + 1] + later[t + 1] * ~torch.from_numpy(lesson.experience.rollout.terminated[t])
+        later[t] = lesson.experience.reward[t + 1] + later[t + 1] * ~torch.from_numpy(
+            lesson.experience.rollout.terminated[t]
+        )
     gone = ~lesson.alive.view(lesson.steps, lesson.copies)
     assert (later[gone] > 0).any()
 
@@ -298,7 +306,9 @@ def test_numbers_do_not_depend_on_ranks_or_on_stops(tmp_path):
     ledger = [line.split(",") for line in (tmp_path / "0" / "ledger.csv").read_text().splitlines()]
     ratios = [line for line in ledger if line[3] == "ratios" and line[0] == "1"]
     # Two hand-overs of three blocks, one of which has two agents: 6 or 8 pairs, four bytes a step.
-    assert 6 <= sum(int(line[4]) for line in ratios) <= 8 and all(int(line[5]) == 4 * 48 * int(line[4]) for line in ratios)
+    assert 6 <= sum(int(line[4]) for line in ratios) <= 8 and all(
+        int(line[5]) == 4 * 48 * int(line[4]) for line in ratios
+    )
     assert rows(tmp_path / "0")[-1]["factor_spread"] > 0
 
 
