@@ -66,7 +66,7 @@ def chosen_form(settings: AgentSettings, options: Options) -> AgentSettings:
 class CounterfactualLearner(Learner):
     """Policy, critic and target critic of one agent."""
 
-    def __init__(self, options: Options, executed: bool, settings: AgentSettings, *rest: Any, spec: AgentSpec) -> None:
+    def __init__(self, options: Options, executed: bool, spec: AgentSpec, settings: AgentSettings, *rest: Any) -> None:
         """executed: others' actions are read as they were taken, else averaged out; rest: of :class:`Learner`, behind the settings."""
         super().__init__(spec, chosen_form(settings, options), *rest)
         self.options, self.executed = options, executed
@@ -126,7 +126,7 @@ def baseline_weights(distribution: Categorical, outputs: torch.Tensor, kind: str
     """Weights w of the baseline Σ_b w_b Q(b), [R, joint], from outputs [R, outputs] of the policy that acted, masks applied.
 
     counterfactual: w = π. optimal: w_b ∝ π_b ‖∇ log π_b‖², the gradient with respect to the logits, for which the variance of
-    ∇ log π (Q − baseline) is least (Kuba et al. 2021, arXiv 2108.08612, theorem 2): ‖e_b − π‖² = 1 + ‖π‖² − 2 π_b, summed over components. Who
+    ∇ log π (Q − baseline) is least (Kuba et al. 2021, arXiv 2108.08612): ‖e_b − π‖² = 1 + ‖π‖² − 2 π_b, summed over components. Who
     is certain of an action has no gradient to vary: w = π.
     """
     shares = distribution.joint_probabilities(outputs)
@@ -177,7 +177,7 @@ class COMA(ActorCritic):
         "the same",
         "the mean reward of all agents with this method; the whole team",
         "Foerster et al. 2018, arXiv 1705.08926; optimal baseline: Kuba et al. 2021, arXiv 2108.08612",
-        "verified: advantages, targets and gradients against slow ones by hand in float64; games:two_step 8, games:climbing 5 a step",
+        "verified: targets, advantages, both baselines and gradients by hand in float64; its critic learns the tables of games:two_step",
     )
     Options = Options
     executed: ClassVar[bool] = True
@@ -201,7 +201,7 @@ class COMA(ActorCritic):
         others = [seat.team.specs[other] for other in self.others or embedded]
         identity = seat.team.identity_of(seat.index).to(seat.device)
         rest = others, views, identity, streams, seat.device, seat.group, flags
-        return CounterfactualLearner(seat.options(Options), self.executed, seat.settings, *rest, spec=seat.spec)
+        return CounterfactualLearner(seat.options(Options), self.executed, seat.spec, seat.settings, *rest)
 
     # What is known before anything is built
 

@@ -42,8 +42,7 @@ class HAPPO(ActorCritic):
         "the same, to the one behind it",
         "the mean reward of all agents with this method; the whole team",
         "Kuba et al. 2022, arXiv 2109.11251; Zhong et al. 2023, arXiv 2304.09870 (HARL)",
-        "verified: alone = mappo, bit for bit; every policy against slow updates one after the other in float64; games:two_step 8, "
-        "games:climbing 5 a step",
+        "verified: alone = mappo, bit for bit; every policy's advantages and gradient by hand in float64; games:two_step 8",
     )
     statistics = (*STATISTICS, "factor_spread")
     """``factor_spread``: root of the mean of (M / A − 1)², what those before one have changed."""
@@ -90,7 +89,9 @@ class HAPPO(ActorCritic):
         trainer, group = self.learner.trainer, bool(self.learner.group)
         whole = bool(rollout.alive[:-1].all())
         valued = None if whole else played.there.to(self.device)
-        lesson = Lesson(self.learner, experience, keep_all=group or not whole, valued=valued)
+        # Critics that learn in the policy's minibatches do so also where the agent is not there any more, so that these steps must stay.
+        keep_all = group or (not whole and self.learner.order == "together")
+        lesson = Lesson(self.learner, experience, keep_all, valued)
         fitted = yield from look([lesson], trainer, now.progress)
         returns = lesson.returns()
         # Normalised once, before anything is multiplied: that the product is what the others have changed must stay true.

@@ -272,10 +272,10 @@ def test_the_optimal_baseline_has_the_least_variance(sizes):
             scores.append(torch.autograd.grad(log, logits)[0])
         score = torch.stack(scores)
 
-        def variance(baseline):
-            steps = score * (q[state] - baseline)[:, None]
-            mean = (shares[state][:, None] * steps).sum(0)
-            return float((shares[state] * (steps - mean).square().sum(1)).sum()), mean
+        def variance(baseline, score=score, share=shares[state], q=q[state]):
+            steps = score * (q - baseline)[:, None]
+            mean = (share[:, None] * steps).sum(0)
+            return float((share * (steps - mean).square().sum(1)).sum()), mean
 
         found = {
             k: (baseline_weights(distribution, outputs, k)[state] * q[state]).sum()

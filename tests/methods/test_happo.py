@@ -344,3 +344,15 @@ def test_refusals():
         simulation_of(agents={"number": 3, "overrides": {"1": {"ppo": {"epochs": 7}}}})
     with pytest.raises(InputError, match="needs equal spaces"):
         simulation_of(env="voltage:ieee33", agents={"groups": {"a": [0, 1]}})
+
+
+def test_rounds_with_and_without_deaths_go_together():
+    """Rows of earlier rounds that a critic is fitted on, whether somebody was gone in them or not."""
+    settings = {
+        "env": "pettingzoo:toys:kind=leaver",
+        "agents": 2,
+        "critic": {"order": "first", "passes": 1},
+        "horizon": 30,
+    }
+    methods = after(4, **settings)
+    assert all(bool(weights(method).isfinite().all()) for method in methods)
