@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..network.exchange import Inbox
+from ..world.spec import AgentSpec
 from ..world.world import Rollout
 from .acting import Acting
 from .hearing import Hearing
@@ -85,25 +86,28 @@ class ActorCritic(Acting):
         self.reads = critic_input(seat.settings)
         heard = team.heard_by(index) if self.reads == "neighbourhood" else []
         if self.reads == "global":
-            views: Sequence[Any] = team.specs
+            views: Sequence[AgentSpec] = team.specs
         else:
             views = [seat.spec, *(team.specs[other] for other in heard)]
-        self.learner = Learner(
-            seat.spec,
-            seat.settings,
-            [team.specs[other] for other in embedded],
-            views,
-            team.identity_of(index).to(seat.device),
-            [start, *others],
-            seat.device,
-            seat.group,
-            len(heard),
-        )
+        self.learner = self._new_learner(seat, embedded, views, [start, *others], len(heard))
         super().__init__(seat, self.learner.policy, noise)
         self.embedded, self._seen = embedded, heard
         self.hearing = Hearing(seat, embedded, self.device)
         self.ages, self.hops = self.hearing.ages, self.hearing.hops
         self._hearing_seconds = 0.0
+
+    def _new_learner(
+        self,
+        seat: Seat,
+        embedded: Sequence[int],
+        views: Sequence[AgentSpec],
+        streams: Sequence[np.random.SeedSequence],
+        flags: int,
+    ) -> Learner:
+        """Its networks, optimisers and streams; arguments as of :class:`~.learner.Learner`, embedded: whose policies are averaged out."""
+        neighbours = [seat.team.specs[other] for other in embedded]
+        identity = seat.team.identity_of(seat.index).to(seat.device)
+        return Learner(seat.spec, seat.settings, neighbours, views, identity, streams, seat.device, seat.group, flags)
 
     # What is known before anything is built
 

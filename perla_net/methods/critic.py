@@ -106,10 +106,7 @@ class EmbeddedCritic:
 
     def _rescale(self, scale: float, shift: float) -> None:
         """Let the critic speak in other units and mean the same."""
-        last = self.critic.layers - 1
-        weight, bias = self.critic.frozen[f"w{last}"], self.critic.frozen[f"b{last}"]
-        weight *= self.scale / scale
-        bias.mul_(self.scale).add_(self.shift - shift).div_(scale)
+        in_other_units(self.critic, (self.scale, self.shift), (scale, shift))
         self.units[:] = scale, shift
 
     def _units(self) -> tuple[float, float]:
@@ -301,3 +298,11 @@ class EmbeddedCritic:
             parts.append(self.distribution.own(action))
         parts += self.encode(neighbours, len(action))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+
+def in_other_units(critic: MLP, before: tuple[float, float], now: tuple[float, float]) -> None:
+    """Let a critic that spoke in units (scale, shift) speak in others and mean the same."""
+    last = critic.layers - 1
+    weight, bias = critic.frozen[f"w{last}"], critic.frozen[f"b{last}"]
+    weight *= before[0] / now[0]
+    bias.mul_(before[0]).add_(before[1] - now[1]).div_(now[0])

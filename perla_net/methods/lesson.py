@@ -41,8 +41,11 @@ class Experience:
 class Lesson:
     """One agent's round of learning, step by step."""
 
-    def __init__(self, learner: Learner, experience: Experience, keep_all: bool) -> None:
-        """keep_all: steps in which the agent was not there stay, with weight 0, so that batches of several agents agree."""
+    def __init__(
+        self, learner: Learner, experience: Experience, keep_all: bool, valued: torch.Tensor | None = None
+    ) -> None:
+        """keep_all: steps in which the agent was not there stay, with weight 0, so that batches of several agents agree; valued [T·B] bool:
+        steps that the critic learns from, where these are not those in which the agent was there."""
         self.learner, self.experience, self.keep_all = learner, experience, keep_all
         rollout = experience.rollout
         self.steps, self.copies = experience.reward.shape
@@ -51,6 +54,7 @@ class Lesson:
         self.action = learner.distribution.read(rollout.action).to(device)
         self.alive = torch.from_numpy(rollout.alive[:-1]).reshape(self.taken).to(device)
         self.everywhere = bool(self.alive.all())
+        self.valued = self.alive if valued is None else valued
         self.values = Values(experience.reward.new_zeros(0))
         self._inputs: dict[str, torch.Tensor] = {}
         learner.embedding_seconds = 0.0
@@ -91,7 +95,8 @@ class Lesson:
         return self.returns() if own is None else self._targets(own).target.view(self.taken)
 
     def advantage(self, returns: torch.Tensor) -> torch.Tensor:
-        """A_t, [T·B], by the form of the critic; notes the coefficient of its control variate, and how well values explain the returns."""
+        """A_t, [T·B], by the form of the critic, as it is; notes the coefficient of its control variate, and how well values explain the
+        returns."""
         learner, settings = self.learner, self.learner.settings
         value, at_action, executed = self.values
         value = value[: self.taken]
@@ -105,13 +110,15 @@ class Lesson:
                 parts = (returns - value, variate, at_action - value)
                 coefficient = fitted_coefficient(*(part[self.alive] for part in parts))
             learner.coefficient = coefficient
-        advantage = form_advantage(learner.form, returns, value, at_action, executed, variate, coefficient)
-        if settings.returns.normalise_advantages:
-            chosen = advantage if self.everywhere else advantage[self.alive]
-            if len(chosen):
-                advantage = (advantage - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
-        learner.explained = explained_variance(value[self.alive], returns[self.alive])
-        return advantage
+        learner.explained = explained_variance(value[self.valued], returns[self.valued])
+        return form_advantage(learner.form, returns, value, at_action, executed, variate, coefficient)
+
+    def normalised(self, advantage: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+        """Advantages centred and scaled by those ``among`` [T·B] bool, where the settings say so."""
+        chosen = advantage if bool(among.all()) else advantage[among]
+        if not self.learner.settings.returns.normalise_advantages or not len(chosen):
+            return advantage
+        return (advantage - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
 
     def judge(self, target: torch.Tensor) -> None:
         """Note how well the critic predicts what it has not been fitted to, target [T·B]; of R, what V leaves."""
@@ -119,14 +126,14 @@ class Lesson:
         said = self.values.value[: self.taken] if self.values.executed is None else self.values.executed
         if learner.rest:
             said = said - self.values.value[: self.taken]
-        learner.out_of_sample = explained_variance(said[self.alive], target[self.alive])
-        rows = float(self.alive.sum()) + sum(_counted(part) for part in learner.window.rounds)
+        learner.out_of_sample = explained_variance(said[self.valued], target[self.valued])
+        rows = float(self.valued.sum()) + sum(_counted(part) for part in learner.window.rounds)
         learner.samples_per_parameter = rows / len((learner.rest or learner.critic).flat)
 
     def follow(self, target: torch.Tensor, among: torch.Tensor | None = None) -> Generator[Say, np.ndarray, None]:
         """Let the critic's units follow what it is fitted to; among [T·B] bool: only these steps."""
         if self.learner.settings.returns.normalise_values:
-            yield from self.learner.follow_moments(target[self.alive if among is None else self.alive & among])
+            yield from self.learner.follow_moments(target[self.valued if among is None else self.valued & among])
 
     # Rows to learn from
 
@@ -183,11 +190,11 @@ class Lesson:
 
     def _those(self, found: Rows, among: torch.Tensor | None) -> Rows:
         if self.keep_all:
-            found["weight"] = self.alive.to(torch.float32)
+            found["weight"] = self.valued.to(torch.float32)
             chosen = among
         else:
-            chosen = self.alive if among is None else self.alive & among
-            chosen = None if self.everywhere and among is None else chosen
+            chosen = self.valued if among is None else self.valued & among
+            chosen = None if among is None and bool(self.valued.all()) else chosen
         return found if chosen is None else {name: column[chosen] for name, column in found.items()}
 
     def batch(self, advantage: torch.Tensor, returns: torch.Tensor, with_critic: bool) -> Batch:
@@ -210,6 +217,8 @@ class Lesson:
             self.alive.to(torch.float32),
             mask,
         )
+        if with_critic and self.valued is not self.alive:
+            batch.value_weight = self.valued.to(torch.float32)
         if heard.memory is not None:
             batch.memory, batch.begins = heard.memory, torch.from_numpy(rollout.begins[:-1].copy()).to(device)
         elif not self.keep_all:

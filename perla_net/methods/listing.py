@@ -9,7 +9,7 @@ from ..ground.errors import InputError
 from ..settings.checking import flat, type_name
 from .presets import PRESETS
 from .protocol import Facts
-from .registry import METHODS, SECTIONS, WITH_ARGUMENT, class_of, section_of
+from .registry import ANYWHERE, METHODS, SECTIONS, WITH_ARGUMENT, class_of, section_of
 
 HEAD = ("method", "family", "policy", "actions", "hears", "sends", "learns from", "source", "status")
 KINDS = {
@@ -22,7 +22,7 @@ KINDS = {
 
 def facts_of(name: str) -> Facts:
     """A method's facts; of a preset, its own."""
-    if name in PRESETS:
+    if METHODS.get(name) == ANYWHERE:
         from .actor_critic import facts_of as of_preset
 
         return of_preset(name)
@@ -98,16 +98,17 @@ def options_of(name: str) -> list[tuple[str, Any, Any, str]]:
     """(flag, type, default, sentence) of what a method reads."""
     from ..settings.config import AgentSettings
 
+    if name in WITH_ARGUMENT:
+        return []
+    section, kind = section_of(name), class_of(name).Options
+    rows = flat(kind, f"{section}.") if kind else []
     if name in PRESETS:
         unused = "a2c" if PRESETS[name].base == "ppo" else "ppo"
-        rows = [
-            entry for entry in flat(AgentSettings) if entry[0] != "algorithm" and not entry[0].startswith(f"{unused}.")
+        left_out = ("algorithm", *PRESETS[name].fixed)
+        rows += [
+            entry for entry in flat(AgentSettings) if entry[0] not in left_out and not entry[0].startswith(f"{unused}.")
         ]
-    elif name in WITH_ARGUMENT:
-        rows = []
     else:
-        section, kind = section_of(name), class_of(name).Options
-        rows = flat(kind, f"{section}.") if kind else []
         common = ("model.policy", "model.encoder", "model.channels", "model.orthogonal", "returns.gamma", "reward.")
         common = (*common, "share", "identity") + (("optimiser.", "model.memory") if name in SECTIONS else ())
         shared = [entry for entry in flat(AgentSettings) if entry[0].startswith(common)]

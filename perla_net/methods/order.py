@@ -15,7 +15,7 @@ import torch
 from .critic import Values
 from .lesson import Lesson
 from .protocol import Say
-from .trainer import MEASURED, Trainer
+from .trainer import MEASURED, Batch, Trainer
 
 STATISTICS = (*MEASURED, "explained_variance", "critic_out_of_sample", "coefficient", "samples_per_parameter")
 """What :func:`learn` reports: what the trainer measures; 1 − Var(G − V)/Var(G); the same of what the critic is fitted to, by a critic that was not
@@ -28,6 +28,20 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
     A generator: under parameter sharing it says a vector at each place where agents must agree (moments of the targets, gradients, what a fit in
     closed form needs) and expects the mean over the group to be sent back; a private agent says nothing. progress: share of the run that is done.
     """
+    fitted = yield from look(lessons, trainer, progress)
+    batches = []
+    for lesson in lessons:
+        returns = lesson.returns()
+        advantage = lesson.normalised(lesson.advantage(returns), lesson.alive)
+        if fitted is None:
+            yield from lesson.follow(returns)
+        batches.append(lesson.batch(advantage, returns, fitted is None))
+    return (yield from improve(lessons, batches, trainer, progress, fitted))
+
+
+def look(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Generator[Say, np.ndarray, np.ndarray | None]:
+    """What critics say of the rollouts, once they have been fitted if they are to be before; returns what the fit left, [agents, 2], or None
+    where critics are to learn with the policy."""
     learners = [lesson.learner for lesson in lessons]
     order = learners[0].order
     if order == "folds" and lessons[0].copies < 2:
@@ -42,15 +56,19 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
             lesson.judge(lesson.returns())
     else:
         fitted = yield from (_in_folds if order == "folds" else _first)(lessons, trainer, progress)
-    together = fitted is None
-    batches = []
-    for lesson in lessons:
-        returns = lesson.returns()
-        advantage = lesson.advantage(returns)
-        if together:
-            yield from lesson.follow(returns)
-        batches.append(lesson.batch(advantage, returns, together))
-    measured = yield from trainer.run(batches, [one.batch_rng for one in learners], progress, together)
+    return fitted
+
+
+def improve(
+    lessons: Sequence[Lesson],
+    batches: Sequence[Batch],
+    trainer: Trainer,
+    progress: float,
+    fitted: np.ndarray | None,
+) -> Generator[Say, np.ndarray, np.ndarray]:
+    """Epochs of minibatches for policies, and for critics where :func:`look` has not ``fitted`` them; returns [agents, STATISTICS]."""
+    learners = [lesson.learner for lesson in lessons]
+    measured = yield from trainer.run(batches, [one.batch_rng for one in learners], progress, fitted is None)
     measured = np.atleast_2d(measured)
     if fitted is not None:
         measured[:, [MEASURED.index("value_loss"), MEASURED.index("critic_gradient")]] = fitted

@@ -10,18 +10,33 @@ from ..settings.config import AgentSettings
 @dataclass(frozen=True)
 class Preset:
     """One name as choices: base learner (``ppo``, ``a2c``); what the critic reads (``own``, ``global``); whether it embeds those
-    whom it hears; whether the whole team shares one network."""
+    whom it hears; whether the whole team shares one network; form of its critic, where that is not left to ``--form``; options that it leaves no choice in."""
 
     base: str
     critic_input: str
     embedding: bool
     shared: bool
+    form: str = ""
+    fixed: tuple[str, ...] = ()
 
+
+OF_TEAM = ("reward.mixing", "reward.spatial_discount")
+"""Of those that learn from the mean reward of all with their method."""
+COUNTERFACTUAL = (
+    *("form", "returns.trace", "critic.order", "critic.fit", "critic.window", "critic.iterations", "critic.trace"),
+    *("critic.penalty", "critic.own_action", "critic.coefficient", *OF_TEAM),
+)
+"""Of COMA: a head for each own action, fitted by gradient to this round, before it judges; the λ of its targets is an option of its own."""
+HEADS_MOST = 4096
+"""Own actions beyond which a critic with a head per own action is refused."""
 
 PRESETS = {
+    "coma": Preset("a2c", "global", False, False, "action", (*COUNTERFACTUAL, "critic.peers")),
+    "happo": Preset("ppo", "global", False, False, fixed=OF_TEAM),
     "ia2c": Preset("a2c", "own", False, False),
     "ippo": Preset("ppo", "own", False, False),
     "mappo": Preset("ppo", "global", False, False),
+    "perla_coma": Preset("a2c", "own", True, False, "action", COUNTERFACTUAL),
     "perla_ia2c": Preset("a2c", "own", True, False),
     "perla_ippo": Preset("ppo", "own", True, False),
     "perla_mappo": Preset("ppo", "global", True, False),

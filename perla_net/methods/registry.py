@@ -16,11 +16,15 @@ from ..ground.errors import InputError
 from ..settings import sections as of_settings
 from .presets import PRESETS
 
+ANYWHERE = "actor_critic.ActorCritic"
+"""Of the actor-critics that are for every task, whatever others do."""
 METHODS = {
     **dict.fromkeys(
-        ("ippo", "ia2c", "mappo", "perla_ippo", "perla_ia2c", "perla_mappo", "ps_ippo", "ps_mappo"),
-        "actor_critic.ActorCritic",
+        ("ippo", "ia2c", "mappo", "perla_ippo", "perla_ia2c", "perla_mappo", "ps_ippo", "ps_mappo"), ANYWHERE
     ),
+    "happo": "happo.HAPPO",
+    "coma": "coma.COMA",
+    "perla_coma": "coma.PerlaCOMA",
     "iql": "value_based.IQL",
     "vdn": "value_based.VDN",
     "frozen": "frozen.Frozen",
@@ -28,8 +32,8 @@ METHODS = {
 }
 """Name → file and class, in the order in which they are listed."""
 assert set(PRESETS) <= set(METHODS)
-SECTIONS = {"iql", "vdn"}
-"""Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …)."""
+SECTIONS = {"iql", "vdn", "coma", "perla_coma"}
+"""Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 
 
@@ -46,6 +50,11 @@ def check(algorithm: str, option: str) -> None:
         raise InputError(f"{option} {algorithm!r}: write {WITH_ARGUMENT[name]}")
     if name not in METHODS:
         _outside(algorithm, option)
+
+
+def has_conditions(algorithm: str) -> bool:
+    """Whether a method is not for every task, or not in every team, so that its class is to be asked."""
+    return METHODS.get(algorithm) != ANYWHERE
 
 
 def sections() -> set[str]:

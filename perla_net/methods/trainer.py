@@ -41,13 +41,30 @@ PASSES, STEPS = 8, 64
 Shared = Generator[Say, np.ndarray, np.ndarray]
 
 
+def gradient_steps(settings: AgentSettings, steps: int, copies: int) -> int:
+    """How many :meth:`Trainer.run` takes on T steps of B copies of which none is left out."""
+    epochs, size = _epochs_and_size(settings)
+    size = size or steps * copies
+    if settings.model.memory == "none":
+        return epochs * math.ceil(steps * copies / size)
+    return epochs * math.ceil(copies / max(1, size // steps))
+
+
+def _epochs_and_size(settings: AgentSettings) -> tuple[int, int]:
+    """Passes over a round's steps, and steps in a minibatch (0: all of them)."""
+    if PRESETS[settings.algorithm].base == "ppo":
+        return settings.ppo.epochs, settings.ppo.minibatch
+    return 1, settings.a2c.minibatch
+
+
 @dataclass
 class Batch:
     """What one agent learns from: ``rows`` steps in any order, or [T, B] steps in order for a policy with memory.
 
     x [rows, size]: the critic's input; observation [rows, size]: the policy's, or None where x begins with it; action
     [rows, words]; advantage, target (normalised), old (log π of the behaviour), weight [rows]: 1, or 0 for a step that
-    does not count; mask [rows, outputs] or None; memory [B, width] and begins [T, B] for a policy with memory.
+    does not count; value_weight [rows]: the same for the critic, where it differs; mask [rows, outputs] or None; memory [B, width] and begins
+    [T, B] for a policy with memory.
     """
 
     x: torch.Tensor
@@ -58,12 +75,13 @@ class Batch:
     old: torch.Tensor
     weight: torch.Tensor | None
     mask: torch.Tensor | None = None
+    value_weight: torch.Tensor | None = None
     memory: torch.Tensor | None = None
     begins: torch.Tensor | None = None
 
     def rows(self) -> dict[str, torch.Tensor]:
         """The tensors with an entry per step."""
-        names = ("x", "observation", "action", "advantage", "target", "old", "weight", "mask")
+        names = ("x", "observation", "action", "advantage", "target", "old", "weight", "mask", "value_weight")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
@@ -112,8 +130,7 @@ class Trainer:
         back. ``rngs``: one stream per agent for the order of its steps; ``progress``: share of the run that is done.
         """
         settings, first = self.settings, batches[0]
-        epochs = settings.ppo.epochs if self.base == "ppo" else 1
-        size = settings.ppo.minibatch if self.base == "ppo" else settings.a2c.minibatch
+        epochs, size = _epochs_and_size(settings)
         rate = self._rate(progress)
         if first.memory is None:
             units = len(first.action)
@@ -150,7 +167,7 @@ class Trainer:
         [agents, 2]. rows: of each agent, with the targets in units of the return; units: each critic's (scale, shift). A generator like
         :meth:`run`."""
         settings = self.settings
-        size = settings.ppo.minibatch if self.base == "ppo" else settings.a2c.minibatch
+        size = _epochs_and_size(settings)[1]
         number = len(rows[0]["target"])
         tables = [
             table | {"target": (table["target"] - float(shift)) / float(scale)}
@@ -162,12 +179,7 @@ class Trainer:
         passes = settings.critic.passes or max(PASSES, math.ceil(STEPS / math.ceil(max(number, 1) / size)))
         for part in self._shuffled(tables, rngs, passes, size):
             count = part["target"].shape[-1]
-            weight = part.get("weight")
-            if weight is None:
-                weight = part["target"].new_full((), 1 / count).expand(part["target"].shape)
-            else:
-                weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
-            loss = self._critic_gradients(self.passes(count)[1], part, weight)
+            loss = self._critic_gradients(self.passes(count)[1], part, _shares(part, "weight", count))
             if self.group:
                 yield from self._average_gradients((self.critic,))
             measured += [loss, self.optimisers[1].step(rate)]
@@ -228,11 +240,7 @@ class Trainer:
         x, action = part["x"], part["action"]
         rows = x.shape[-2]
         policy, critic = self.passes(rows)
-        weight = part.get("weight")
-        if weight is None:
-            weight = x.new_full((), 1 / rows).expand(part["old"].shape)
-        else:
-            weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
+        weight = _shares(part, "weight", rows)
         observation = part["observation"] if "observation" in part else x[..., : self.policy.observation]
         remembers = "memory" in part
         outputs = self._remembering(observation, part) if remembers else policy.forward(observation)
@@ -248,7 +256,10 @@ class Trainer:
         else:
             policy.backward(gradient)
         loss = (weight * loss).sum(-1)
-        value_loss = self._critic_gradients(critic, part, weight) if with_critic else torch.zeros_like(loss)
+        value_loss = torch.zeros_like(loss)
+        if with_critic:
+            of_critic = _shares(part, "value_weight", rows) if "value_weight" in part else weight
+            value_loss = self._critic_gradients(critic, part, of_critic)
         # KL(old, new) ≈ mean of ρ − 1 − log ρ
         divergence = ratio - 1 - (score.log_probability - old)
         clipped = (ratio - 1).abs() > clip
@@ -287,3 +298,11 @@ class Trainer:
         for network in networks:
             network.gradient.copy_(rest[: len(network.flat)])
             rest = rest[len(network.flat) :]
+
+
+def _shares(part: dict[str, torch.Tensor], name: str, rows: int) -> torch.Tensor:
+    """What every step of a minibatch counts, adding up to 1: alike, or by the weights of that name."""
+    weight = part.get(name)
+    if weight is None:
+        return part["target"].new_full((), 1 / rows).expand(part["target"].shape)
+    return weight / weight.sum(-1, keepdim=True).clamp(min=1)

@@ -51,8 +51,7 @@ def check_combinations(plan: Plan) -> None:
             raise InputError(
                 f"--device cuda: PyTorch {torch.__version__} sees no GPU here; use --device cpu, or install a CUDA build of it"
             )
-    team_of_others = [entry.algorithm for entry in settings if entry.algorithm not in PRESETS]
-    if team_of_others:
+    if any(registry.has_conditions(entry.algorithm) for entry in settings):
         team = plan.team()
         for index, method in enumerate(team.methods):
             method.check(team, index)
@@ -184,10 +183,10 @@ def _check_network(plan: Plan) -> None:
     if others := [
         (agent.name, entry.algorithm)
         for agent, entry in zip(plan.world.agents, plan.settings)
-        if entry.algorithm not in PRESETS
+        if entry.algorithm not in PRESETS or not registry.class_of(entry.algorithm).averages
     ]:
         raise InputError(
-            f"--consensus.what {config.consensus.what}: averaging is for teams of actor-critics, but {others[0][0]} has --algorithm {others[0][1]}"
+            f"--consensus.what {config.consensus.what}: averaging is for teams of actor-critics that are not counterfactual, but {others[0][0]} has --algorithm {others[0][1]}"
         )
     team = plan.team()
     reads_others = [

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Sequence
 
 from ..ground.errors import InputError
-from ..methods.presets import PRESETS, critic_input, embeds
+from ..methods.presets import HEADS_MOST, PRESETS, critic_input, embeds
 from ..settings.config import AgentSettings, Critic
 from ..world.spec import AgentSpec
 
-HEADS_MOST = 4096
-"""Own actions beyond which a critic with a head per own action is refused."""
 OWN_FIT = ("window", "iterations", "trace")
 """Options of a fit of the critic's own."""
 

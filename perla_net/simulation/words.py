@@ -34,4 +34,5 @@ def _estimator(plan: Plan, team: Team, agent: int) -> str:
     work = (
         f"{count} joint actions" if estimator == "exact" else f"{settings.samples} samples of {count or 'continuous'}"
     )
-    return f"{settings.form} form, {estimator} ({work}{'' if plan.schedule.fixed else ' at most'})"
+    form = PRESETS[settings.algorithm].form or settings.form
+    return f"{form} form, {estimator} ({work}{'' if plan.schedule.fixed else ' at most'})"

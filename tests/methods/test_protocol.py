@@ -55,7 +55,9 @@ def test_every_method_is_described(name):
     said = job(0, "perla_net.methods", name).stdout
     assert "options:" in said and "source:" in said and "status:" in said
     assert ("--iql.exploration.start" in said) == (name == "iql")
-    assert ("--ppo.clip" in said) == (name.endswith(("ippo", "mappo")))
+    assert ("--coma.baseline" in said) == (name == "coma") and ("--perla-coma.trace" in said) == (name == "perla_coma")
+    assert ("--critic.order" in said) == (name.endswith(("ppo", "a2c")))
+    assert ("--ppo.clip" in said) == (name.endswith("ppo"))
 
 
 def test_a_method_of_ones_own_is_described(own):
