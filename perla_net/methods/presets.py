@@ -38,11 +38,10 @@ def critic_input(settings: AgentSettings) -> str:
     return PRESETS[settings.algorithm].critic_input if asked == "preset" else asked
 
 
+EMBEDDING = {name for name, preset in PRESETS.items() if preset.embedding} | {"perla_iql", "perla_vdn"}
+"""Methods that average out the policies that they hear."""
+
+
 def embeds(settings: AgentSettings) -> bool:
     """Whether an agent averages out the policies that it hears."""
-    return (
-        settings.algorithm in PRESETS
-        and PRESETS[settings.algorithm].embedding
-        and settings.samples > 0
-        and settings.critic.alone == "no"
-    )
+    return settings.algorithm in EMBEDDING and settings.samples > 0 and settings.critic.alone == "no"
