@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Mapping
 
-import numpy as np
 import torch
 
-from ..network.exchange import Inbox
 from ..settings.config import option
-from ..world.world import Rollout
 from . import value_based
-from .hearing import Hearing
-from .keeping import Part
-from .memory import Rows
-from .protocol import Facts, Learning, Now, Seat
-from .rest import Policies, Rest
-from .team import Team
-from .value_based import IQL, STATISTICS, VDN, Shared
+from .protocol import Facts, Seat
+from .rest import Embedding, Policies
+from .value_based import IQL, STATISTICS, VDN
 
 
 @dataclass
@@ -32,7 +24,7 @@ class Options(value_based.Options):
     )
 
 
-class PerlaIQL(IQL):
+class PerlaIQL(Embedding, IQL):
     """Q_i(o, a_i, a_N) = q_i(o, a_i) + R_i(o, a_i, a_N) − R̂_i(o, a_i) → r + γ (1 − terminated) q_i⁻(o', argmax q_i(o', ·)).
 
     q_i = Q̂_i, the mean over the neighbours' policies, is the policy's network. Without neighbours there is nothing else.
@@ -55,53 +47,18 @@ class PerlaIQL(IQL):
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
-        self.embedded = seat.team.embedded_by(seat.index)
-        self.rest: Rest | None = None
-        self._squares: list[float] = []
-        """Mean squares of R − R̂ in the steps of this round's learning."""
-        self._seconds = 0.0
-        if self.embedded:
-            self.hearing = Hearing(seat, self.embedded, self.device)
-            self.ages, self.hops = self.hearing.ages, self.hearing.hops
-            own, actions = len(self.identity), self.distribution.outputs
-            self.rest = Rest(seat, self.hearing, own, actions, seat.options(Options).policies)
-
-    @classmethod
-    def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:
-        """See :class:`~.protocol.Method`: the policies that it averages over."""
-        return {other: team.methods[other].tells(team, other) for other in team.embedded_by(index)}
-
-    # Learning
-
-    def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
-        """As the base algorithm; and says how much neighbours' actions are worth, root mean square of R − R̂."""
-        self._squares.clear()
-        self._seconds = 0.0
-        found = yield from super().learn(rollout, inbox, now)
-        return found | {"peers_value": float(np.mean(self._squares)) ** 0.5 if self._squares else np.nan}
-
-    def _heard(self, rollout: Rollout, inbox: Inbox, now: Now) -> Rows:
-        if self.rest is None:
-            return {}
-        began = time.perf_counter()
-        heard = self.hearing.hear(rollout, inbox, now.round, self.observation, self.mask)
-        rows = self.rest.rows(rollout, inbox, heard)
-        self._seconds += time.perf_counter() - began
-        return rows
+        self._begin_rest(len(self.identity), self.distribution.outputs, seat.options(Options).policies)
 
     def _done(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """q(o, a) + R(o, a, a_N) − R̂(o, a)."""
         own = super()._done(values, rows)
         if self.rest is None:
             return own
-        began = time.perf_counter()
         flat = {name: row.flatten(0, own.dim() - 1) for name, row in rows.items()}
         shares = self._shares(values, rows)
         shares = None if shares is None else shares.flatten(0, -2)
-        beyond = self.rest.beyond(self.with_identity(flat["observation"]), flat, flat["action"].long(), shares)
-        self._squares.append(float(beyond.square().mean()))
-        self._seconds += time.perf_counter() - began
-        return own + beyond.view_as(own)
+        x = self.with_identity(flat["observation"])
+        return own + self._beyond(self.rest, x, flat, flat["action"].long(), shares).view_as(own)
 
     def _shares(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
         """π_i(·|o), where neighbours' actions count only as far as they change what the own one is worth."""
@@ -120,19 +77,6 @@ class PerlaIQL(IQL):
             of_rest = self.settings.optimiser.critic_learning_rate / self.settings.optimiser.learning_rate
             self.rest.optimiser.step(rate * of_rest)
         return super()._step(rate)
-
-    def embedding_seconds(self) -> float:
-        """See :class:`~.protocol.Method`."""
-        return self._seconds
-
-    def cross_entropies(self) -> list[float | None]:
-        """See :class:`~.protocol.Method`."""
-        models = self.hearing.models if self.rest else {}
-        return [models[other].cross_entropy for other in self.ages if other in models]
-
-    def parts(self) -> Mapping[str, Part]:
-        """See :class:`~.acting.Acting`."""
-        return {**super().parts(), **(self.rest.parts() if self.rest else {})}
 
 
 class PerlaVDN(PerlaIQL, VDN):

@@ -38,7 +38,7 @@ def critic_input(settings: AgentSettings) -> str:
     return PRESETS[settings.algorithm].critic_input if asked == "preset" else asked
 
 
-EMBEDDING = {name for name, preset in PRESETS.items() if preset.embedding} | {"perla_iql", "perla_vdn"}
+EMBEDDING = {name for name, preset in PRESETS.items() if preset.embedding} | {"perla_iql", "perla_vdn", "perla_maddpg"}
 """Methods that average out the policies that they hear."""
 
 

@@ -26,12 +26,14 @@ METHODS = {
     "mean_field_q": "mean_field.MeanFieldQ",
     "perla_iql": "embedded_q.PerlaIQL",
     "perla_vdn": "embedded_q.PerlaVDN",
+    "maddpg": "maddpg.MADDPG",
+    "perla_maddpg": "embedded_maddpg.PerlaMADDPG",
     "frozen": "frozen.Frozen",
     "controller": "controller.Controller",
 }
 """Name → file and class, in the order in which they are listed."""
 assert set(PRESETS) <= set(METHODS)
-SECTIONS = {"iql", "vdn", "mean_field_q", "perla_iql", "perla_vdn"}
+SECTIONS = {"iql", "vdn", "mean_field_q", "perla_iql", "perla_vdn", "maddpg", "perla_maddpg"}
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …)."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 

@@ -19,7 +19,8 @@ what the neighbours do *now* also on steps that are long past; or (``told``) the
 
 from __future__ import annotations
 
-from typing import Literal, Mapping
+import time
+from typing import Literal, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -30,10 +31,12 @@ from ..learning.embedding import Peer, choose_estimator, embed
 from ..learning.models import BLOCKED, MLP, OPTIMISERS, Pass
 from ..network.exchange import Inbox
 from ..world.world import Rollout
+from .acting import Acting
 from .hearing import Hearing, Neighbour
 from .keeping import Part
 from .memory import Rows
-from .protocol import Seat
+from .protocol import Learning, Now, Seat
+from .team import Team
 
 Policies = Literal["newest", "told"]
 
@@ -132,7 +135,7 @@ class Rest:
         ]
         if self._pass is None or self._pass.outputs.shape[-1] != len(x):
             self._pass = Pass(self.network, len(x))
-        executed = self._pass.forward(torch.cat([x, *encodings], 1).to(x.dtype))
+        executed = self._pass.forward(torch.cat([x, *encodings], 1))
         self._looked = heads, known
         difference = executed.mT - mean
         found = difference.gather(1, heads.unsqueeze(1))[:, 0]
@@ -172,3 +175,70 @@ class Rest:
     def parts(self) -> dict[str, Part]:
         """What changes."""
         return {"rest": self.network, "rest.optimiser": self.optimiser, "embed": self.rng, "heard": self.hearing}
+
+
+class Embedding(Acting):
+    """What methods have in common whose values average out the neighbours' policies; to stand before the base algorithm."""
+
+    rest: Rest | None = None
+    """None where there is nobody to hear, and so nothing but the base algorithm."""
+
+    def _begin_rest(self, own: int, heads: int, policies: Policies) -> None:
+        """At the end of ``__init__``; arguments as for :class:`Rest`."""
+        self.embedded = self.team.embedded_by(self.index)
+        self._squares: list[float] = []
+        self._seconds = 0.0
+        if self.embedded:
+            self.hearing = Hearing(self.seat, self.embedded, self.device)
+            self.ages, self.hops = self.hearing.ages, self.hearing.hops
+            self.rest = Rest(self.seat, self.hearing, own, heads, policies)
+
+    @classmethod
+    def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:
+        """See :class:`~.protocol.Method`: the policies that it averages over."""
+        return {other: team.methods[other].tells(team, other) for other in team.embedded_by(index)}
+
+    def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
+        """As the base algorithm; and says how much neighbours' actions are worth, ``peers_value``: root mean square of D in the steps drawn."""
+        self._squares.clear()
+        self._seconds = 0.0
+        found = yield from super().learn(rollout, inbox, now)
+        return {**found, "peers_value": float(np.mean(self._squares)) ** 0.5 if self._squares else np.nan}
+
+    def _heard(self, rollout: Rollout, inbox: Inbox, now: Now) -> Rows:
+        """What is to be remembered of the neighbours, [T, B, …]."""
+        if self.rest is None:
+            return {}
+        began = time.perf_counter()
+        heard = self.hearing.hear(rollout, inbox, now.round, self.observation, self.mask)
+        rows = self.rest.rows(rollout, inbox, heard)
+        self._seconds += time.perf_counter() - began
+        return rows
+
+    def _beyond(
+        self,
+        rest: Rest,
+        x: torch.Tensor,
+        rows: Mapping[str, torch.Tensor],
+        heads: torch.Tensor,
+        shares: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """:meth:`Rest.beyond`, noted."""
+        began = time.perf_counter()
+        beyond = rest.beyond(x, rows, heads, shares)
+        self._squares.append(float(beyond.square().mean()))
+        self._seconds += time.perf_counter() - began
+        return beyond
+
+    def embedding_seconds(self) -> float:
+        """See :class:`~.protocol.Method`."""
+        return self._seconds
+
+    def cross_entropies(self) -> list[float | None]:
+        """See :class:`~.protocol.Method`."""
+        models = self.hearing.models if self.rest else {}
+        return [models[other].cross_entropy for other in self.ages if other in models]
+
+    def parts(self) -> Mapping[str, Part]:
+        """See :class:`~.acting.Acting`."""
+        return {**super().parts(), **(self.rest.parts() if self.rest else {})}
