@@ -7,11 +7,10 @@ from typing import Mapping, NamedTuple, Sequence
 import numpy as np
 import torch
 
-from ..ground.errors import InputError
 from ..learning.distributions import distribution_of
 from ..network.exchange import Inbox, Letter
 from ..world.world import Rollout
-from .hearing import Part
+from .hearing import Neighbour, Part
 from .protocol import Seat
 from .team import Team
 
@@ -29,6 +28,11 @@ class Mean(NamedTuple):
     taken: torch.Tensor
     states: torch.Tensor
     heard: torch.Tensor
+
+    def as_neighbour(self) -> Neighbour:
+        """One neighbour in place of all, whose mean action is known; nothing of it is drawn."""
+        everywhere = torch.ones(len(self.states), dtype=torch.bool, device=self.states.device)
+        return Neighbour(self.states, everywhere, self.taken, encoded=self.taken, expected=self.states)
 
 
 class Field:
@@ -67,14 +71,3 @@ class Field:
 def wants(team: Team, index: int) -> Mapping[int, Sequence[str]]:
     """What an agent wants of each of those that it may hear, for its mean field."""
     return {other: SECTIONS for other in team.heard_by(index)}
-
-
-def check_alike(team: Team, index: int) -> None:
-    """Raises InputError where there is no mean of the actions that an agent may hear, as they are of different kinds."""
-    heard, specs = team.heard_by(index), team.specs
-    for other in heard:
-        if specs[other].action.bare != specs[heard[0]].action.bare:
-            raise InputError(
-                f"--algorithm {team.settings[index].algorithm}: reads the mean of the actions that {specs[index].name} hears, but those of "
-                f"{specs[heard[0]].name} and {specs[other].name} are not of the same kind"
-            )

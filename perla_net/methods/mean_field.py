@@ -16,6 +16,7 @@ from ..settings.config import option
 from ..world.world import Rollout
 from . import field, value_based
 from .exploration import Exploration
+from .kinds import check_one_kind
 from .memory import Rows
 from .protocol import Facts, Now, Seat
 from .team import Team
@@ -74,7 +75,7 @@ class MeanFieldQ(IQL):
     def check(cls, team: Team, index: int) -> None:
         """See :class:`~.protocol.Method`: there must be a mean of what is heard, and in a group the same kind of mean for all."""
         super().check(team, index)
-        field.check_alike(team, index)
+        check_one_kind(team.specs, index, team.heard_by(index), cls.name)
         for other in team.group_of(index):
             if team.policy_of(other).description != team.policy_of(index).description:
                 raise InputError(

@@ -10,12 +10,13 @@ from ..settings.config import AgentSettings
 @dataclass(frozen=True)
 class Preset:
     """One name as choices: base learner (``ppo``, ``a2c``); what the critic reads (``own``, ``global``); whether it embeds those
-    whom it hears; whether the whole team shares one network."""
+    whom it hears; whether the whole team shares one network; whether the critic reads the mean of its neighbours' actions."""
 
     base: str
     critic_input: str
     embedding: bool
     shared: bool
+    mean_field: bool = False
 
 
 PRESETS = {
@@ -27,6 +28,7 @@ PRESETS = {
     "perla_mappo": Preset("ppo", "global", True, False),
     "ps_ippo": Preset("ppo", "own", False, True),
     "ps_mappo": Preset("ppo", "global", False, True),
+    "mean_field_ac": Preset("a2c", "own", False, False, mean_field=True),
 }
 
 
@@ -45,3 +47,8 @@ EMBEDDING = {name for name, preset in PRESETS.items() if preset.embedding} | {"p
 def embeds(settings: AgentSettings) -> bool:
     """Whether an agent averages out the policies that it hears."""
     return settings.algorithm in EMBEDDING and settings.samples > 0 and settings.critic.alone == "no"
+
+
+def reads_mean(settings: AgentSettings) -> bool:
+    """Whether an agent's critic reads the mean of the actions that it hears."""
+    return settings.algorithm in PRESETS and PRESETS[settings.algorithm].mean_field

