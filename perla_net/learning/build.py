@@ -18,8 +18,8 @@ def image_in(spec: AgentSpec, model: Model) -> tuple[int, int, int] | None:
     return shape if len(shape) == 3 else None
 
 
-def policy_for(spec: AgentSpec, model: Model, identity: int, head: str = "sampled") -> Policy:
-    """A policy network for an agent's spaces, with zero weights; ``identity``: numbers appended to its observation; ``head``: see
+def policy_for(spec: AgentSpec, model: Model, identity: int, head: str = "sampled", context: int = 0) -> Policy:
+    """A policy network for an agent's spaces, with zero weights; ``identity``: numbers appended to its observation; ``head``, ``context``: see
     :class:`Policy`."""
     distribution = distribution_of(spec.action)
     return Policy(
@@ -32,4 +32,5 @@ def policy_for(spec: AgentSpec, model: Model, identity: int, head: str = "sample
         image_in(spec, model),
         model.channels,
         head,
+        context,
     )

@@ -199,6 +199,8 @@ class Pass:
         """[M, input] → [outputs, M], valid until the next call."""
         if self._bound is not self.network.flat:
             self._bind()
+        if self.network.context:
+            x = self.network.completed(x)
         if self.network.encoder:  # convolutions go through autograd, everything above them is done by hand
             with torch.set_grad_enabled(self.learns):
                 self._encoded = self.network.encoder(self.network.tensors, x)
@@ -242,7 +244,7 @@ class Pass:
 class MLP(Network):
     """Linear layers with an activation between them. ``sizes``: input, hidden…, output."""
 
-    free = 0
+    free = context = 0
 
     def __init__(
         self,
@@ -278,13 +280,19 @@ class MLP(Network):
         return x
 
 
+VALUES = ("epsilon", "boltzmann")
+"""Heads of :class:`Policy` whose outputs are values of actions."""
+
+
 class Policy(Network):
     """π(·|o): observation → distribution parameters, with or without a GRU before the last layer.
 
     ``outputs`` numbers come from the last layer; ``free`` more (a Gaussian's log standard deviations) do not depend on
-    the observation and are appended to them. ``head``: what the outputs are: ``sampled``, parameters of the distribution; or values of the
-    actions, of which ``epsilon`` takes the best but for a share ε, ``boltzmann`` each in proportion to exp(Q / τ). ε or τ is a
-    parameter, so that it travels, and is saved, with the weights; no gradient ever reaches it.
+    the observation and are appended to them. ``head``: what the outputs are: ``sampled``, parameters of the distribution; ``squashed``, the
+    same, of which means are taken to within ±1; or values of the actions, of which ``epsilon`` takes the best but for a share ε,
+    ``boltzmann`` each in proportion to exp(Q / τ). ``context``: so many more inputs, which are the same in all states as long as the agent
+    does not say otherwise. They, and ε or τ, are parameters, so that they travel, and are saved, with the weights; no gradient ever reaches
+    them.
     """
 
     def __init__(
@@ -298,12 +306,13 @@ class Policy(Network):
         image: tuple[int, int, int] | None = None,
         channels: tuple[int, ...] = (),
         head: str = "sampled",
+        context: int = 0,
     ) -> None:
         """``observation``: numbers in it; ``image``: [height, width, channels] of that with which it begins, if any."""
-        self.head = head
+        self.head, self.context = head, context
         self.activation, self.free, self.observation = activation, free, observation
-        self.encoder = Encoder(observation, ((0, image),), channels) if image else None
-        self.sizes = (self.encoder.width if self.encoder else observation, *hidden, outputs)
+        self.encoder = Encoder(observation + context, ((0, image),), channels) if image else None
+        self.sizes = (self.encoder.width if self.encoder else observation + context, *hidden, outputs)
         self.layers = len(self.sizes) - 1
         self.width = hidden[-1] if memory == "gru" and hidden else 0
         self.description = {
@@ -330,16 +339,23 @@ class Policy(Network):
             shapes["free"] = (free,)
         if head != "sampled":
             self.description["head"] = head
+        if head in VALUES:
             shapes["exploration"] = (1,)
+        if context:
+            self.description["context"] = context
+            shapes["context"] = (context,)
         super().__init__(shapes)
 
     def decide(self, outputs: torch.Tensor, axis: int) -> torch.Tensor:
         """What the distribution takes, from outputs with masks applied; ``axis``: along which they lie.
 
-        ε-greedy: log π with π(a) = (1 − ε) 1[a = argmax Q] + ε / |allowed|, over allowed actions; Boltzmann: Q / τ.
+        ε-greedy: log π with π(a) = (1 − ε) 1[a = argmax Q] + ε / |allowed|, over allowed actions; Boltzmann: Q / τ; squashed: tanh of the means.
         """
         if self.head == "sampled":
             return outputs
+        if self.head == "squashed":
+            means, rest = outputs.split([self.sizes[-1], self.free], axis)
+            return torch.cat([means.tanh(), rest], axis)
         free = self.frozen["exploration"]  # [1], or [agents, 1] of several side by side
         if free.dim() > 1:
             free = free.unsqueeze(-1)
@@ -350,6 +366,10 @@ class Policy(Network):
         best = outputs.argmax(axis, keepdim=True)
         share = share.scatter_add(axis, best, (1 - free).expand_as(best).to(share.dtype))
         return torch.where(share > 0, share.log(), BLOCKED)
+
+    def best(self, outputs: torch.Tensor, axis: int) -> torch.Tensor:
+        """Outputs whose most probable action is the one to take where nothing is to be tried: values as they are, however much is explored."""
+        return outputs if self.head in VALUES else self.decide(outputs, axis)
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> Policy:
@@ -401,7 +421,14 @@ class Policy(Network):
         stacked = torch.stack(memories)
         return self._head(stacked), stacked
 
+    def completed(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows that say nothing of the context, with the one that is kept."""
+        if not self.context or x.shape[-1] > self.observation:
+            return x
+        return torch.cat([x, self.frozen["context"].expand(*x.shape[:-1], -1)], -1)
+
     def _body(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.completed(x)
         if self.encoder:
             x = self.encoder(self.tensors, x)
         activate = _activation(self.activation)

@@ -12,12 +12,13 @@ from ..network.exchange import Inbox
 from ..world.spec import AgentSpec
 from ..world.world import Rollout
 from .acting import Acting
+from .field import SECTIONS, Field
 from .hearing import Hearing
 from .keeping import Part
 from .learner import Learner
 from .lesson import Experience, Lesson
 from .order import STATISTICS, learn
-from .presets import PRESETS, critic_input
+from .presets import PRESETS, critic_input, reads_mean
 from .protocol import KINDS, Facts, Learning, Now, Seat, shape_of
 from .squad import Squad
 from .team import Team
@@ -26,6 +27,7 @@ PPO = "Schulman et al. 2017, arXiv 1707.06347"
 A2C = "Mnih et al. 2016, arXiv 1602.01783"
 PERLA = "Jafferjee et al., arXiv 2209.01054 (PERLA)"
 MAPPO = "Yu et al. 2022, arXiv 2103.01955"
+MEAN_FIELD = "Yang et al. 2018, arXiv 1802.05438"
 
 
 def facts_of(name: str) -> Facts:
@@ -36,24 +38,40 @@ def facts_of(name: str) -> Facts:
     heard = []
     if preset.embedding:
         heard.append("its neighbours: their policies, where these stood")
+    if preset.mean_field:
+        heard.append("its neighbours: their actions, which must be of one kind")
     if everyone:
         heard.append("the whole team: observations")
     sends = "the group's mean of gradients and of targets' moments" if preset.shared else "nothing more"
     which = "a critic of everybody's observations" if everyone else "a critic of its own observation"
     how = " that averages out its neighbours' policies" if preset.embedding else ""
-    source = PERLA if preset.embedding else MAPPO if everyone else PPO if preset.base == "ppo" else A2C
+    if preset.mean_field:
+        which = "a critic of its own observation and action and its neighbours' mean action"
+    source = (
+        MEAN_FIELD
+        if preset.mean_field
+        else PERLA
+        if preset.embedding
+        else MAPPO
+        if everyone
+        else PPO
+        if preset.base == "ppo"
+        else A2C
+    )
     verified = "gradients and returns against autograd and by hand"
     if preset.shared:
         verified = "networks stay equal; averaging over the complete graph comes to the same"
     elif preset.embedding:
         verified = f"without neighbours it is {name.removeprefix('perla_')}, bit for bit"
+    elif preset.mean_field:
+        verified = "advantages and targets against a slow one; without neighbours it is ia2c, bit for bit"
     if name == "perla_ippo":
         verified = f"PERLA's theorems 1, 3 and 6 (python -m perla_net.theory); {verified}"
     return Facts(
         f"{base} with {which}{how}{', one network for the whole team' if preset.shared else ''}.",
         "actor-critic",
         "on",
-        KINDS,
+        ("discrete", "multi_discrete") if preset.mean_field else KINDS,
         "; ".join(heard) or "nobody",
         sends,
         "its own reward, or --reward.mixing" + ("; the whole team" if everyone or preset.shared else ""),
@@ -83,13 +101,17 @@ class ActorCritic(Acting):
         team, index = seat.team, seat.index
         start, noise, *others = seat.streams(5)
         embedded = team.embedded_by(index)
+        self.field = (
+            Field(seat, torch.device(seat.device)) if reads_mean(seat.settings) and team.heard_by(index) else None
+        )
+        in_critic = self.field.neighbours[:1] if self.field else embedded
         self.reads = critic_input(seat.settings)
         heard = team.heard_by(index) if self.reads == "neighbourhood" else []
         if self.reads == "global":
             views: Sequence[AgentSpec] = team.specs
         else:
             views = [seat.spec, *(team.specs[other] for other in heard)]
-        self.learner = self._new_learner(seat, embedded, views, [start, *others], len(heard))
+        self.learner = self._new_learner(seat, in_critic, views, [start, *others], len(heard))
         super().__init__(seat, self.learner.policy, noise)
         self.embedded, self._seen = embedded, heard
         self.hearing = Hearing(seat, embedded, self.device)
@@ -104,7 +126,7 @@ class ActorCritic(Acting):
         streams: Sequence[np.random.SeedSequence],
         flags: int,
     ) -> Learner:
-        """Its networks, optimisers and streams; arguments as of :class:`~.learner.Learner`, embedded: whose policies are averaged out."""
+        """Its networks, optimisers and streams; arguments as of :class:`~.learner.Learner`, embedded: those whose actions the critic reads."""
         neighbours = [seat.team.specs[other] for other in embedded]
         identity = seat.team.identity_of(seat.index).to(seat.device)
         return Learner(seat.spec, seat.settings, neighbours, views, identity, streams, seat.device, seat.group, flags)
@@ -118,6 +140,8 @@ class ActorCritic(Acting):
         found: dict[int, list[str]] = {}
         for other in team.heard_by(index):
             wanted = list(team.methods[other].tells(team, other)) if other in embedded else []
+            if reads_mean(team.settings[index]):
+                wanted = list(SECTIONS)
             if critic_input(team.settings[index]) == "neighbourhood":
                 wanted += [name for name in ("observations", "presence") if name not in wanted]
             found[other] = wanted
@@ -140,6 +164,8 @@ class ActorCritic(Acting):
         """What the learner learns from."""
         began = time.perf_counter()
         neighbours = self.hearing.hear(rollout, inbox, round_number, self.observation, self.mask)
+        if self.field:
+            neighbours = [self.field.hear(rollout, inbox).as_neighbour()]
         self._hearing_seconds = time.perf_counter() - began
         own = self.with_identity(self.observation)
         x = own if self.reads == "own" else self.with_identity(torch.cat(self._views(rollout, inbox), 1))

@@ -18,6 +18,7 @@ from ..learning.models import MLP
 from ..settings.config import AgentSettings
 from ..world.spec import AgentSpec
 from .hearing import Neighbour
+from .presets import reads_mean
 
 OWN_SAMPLES = 8
 """Own actions drawn per state for Σ_b π(b|o) Q̂(o, b) when they cannot be enumerated."""
@@ -54,11 +55,17 @@ class EmbeddedCritic:
         self.spec, self.settings = spec, settings
         options, model = settings.critic, settings.model
         self.form = settings.form if neighbours or options.alone == "yes" else "state"
+        self.at_mean = bool(neighbours) and reads_mean(settings)
+        """It reads the neighbours' mean action, that of one in place of all, and nothing is averaged over policies."""
+        if self.at_mean:
+            self.form = "action"
         self.pooled = options.peers == "pooled"
         self.order = options.order
         if self.order == "auto":
             self.order = {"state": "together", "action": "first"}.get(self.form, "folds")
-        self.splits = self.form != "state" and options.fit == "residual" and self.order != "together"
+        self.splits = (
+            self.form != "state" and options.fit == "residual" and self.order != "together" and not self.at_mean
+        )
         """The critic is V(o), as the base algorithm's, and what it leaves is a linear function R of everything: Q = V + R − Σ_b π(b|o) R̂."""
         self.distribution = distribution_of(spec.action, curved=self.splits)
         self.neighbours: list[Distribution] = [
@@ -134,7 +141,7 @@ class EmbeddedCritic:
             return Values(self._in_units(self.critic(critic_input)[:, 0]))
         if self.splits:
             return self._split_values(critic_input, outputs, neighbours, action)
-        if self.critic.layers == 1:
+        if self.critic.layers == 1 or self.at_mean:
             found = self._linear(self.critic, critic_input, outputs, neighbours, action)
             return Values(*(None if part is None else self._in_units(part) for part in found))
         peers = [Peer(d, n.outputs, n.present) for d, n in zip(self.neighbours, neighbours)]
@@ -246,8 +253,8 @@ class EmbeddedCritic:
         neighbours: list[Neighbour],
         action: torch.Tensor,
     ) -> Values:
-        """:meth:`values` of a network without hidden layers, which is linear in others' actions: f̂(x) = f(x, E[a_N]), without samples; not in
-        units."""
+        """:meth:`values` of a network without hidden layers, which is linear in others' actions: f̂(x) = f(x, E[a_N]), without samples; or of one
+        that reads their mean action itself, f(x, ā); not in units."""
         taken = len(action)
         means, taken_ones = self._expected_encodings(neighbours, len(x)), self.encode(neighbours, taken)
 

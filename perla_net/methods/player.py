@@ -53,7 +53,7 @@ class Player:
         if masks[0] is not None:
             outputs = self.distribution.masked(outputs, self._tensor(masks).mT)  # type: ignore[arg-type]
         if self.noise is None:  # of Q-values the best one, however much it explores
-            chosen = self.distribution.greedy(outputs)
+            chosen = self.distribution.greedy(self.policy.best(outputs, -2))
         else:
             chosen = self.distribution.sample(self.policy.decide(outputs, -2), self.noise[t])
         found = chosen.cpu().numpy()

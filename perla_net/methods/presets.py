@@ -10,7 +10,8 @@ from ..settings.config import AgentSettings
 @dataclass(frozen=True)
 class Preset:
     """One name as choices: base learner (``ppo``, ``a2c``); what the critic reads (``own``, ``global``); whether it embeds those
-    whom it hears; whether the whole team shares one network; form of its critic, where that is not left to ``--form``; options that it leaves no choice in."""
+    whom it hears; whether the whole team shares one network; form of its critic, where that is not left to ``--form``; options that it leaves
+    no choice in; whether the critic reads the mean of its neighbours' actions."""
 
     base: str
     critic_input: str
@@ -18,6 +19,7 @@ class Preset:
     shared: bool
     form: str = ""
     fixed: tuple[str, ...] = ()
+    mean_field: bool = False
 
 
 OF_TEAM = ("reward.mixing", "reward.spatial_discount")
@@ -42,6 +44,7 @@ PRESETS = {
     "perla_mappo": Preset("ppo", "global", True, False),
     "ps_ippo": Preset("ppo", "own", False, True),
     "ps_mappo": Preset("ppo", "global", False, True),
+    "mean_field_ac": Preset("a2c", "own", False, False, mean_field=True),
 }
 
 
@@ -53,11 +56,15 @@ def critic_input(settings: AgentSettings) -> str:
     return PRESETS[settings.algorithm].critic_input if asked == "preset" else asked
 
 
+EMBEDDING = {name for name, preset in PRESETS.items() if preset.embedding} | {"perla_iql", "perla_vdn", "perla_maddpg"}
+"""Methods that average out the policies that they hear."""
+
+
 def embeds(settings: AgentSettings) -> bool:
     """Whether an agent averages out the policies that it hears."""
-    return (
-        settings.algorithm in PRESETS
-        and PRESETS[settings.algorithm].embedding
-        and settings.samples > 0
-        and settings.critic.alone == "no"
-    )
+    return settings.algorithm in EMBEDDING and settings.samples > 0 and settings.critic.alone == "no"
+
+
+def reads_mean(settings: AgentSettings) -> bool:
+    """Whether an agent's critic reads the mean of the actions that it hears."""
+    return settings.algorithm in PRESETS and PRESETS[settings.algorithm].mean_field

@@ -20,19 +20,25 @@ ANYWHERE = "actor_critic.ActorCritic"
 """Of the actor-critics that are for every task, whatever others do."""
 METHODS = {
     **dict.fromkeys(
-        ("ippo", "ia2c", "mappo", "perla_ippo", "perla_ia2c", "perla_mappo", "ps_ippo", "ps_mappo"), ANYWHERE
+        ("ippo", "ia2c", "mappo", "perla_ippo", "perla_ia2c", "perla_mappo", "ps_ippo", "ps_mappo", "mean_field_ac"),
+        ANYWHERE,
     ),
     "happo": "happo.HAPPO",
     "coma": "coma.COMA",
     "perla_coma": "coma.PerlaCOMA",
     "iql": "value_based.IQL",
     "vdn": "value_based.VDN",
+    "mean_field_q": "mean_field.MeanFieldQ",
+    "perla_iql": "embedded_q.PerlaIQL",
+    "perla_vdn": "embedded_q.PerlaVDN",
+    "maddpg": "maddpg.MADDPG",
+    "perla_maddpg": "embedded_maddpg.PerlaMADDPG",
     "frozen": "frozen.Frozen",
     "controller": "controller.Controller",
 }
 """Name → file and class, in the order in which they are listed."""
 assert set(PRESETS) <= set(METHODS)
-SECTIONS = {"iql", "vdn", "coma", "perla_coma"}
+SECTIONS = {"iql", "vdn", "coma", "perla_coma", "mean_field_q", "perla_iql", "perla_vdn", "maddpg", "perla_maddpg"}
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 

@@ -8,13 +8,13 @@ from typing import Any, Mapping
 import numpy as np
 import torch
 
-from ..learning.models import Policy
+from ..learning.models import Network
 
 
 class Target:
     """A copy of a network that others' targets are computed with (Mnih et al. 2015)."""
 
-    def __init__(self, network: Policy, every: int, rate: float) -> None:
+    def __init__(self, network: Network, every: int, rate: float) -> None:
         """``every``: gradient steps between copies; ``rate``: share of the way that it follows at every one of these (1: a copy)."""
         self.source, self.every, self.rate = network, every, rate
         self.network = copy.copy(network)

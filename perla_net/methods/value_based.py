@@ -113,7 +113,7 @@ class IQL(Acting):
         """Remember the rollout, then take some gradient steps on what is drawn from the memory."""
         reward = yield from self._learned_from(rollout, inbox)
         action = self.distribution.read(rollout.action).numpy()[:, 0].astype(np.int32)
-        rows = steps_of(rollout, action) | {"reward": reward.numpy()}
+        rows = steps_of(rollout, action) | {"reward": reward.numpy()} | self._heard(rollout, inbox, now)
         # A group, or a team that adds up its utilities, draws the same steps on every rank, so that all of them stay.
         kept = None if self.seat.group or self._coalition else rollout.alive[:-1]
         self.memory.add(rows, rollout.begins, kept)
@@ -136,6 +136,10 @@ class IQL(Acting):
         return self.reward(rollout, inbox)
         yield
 
+    def _heard(self, rollout: Rollout, inbox: Inbox, now: Now) -> Rows:
+        """What else is to be remembered of every step, [T, B, …]: of those that were heard."""
+        return {}
+
     def _summed(self, chosen: torch.Tensor, following: torch.Tensor) -> Shared:
         """Values of what was done, and of what follows, both [M], as the target has them."""
         return chosen, following
@@ -150,10 +154,9 @@ class IQL(Acting):
             rows = self._tensors(self.memory.draw_steps(self.batch_rng, self.options.batch))
             values, next_values, next_targets = self._in_steps(rows)
         there = rows["alive"].to(torch.float32)
-        chosen = values.detach().gather(-1, rows["action"].long().unsqueeze(-1)).squeeze(-1) * there
-        best = (next_values if self.options.double else next_targets).argmax(-1, keepdim=True)
+        chosen = self._done(values.detach(), rows) * there
         goes_on = there * (~rows["terminated"]).to(torch.float32)
-        following = next_targets.gather(-1, best).squeeze(-1) * goes_on
+        following = self._worth(next_values, next_targets) * goes_on
         total, after = yield from self._summed(chosen, following)
         # δ = Q − (r + γ Q⁻(o', argmax Q(o', ·)));  ∂ ½ δ² / ∂ Q_i(o, a_i) = δ, also where Q is a sum of Q_i
         error = total - (rows["reward"] + self.settings.returns.gamma * after)
@@ -161,17 +164,37 @@ class IQL(Acting):
         weight = (counted if self._coalition else counted * there) / (
             counted if self._coalition else counted * there
         ).sum().clamp(min=1)
-        slope = torch.zeros_like(values).scatter_(
-            -1, rows["action"].long().unsqueeze(-1), (weight * error * there).unsqueeze(-1)
-        )
-        self._backward(values, slope)
+        self._backward(values, rows, weight * error * there)
         if self._sharers:
-            mean = yield Say("gradients", self.policy.gradient.cpu().numpy(), self._sharers, mean=True)
-            self.policy.gradient.copy_(torch.from_numpy(mean.astype(np.float32)))
-        norm = self.optimiser.step(rate)
+            yield from self._average_gradients()
+        norm = self._step(rate)
         self.target.follow()
         loss = 0.5 * (weight * error.square()).sum()
         return float(loss), float((weight * total).sum()), float(norm)
+
+    def _done(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Q of what was done, [M], from Q(o, ·)."""
+        return values.gather(-1, rows["action"].long().unsqueeze(-1)).squeeze(-1)
+
+    def _worth(self, next_values: torch.Tensor, next_targets: torch.Tensor) -> torch.Tensor:
+        """What o' is worth, [M]: Q⁻ of the action that is best by Q, or by Q⁻."""
+        best = (next_values if self.options.double else next_targets).argmax(-1, keepdim=True)
+        return next_targets.gather(-1, best).squeeze(-1)
+
+    def _average_gradients(self) -> Shared:
+        """The mean over those that share the network."""
+        own = self._gradients()
+        mean = yield Say("gradients", torch.cat(own).cpu().numpy(), self._sharers, mean=True)
+        for gradient, part in zip(own, torch.from_numpy(mean.astype(np.float32)).split([len(one) for one in own])):
+            gradient.copy_(part)
+
+    def _gradients(self) -> list[torch.Tensor]:
+        """Of all networks that are shared."""
+        return [self.policy.gradient]
+
+    def _step(self, rate: float) -> torch.Tensor:
+        """A step down the gradient; its norm."""
+        return self.optimiser.step(rate)
 
     def _tensors(self, rows: Rows) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(array).to(self.device) for name, array in rows.items()}
@@ -181,13 +204,17 @@ class IQL(Acting):
 
     def _in_steps(self, rows: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Q(o, ·) for :meth:`_backward`, Q(o', ·) and Q⁻(o', ·) over allowed actions: [M, actions] each."""
-        following = self.with_identity(rows["following"])
+        following = self._reads(rows, "following")
         with torch.no_grad():
             present, target = self.policy(following), self.target.network(following)
         if self._walk is None:
             self._walk = Pass(self.policy, len(following))
-        values = self._walk.forward(self.with_identity(rows["observation"])).mT
+        values = self._walk.forward(self._reads(rows, "observation")).mT
         return values, *(self._masked(one, rows, "following_mask") for one in (present, target))
+
+    def _reads(self, rows: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+        """What the network reads of observations, ``observation`` or ``following``."""
+        return self.with_identity(rows[name])
 
     def _along(self, rows: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same for whole episodes, [L, N, actions]: the step that follows is the next one of the sequence, or what the episode ended
@@ -208,8 +235,10 @@ class IQL(Acting):
         whole[length, column] = rows[following][length - 1, column]
         return whole
 
-    def _backward(self, values: torch.Tensor, slope: torch.Tensor) -> None:
-        """From ∂L/∂Q to the network's gradient."""
+    def _backward(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor], error: torch.Tensor) -> None:
+        """From ∂L/∂Q(o, a) of what was done, [M], to the network's gradient."""
+        action = rows["action"].long().unsqueeze(-1)
+        slope = torch.zeros_like(values).scatter_(-1, action, error.unsqueeze(-1))
         if self.memory.episodes:
             self.policy.gradient.zero_()
             values.backward(slope)
@@ -257,7 +286,7 @@ class VDN(IQL):
     name = "vdn"
 
     def __init__(self, seat: Seat) -> None:
-        self._coalition = coalition(seat.team)
+        self._coalition = coalition(seat.team, self.name)
         super().__init__(seat)
         if any(seat.team.group_of(agent) for agent in self._coalition):  # who is in no group stays in step
             self._sharers = seat.group or (seat.index,)
@@ -271,20 +300,21 @@ class VDN(IQL):
     def check(cls, team: Team, index: int) -> None:
         """See :class:`~.protocol.Method`: utilities can be added up only in step."""
         super().check(team, index)
-        settings, first = team.settings[index], team.settings[coalition(team)[0]]
+        leader = coalition(team, cls.name)[0]
+        settings, first = team.settings[index], team.settings[leader]
         if settings.reward.mixing != "own":
             raise InputError(
-                f"--reward.mixing {settings.reward.mixing}: vdn learns from the mean reward of all agents with it; leave it at own"
+                f"--reward.mixing {settings.reward.mixing}: {cls.name} learns from the mean reward of all agents with it; leave it at own"
             )
         for what, mine, theirs in (
-            ("--vdn.…", settings.sections[cls.name], first.sections[cls.name]),
+            (f"--{cls.name}.…", settings.sections[cls.name], first.sections[cls.name]),
             ("--returns.gamma", settings.returns.gamma, first.returns.gamma),
             ("--model.memory", settings.model.memory, first.model.memory),
         ):
             if mine != theirs:
                 raise InputError(
-                    f"{what}: must be the same for all agents with vdn, whose utilities are added up step by step, but those of "
-                    f"{team.specs[index].name} and {team.specs[coalition(team)[0]].name} differ"
+                    f"{what}: must be the same for all agents with {cls.name}, whose utilities are added up step by step, but those of "
+                    f"{team.specs[index].name} and {team.specs[leader].name} differ"
                 )
 
     @classmethod
@@ -304,6 +334,6 @@ class VDN(IQL):
         return torch.from_numpy(total).to(self.device).unbind(0)
 
 
-def coalition(team: Team) -> tuple[int, ...]:
-    """All agents whose utilities are added up, in order."""
-    return tuple(agent for agent, settings in enumerate(team.settings) if settings.algorithm == VDN.name)
+def coalition(team: Team, name: str) -> tuple[int, ...]:
+    """All agents with the method of this name, whose utilities are added up, in order."""
+    return tuple(agent for agent, settings in enumerate(team.settings) if settings.algorithm == name)

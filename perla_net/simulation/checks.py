@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..ground.errors import InputError
 from ..ground.processes import UNIT
 from ..methods import registry
-from ..methods.presets import PRESETS, critic_input, embeds
+from ..methods.presets import PRESETS, critic_input, embeds, reads_mean
 from ..network.links import bad_share
 from ..network.schedule import Schedule
 from .critic_checks import check_critic
@@ -190,7 +190,8 @@ def _check_network(plan: Plan) -> None:
         )
     team = plan.team()
     reads_others = [
-        team.embedded_by(agent) or (critic_input(entry) == "neighbourhood" and team.heard_by(agent))
+        team.embedded_by(agent)
+        or ((critic_input(entry) == "neighbourhood" or reads_mean(entry)) and team.heard_by(agent))
         for agent, entry in enumerate(plan.settings)
     ]
     if config.consensus.what != "policies" and any(reads_others):

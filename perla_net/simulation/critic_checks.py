@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Sequence
 
 from ..ground.errors import InputError
+from ..methods.kinds import check_one_kind
 from ..methods.presets import HEADS_MOST, PRESETS, critic_input, embeds
 from ..settings.config import AgentSettings, Critic
 from ..world.spec import AgentSpec
@@ -53,6 +54,8 @@ def check_critic(
             raise InputError(
                 f"--critic.fit ridge: cannot fit convolutions, but {images[0]} sees images; use --critic.fit gradient"
             )
+    if preset.mean_field:
+        _check_mean_field(agents, entry, index, heard)
     if not (embeds(entry) or options.alone == "yes"):
         return
     if options.own_action == "heads" and spec.action.joint is None:
@@ -83,6 +86,29 @@ def check_critic(
             f"--form {entry.form}: {spec.name} has {own} actions, and a critic with a head for each takes at most "
             f"{HEADS_MOST}; use --form state"
         )
+
+
+def _check_mean_field(agents: Sequence[AgentSpec], entry: AgentSettings, index: int, heard: Sequence[int]) -> None:
+    """Raise InputError for a critic Q(o, a, ā) that cannot be."""
+    spec, name = agents[index], entry.algorithm
+    if spec.action.joint is None:
+        raise InputError(
+            f"--algorithm {name}: is for discrete or multi-discrete actions, but those of {spec.name} are {spec.action.kind.replace('_', '-')}"
+        )
+    if spec.action.joint > HEADS_MOST:
+        raise InputError(
+            f"--algorithm {name}: {spec.name} has {spec.action.joint} actions, and a critic with a head for each takes at most {HEADS_MOST}"
+        )
+    check_one_kind(agents, index, heard, name)
+    for what, asked in (
+        ("--critic.own-action input", entry.critic.own_action == "input"),
+        ("--critic.order folds", entry.critic.order == "folds"),
+        ("--measure-variance", entry.measure_variance),
+    ):
+        if asked:
+            raise InputError(
+                f"{what}: is for critics that average out policies; {name} reads the mean action that was taken ({spec.name})"
+            )
 
 
 def _is_image(spec: AgentSpec, entry: AgentSettings) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Sequence
 from ..ground.errors import InputError
 from ..ground.selection import selected
 from ..methods import registry
-from ..methods.presets import PRESETS, critic_input, embeds
+from ..methods.presets import PRESETS, critic_input, embeds, reads_mean
 from ..settings.config import AgentSettings, Config
 from .plan import Plan
 
@@ -90,7 +90,7 @@ def _heard(plan: Plan) -> list[list[Any]]:
     found: list[list[Any]] = [[] for _ in specs]
     for source, target in sorted(plan.schedule.potential(plan.config.links.hops)):
         entry, heard = plan.settings[target], specs[source]
-        acts = heard.action.bare if embeds(entry) else None
+        acts = heard.action.bare if embeds(entry) or reads_mean(entry) else None
         seen = heard.observation_kind, heard.observation_shape
         found[target].append((acts, seen if critic_input(entry) == "neighbourhood" else None))
     return [inputs if any(part != (None, None) for part in inputs) else [] for inputs in found]

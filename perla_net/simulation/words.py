@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..learning.distributions import distribution_of
 from ..learning.embedding import choose_estimator, joint_actions
-from ..methods.presets import PRESETS
+from ..methods.presets import PRESETS, reads_mean
 from ..methods.team import Team
 from .plan import Plan
 
@@ -26,6 +26,8 @@ def who_learns(plan: Plan, team: Team) -> str:
 def _estimator(plan: Plan, team: Team, agent: int) -> str:
     settings, known = team.settings[agent], set(team.embedded_by(agent))
     heard = max(plan.schedule.heard_together(agent, plan.config.links.hops), key=len, default=[])
+    if reads_mean(settings):
+        return f"mean action of {len(heard)}"
     embedded = [distribution_of(team.specs[other].action) for other in heard if other in known]
     if not embedded:
         return "no embedding"

@@ -1,0 +1,421 @@
+"""MADDPG: private deterministic policies, and for each a critic of what all of them see and do (Lowe et al. 2017, arXiv 1706.02275)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generator, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+
+from ..ground.errors import InputError
+from ..learning.build import image_in, policy_for
+from ..learning.distributions import Categorical, distribution_of
+from ..learning.models import MLP, OPTIMISERS, Pass, Policy
+from ..network.exchange import Inbox
+from ..settings.config import Count, NonNegative, Positive, Rate, Section, option
+from ..world.world import Rollout
+from .acting import Acting, states
+from .joint import JointReplay
+from .keeping import Part
+from .memory import Rows
+from .protocol import Facts, Learning, Now, Say, Seat, shape_of
+from .targets import Target
+from .team import Team
+
+STATISTICS = ("td_loss", "q_value", "critic_gradient", "policy_gradient", "exploration", "remembered")
+"""Means over a round's gradient steps: ½ (Q − y)², Q of what was done, the gradients' norms before clipping; σ of the round's rollout (of continuous
+actions); steps in the memory."""
+BOUND = 1.0
+"""Of a policy's continuous actions."""
+LEAST = 1e-6
+"""Standard deviation that stands for none."""
+
+Shared = Generator[Say, Any, Any]
+Drawn = Mapping[str, torch.Tensor]
+
+
+@dataclass
+class Noise(Section):
+    """Normal noise in continuous actions, in units in which these reach ±1."""
+
+    start: NonNegative = option(0.3, "Its standard deviation at the start.")
+    end: NonNegative = option(0.05, "The same at the end.")
+    share: Annotated[float, Ge(0), Le(1)] = option(
+        0.5, "Share of the run over which it goes from the one to the other, linearly."
+    )
+
+    def at(self, done: float) -> float:
+        """Its value when a share ``done`` of the run is over."""
+        value = self.end if done >= self.share else self.start + (self.end - self.start) * done / self.share
+        return max(value, LEAST)
+
+
+@dataclass
+class Options(Section):
+    """Deterministic policy gradients from a memory; learning rates, gamma and clipping are ``--optimiser.…`` and ``--returns.gamma``."""
+
+    memory: Annotated[int, Ge(1), Le(100_000_000)] = option(
+        30_000, "States that the memory keeps, each of the whole team."
+    )
+    begin: Count = option(1_000, "Steps in the memory before learning begins.")
+    updates: Positive = option(64, "Gradient steps in a round.")
+    batch: Positive = option(256, "Steps in a gradient step.")
+    target_every: Positive = option(1, "Gradient steps after which the target networks follow.")
+    target_rate: Annotated[float, Gt(0), Le(1)] = option(0.01, "Share of the way that they then follow (1: a copy).")
+    temperature: Rate = option(1.0, "Of the Gumbel-softmax through which discrete actions are differentiated.")
+    regularisation: NonNegative = option(
+        1e-3, "Weight of the mean square of the policy's outputs, before they become actions."
+    )
+    noise: Noise = option(Noise, "Noise in continuous actions.")
+
+
+class MADDPG(Acting):
+    """Q_i(o_1 … o_n, a_1 … a_n) → r_i + γ (1 − terminated_i) Q_i⁻(o', μ_1⁻(o_1') … μ_n⁻(o_n'));  μ_i climbs Q_i(o, a_1 … μ_i(o_i) … a_n).
+
+    n agents have the method. All draw the same steps; on each they tell one another what their target policies do in what follows, and the others'
+    actions of the step itself are those that were taken. Discrete μ_i: one-hot samples of a softmax, whose gradient is that of a Gumbel-softmax
+    (straight through; Jang et al. 2017, arXiv 1611.01144), in targets the most probable action; it explores by sampling. Continuous: tanh,
+    with normal noise in what is done. With ``--critic.input own`` Q_i reads o_i and a_i only, and nobody says anything.
+    """
+
+    facts = Facts(
+        "Deterministic policies, each with a critic of everybody's observations and actions, from a memory.",
+        "deterministic policy gradient",
+        "off",
+        ("discrete", "multi_discrete", "continuous"),
+        "the whole team: observations, actions, presence; all agents with this method: actions of their target policies on drawn steps",
+        "its target policy's actions on drawn steps",
+        "its own reward, or --reward.mixing; the whole team",
+        "Lowe et al. 2017, arXiv 1706.02275; EPyMARL's regularisation, arXiv 2006.07869",
+        "verified: losses against slow ones; games:squeeze and games:targets, see docs/methods.md",
+    )
+    Options = Options
+    statistics = STATISTICS
+    shares = True
+    name: ClassVar[str] = "maddpg"
+
+    def __init__(self, seat: Seat) -> None:
+        start, noise, batch, _, gumbel = seat.streams(5)
+        self.options = options = seat.options(Options)
+        super().__init__(seat, seat.new_policy(start), noise)
+        self.counted = isinstance(self.distribution, Categorical)
+        self.team_of_it = coalition(seat.team, self.name) if self._central(seat.team, seat.index) else ()
+        self.others = [agent for agent in self.team_of_it if agent != seat.index]
+        model, optimiser = self.settings.model, self.settings.optimiser
+        # The critic reads: own observation, the others', identity, the others' actions, the own one.
+        views = [seat.spec, *(seat.team.specs[other] for other in self.others)]
+        seen = [view.observation_size for view in views]
+        at = np.cumsum([0, *seen]).tolist()
+        images = tuple((place, image) for place, view in zip(at, views) if (image := image_in(view, model)))
+        self.of_others = [distribution_of(view.action) for view in views[1:]]
+        width = sum(one.width for one in self.of_others) + self.distribution.own_width
+        size = sum(seen) + len(self.identity) + width
+        self.critic = MLP(
+            (size, *model.critic_hidden, 1), model.critic_activation, images=images, channels=model.channels
+        )
+        of_critic = np.random.SeedSequence(start.entropy, spawn_key=(*start.spawn_key, 1, 0))
+        generator = torch.Generator().manual_seed(int(of_critic.generate_state(1, np.uint64)[0] >> 1))
+        self.critic.start(generator, model.orthogonal, 1.0)
+        self.critic.to(self.device)
+        kind = OPTIMISERS[optimiser.method]
+        self.optimisers = [
+            kind(one, optimiser.epsilon, optimiser.max_gradient_norm) for one in (self.policy, self.critic)
+        ]
+        self.targets = [Target(one, options.target_every, options.target_rate) for one in (self.policy, self.critic)]
+        self.memory = JointReplay(options.memory)
+        if self.team_of_it:  # the first agent's stream: the same steps are drawn everywhere
+            batch = np.random.SeedSequence(self.seat.seed, spawn_key=(0, self.team_of_it[0])).spawn(3)[2]
+        self.batch_rng, self.gumbel_rng = np.random.default_rng(batch), np.random.default_rng(gumbel)
+        in_step = any(seat.team.group_of(agent) for agent in self.team_of_it)
+        self._sharers = seat.group or ((seat.index,) if in_step else ())
+        """Those whose gradients are averaged; who is in no group stays in step."""
+        self._words = max(view.action.words for view in views)
+        """Of an action, the most of all agents: who says less says zeros behind it."""
+        self._pass: Pass | None = None
+        self._explore(0.0)
+
+    def _explore(self, done: float) -> None:
+        if not self.counted:
+            self.policy.frozen["free"].fill_(math.log(self.options.noise.at(done)))
+
+    # What is known before anything is built
+
+    @classmethod
+    def _central(cls, team: Team, index: int) -> bool:
+        """Whether its critic reads everybody."""
+        return team.settings[index].critic.input != "own"
+
+    @classmethod
+    def policy_for(cls, team: Team, index: int) -> Policy:
+        """See :class:`~.protocol.Method`: continuous actions are within ±1."""
+        spec = team.specs[index]
+        head = "sampled" if spec.action.sizes else "squashed"
+        return policy_for(spec, team.settings[index].model, len(team.identity_of(index)), head)
+
+    @classmethod
+    def check(cls, team: Team, index: int) -> None:
+        """See :class:`~.protocol.Method`: actions with bounds; what all of them do in step must be the same."""
+        super().check(team, index)
+        settings, spec = team.settings[index], team.specs[index]
+        own = settings.sections[cls.name]
+        if not np.isfinite([*spec.action.low, *spec.action.high]).all():
+            raise InputError(
+                f"--algorithm {cls.name}: needs continuous actions with bounds, but those of {spec.name} have none"
+            )
+        if own["memory"] < own["begin"]:
+            raise InputError(
+                f"--{cls.name}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.name}.begin {own['begin']}"
+            )
+        cls.check_critic_input(team, index)
+        if not cls._central(team, index):
+            return
+        leader = coalition(team, cls.name)[0]
+        for what, mine, theirs in (
+            (f"--{cls.name}.…", own, team.settings[leader].sections[cls.name]),
+            ("--critic.input", settings.critic.input, team.settings[leader].critic.input),
+        ):
+            if mine != theirs:
+                raise InputError(
+                    f"{what}: must be the same for all agents with {cls.name}, who draw the same steps, but those of {spec.name} and "
+                    f"{team.specs[leader].name} differ"
+                )
+
+    @classmethod
+    def check_critic_input(cls, team: Team, index: int) -> None:
+        """Raises InputError for a critic that reads what it cannot."""
+        if team.settings[index].critic.input == "neighbourhood":
+            raise InputError(
+                f"--critic.input neighbourhood: a critic of {cls.name} reads everybody's observations and actions (global), or its own; perla_maddpg's "
+                "reads its neighbours' actions"
+            )
+        own = [agent for agent in coalition(team, cls.name) if not cls._central(team, agent)]
+        if own and len(own) < len(coalition(team, cls.name)):
+            raise InputError(f"--critic.input own: must be that of all agents with {cls.name}, or of none")
+
+    @classmethod
+    def wants_of_all(cls, team: Team, index: int) -> Sequence[str]:
+        """See :class:`~.protocol.Method`: what its critic reads."""
+        return ["observations", "actions", "presence"] if cls._central(team, index) else []
+
+    @classmethod
+    def talks(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`."""
+        return cls._central(team, index) or bool(team.group_of(index))
+
+    # Learning
+
+    def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
+        """Remember the rollout, then take some gradient steps on what is drawn from the memory."""
+        self._remember(rollout, inbox, now)
+        explored = math.nan if self.counted else float(self.policy.frozen["free"][0].exp())
+        self._explore(now.round / now.rounds)
+        measured = []
+        if len(self.memory) >= max(self.options.begin, 1):
+            rate = 1.0 - now.progress if self.settings.optimiser.schedule == "linear" else 1.0
+            for _ in range(self.options.updates):
+                measured.append((yield from self._update(rate)))
+        means = np.mean(measured, 0).tolist() if measured else [np.nan] * 4
+        return dict(zip(STATISTICS, [*means, explored, float(len(self.memory))]))
+
+    def _remember(self, rollout: Rollout, inbox: Inbox, now: Now) -> None:
+        taken = rollout.reward.size
+        action = self._within(self.distribution.read(rollout.action).numpy())
+        rows_of_states: Rows = {"observation": states(rollout.observation, rollout.final_observation).numpy()}
+        if rollout.mask is not None:
+            rows_of_states["mask"] = states(rollout.mask, rollout.final_mask).numpy()
+        steps: Rows = {
+            "action": action,
+            "reward": self.reward(rollout, inbox).numpy().reshape(taken),
+            "alive": rollout.alive[:-1].reshape(taken),
+            "terminated": rollout.terminated.reshape(taken),
+        }
+        number = len(rows_of_states["observation"])
+        seen, there, done = [rows_of_states["observation"]], [], []
+        for other, distribution in zip(self.others, self.of_others):
+            told = inbox[other].team if other in inbox else {}
+            spec = self.team.specs[other]
+            known = {"observations", "actions", "presence"} <= set(told)  # else rejected: as if it were not there
+            seen.append(told["observations"] if known else np.zeros((number, spec.observation_size), np.float32))
+            there.append(told["presence"].astype(bool) if known else np.zeros(number, bool))
+            words = told["actions"].view(np.float32) if known else np.zeros((taken, spec.action.words), np.float32)
+            done.append(self._within(distribution.read(words).numpy()).astype(np.float32))
+        if self.others:
+            rows_of_states |= {"observation": np.concatenate(seen, 1), "there": np.stack(there, 1)}
+            steps["done"] = np.concatenate(done, 1)
+        steps |= {name: row.reshape(taken, *row.shape[2:]) for name, row in self._heard(rollout, inbox, now).items()}
+        # A group, or a team, draws the same steps on every rank, so that all of them stay.
+        kept = None if self.seat.group or self.others else rollout.alive[:-1].reshape(taken)
+        self.memory.add(rows_of_states, steps, rollout, kept)
+
+    def _heard(self, rollout: Rollout, inbox: Inbox, now: Now) -> Rows:
+        """What else is to be remembered of every step, [T, B, …]."""
+        return {}
+
+    @staticmethod
+    def _within(action: np.ndarray) -> np.ndarray:
+        """Continuous actions as the environment takes them."""
+        return action.clip(-BOUND, BOUND) if action.dtype == np.float32 else action
+
+    def _update(self, rate: float) -> Shared:
+        """One gradient step of critic and policy; (loss, Q, norms of the critic's and of the policy's gradient)."""
+        rows = self._drawn()
+        weight = rows["alive"].to(rows["reward"].dtype)
+        weight = weight / weight.sum().clamp(min=1)
+        after = yield from self._target_actions(rows)
+        with torch.no_grad():
+            following = self.targets[1].network(self._critic_input(rows, *after, "next_"))[:, 0]
+        target = rows["reward"] + self.settings.returns.gamma * following * ~rows["terminated"]
+        # Critic: ½ (Q(o, a) − y)², with what was really done.
+        x = self._critic_input(rows, rows["done"] if self.others else None, self.distribution.own(rows["action"]))
+        if self._pass is None:
+            self._pass = Pass(self.critic, len(x))
+        value = self._pass.forward(x)[0] + self._beyond_own(rows)
+        error = value - target
+        self._pass.backward((weight * error).unsqueeze(0))
+        self._backward_beyond(weight * error)
+        rates = self.settings.optimiser
+        yield from self._averaged(self._critic_gradients())
+        of_critic = self._critic_step(rates.critic_learning_rate * rate)
+        # Policy: −Q(o, a_1 … μ(o_i) … a_n), the others as they acted.
+        self.policy.gradient.zero_()
+        self._policy_loss(rows, weight, x[:, : -self.distribution.own_width]).backward()
+        yield from self._averaged([self.policy.gradient])
+        of_policy = self.optimisers[0].step(rates.learning_rate * rate)
+        for one in self.targets:
+            one.follow()
+        loss = 0.5 * (weight * error.square()).sum()
+        return float(loss), float((weight * value).sum()), float(of_critic), float(of_policy)
+
+    def _drawn(self) -> dict[str, torch.Tensor]:
+        after = tuple(name for name in ("observation", "mask", "there") if name in self.memory.rows)
+        rows = self.memory.draw(self.batch_rng, self.options.batch, after)
+        return {name: torch.from_numpy(row).to(self.device) for name, row in rows.items()}
+
+    def _own(self, observation: torch.Tensor) -> torch.Tensor:
+        """What the policy reads, of what everybody sees."""
+        return self.with_identity(observation[:, : self.spec.observation_size])
+
+    def _target_actions(self, rows: Drawn) -> Generator[Say, Any, tuple[torch.Tensor | None, torch.Tensor]]:
+        """What the target policies do in what follows: the others' actions one behind the other, and the own one as the critic reads it."""
+        with torch.no_grad():
+            outputs = self.targets[0].network(self._own(rows["next_observation"])).mT
+            mask = rows.get("next_mask")
+            masked = self.distribution.masked(outputs, None if mask is None else mask.mT)
+            action = self.distribution.greedy(self.policy.best(masked, -2))
+        own = self.distribution.own(action)
+        if not self.others:
+            return None, own
+        words = np.zeros((len(action), self._words), np.float32)
+        words[:, : action.shape[1]] = action.cpu().numpy()
+        told = yield Say("actions", words.ravel(), self.team_of_it)
+        theirs = [told[other].reshape(words.shape)[:, : self.team.specs[other].action.words] for other in self.others]
+        return torch.from_numpy(np.concatenate(theirs, 1)).to(self.device), own
+
+    def _critic_input(self, rows: Drawn, done: torch.Tensor | None, own: torch.Tensor, when: str = "") -> torch.Tensor:
+        """All that the critic reads: observations, identity, the others' actions, the own one [M, own_width]."""
+        observation = rows[f"{when}observation"]
+        parts = [observation, self.identity.expand(len(observation), -1)] if len(self.identity) else [observation]
+        if done is not None:
+            there, start = rows[f"{when}there"], 0
+            for number, (other, distribution) in enumerate(zip(self.others, self.of_others)):
+                words = done[:, start : (start := start + self.team.specs[other].action.words)]
+                words = words.long() if isinstance(distribution, Categorical) else words
+                parts.append(distribution.encode(words, there[:, number]))
+        return torch.cat([*parts, own], 1)
+
+    def _policy_loss(self, rows: Drawn, weight: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        """−Q(given, μ(o)) and the regularisation, the mean over drawn steps; given [M, …]: what the critic reads before the own action."""
+        outputs = self.policy(self._own(rows["observation"]))
+        mask = rows.get("mask")
+        raw = outputs[:, : self.distribution.outputs]
+        if mask is not None:  # what is forbidden has no size
+            raw = torch.where(mask > 0, raw, 0.0)
+        if self.counted:
+            action = self._straight_through(self.distribution.masked(outputs, mask, -1))
+        else:
+            action = self.policy.decide(outputs, -1)[:, : self.distribution.outputs]
+        value = of_last_inputs(self.critic, given, action)
+        return (weight * (self.options.regularisation * raw.square().mean(1) - value)).sum()
+
+    def _straight_through(self, logits: torch.Tensor) -> torch.Tensor:
+        """One-hot samples of each component, [M, outputs], with the gradient of softmax((logits + g) / τ), g of Gumbel's distribution."""
+        assert isinstance(self.distribution, Categorical)
+        noise = self.distribution.noise(self.gumbel_rng, 1, len(logits))[0].mT.to(logits)
+        parts = []
+        for part in self.distribution.split(logits + noise):
+            soft = F.softmax(part / self.options.temperature, -1)
+            hard = F.one_hot(part.argmax(-1), part.shape[-1]).to(soft)
+            parts.append(hard + soft - soft.detach())
+        return torch.cat(parts, -1)
+
+    def _averaged(self, gradients: Sequence[torch.Tensor]) -> Shared:
+        """The mean over those who share networks, in place."""
+        if self._sharers:
+            mean = yield Say("gradients", torch.cat(list(gradients)).cpu().numpy(), self._sharers, mean=True)
+            for own, part in zip(
+                gradients, torch.from_numpy(mean.astype(np.float32)).split([len(one) for one in gradients])
+            ):
+                own.copy_(part)
+
+    # What a critic that averages out its neighbours adds
+
+    def _beyond_own(self, rows: Drawn) -> torch.Tensor | float:
+        return 0.0
+
+    def _backward_beyond(self, slope: torch.Tensor) -> None:
+        pass
+
+    def _critic_gradients(self) -> list[torch.Tensor]:
+        return [self.critic.gradient]
+
+    def _critic_step(self, rate: float) -> torch.Tensor:
+        return self.optimisers[1].step(rate)
+
+    # State
+
+    def parts(self) -> Mapping[str, Part]:
+        """See :class:`~.acting.Acting`."""
+        return {
+            "policy.optimiser": self.optimisers[0],
+            "critic": self.critic,
+            "critic.optimiser": self.optimisers[1],
+            "target": self.targets[0],
+            "target.critic": self.targets[1],
+            "replay": self.memory,
+            "batch": self.batch_rng,
+            "gumbel": self.gumbel_rng,
+        }
+
+    def description(self) -> dict[str, Any]:
+        """See :class:`~.protocol.Method`."""
+        return super().description() | {"networks": {"critic": shape_of(self.critic)}}
+
+    def start_from(self, arrays: Mapping[str, np.ndarray], data: Mapping[str, Any]) -> None:
+        """The policy, and the critic where there is one of the same shape; targets with them. It explores anew."""
+        super().start_from(arrays, data)
+        if data.get("networks", {}).get("critic") == shape_of(self.critic) and "target.critic.network" in arrays:
+            self.critic.fill(self.tensor(arrays["critic"]))
+        self._explore(0.0)
+        for one in self.targets:
+            one.begin()
+
+
+def of_last_inputs(network: MLP, given: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """What a network with one output says, [M], differentiable by its ``last`` inputs only, which end the row; ``given``: those before them."""
+    weights, width = network.frozen, last.shape[1]
+    activate = {"tanh": torch.tanh, "relu": torch.relu, "elu": F.elu, "silu": F.silu}[network.activation]
+    with torch.no_grad():
+        base = F.linear(network.encode(given), weights["w0"][:, :-width], weights["b0"])
+    x = base + last @ weights["w0"][:, -width:].mT
+    for layer in range(1, network.layers):
+        x = F.linear(activate(x), weights[f"w{layer}"], weights[f"b{layer}"])
+    return x[:, 0]
+
+
+def coalition(team: Team, name: str) -> tuple[int, ...]:
+    """All agents with the method of this name, in order."""
+    return tuple(agent for agent, settings in enumerate(team.settings) if settings.algorithm == name)
