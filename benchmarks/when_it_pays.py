@@ -28,6 +28,7 @@ from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
+from perla_net.ground.pictures import pyplot_for
 from perla_net.ground.text import rounded
 from perla_net.settings.yaml_files import read_yaml
 from perla_net.studies.statistics import paired_difference
@@ -287,10 +288,8 @@ def _together(found: list[Point], what: str) -> str:
 
 def draw(found: list[Point], file: Path) -> None:
     """Predicted gain against measured speed-up."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    pyplot = pyplot_for("--draw")
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
     axes.axhline(1, color="0.7", linewidth=1)
@@ -302,6 +301,11 @@ def draw(found: list[Point], file: Path) -> None:
         axes.annotate(name, (x, ratio), textcoords="offset points", xytext=(5, 4), fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="predicted gain in samples (perla_net.gain, untrained policies)")
     axes.set_ylabel("measured: rounds of the best ippo over rounds of perla")
+    axes.set_xlim(0.8, 3 * max(point.predicted for point in found))  # room for names
+    for axis, ticks in ((axes.xaxis, (1, 2, 5, 10, 20, 50, 100)), (axes.yaxis, (0.3, 0.5, 1, 2, 3, 5))):
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter("{x:g}")
     figure.savefig(file, dpi=110)
 
 
@@ -319,7 +323,7 @@ def main() -> None:
     elif given.predict:
         predict(given.predict, given.out or PREDICTED)
     else:
-        curves = read(*(given.files or FILES))
+        curves = read(*(given.files or (file for file in FILES if file.is_file())))
         print(tables(curves))
         found = points(curves, PREDICTED)
         print(prediction_table(found))

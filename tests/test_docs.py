@@ -110,7 +110,7 @@ def place(tmp_path_factory):
         stand_in(place / run, number)
     arguments = [sys.executable, "-W", "ignore", "-m", "perla_net.study", str(file), "--out", "STUDY"]
     subprocess.run(arguments, check=True, timeout=300, cwd=place, capture_output=True)
-    for name in ("spread", "topologies", "flagship", "when_it_pays"):
+    for name in ("spread", "topologies", "flagship", "when_it_pays", "no_harm"):
         shutil.copytree(place / "STUDY", place / "studies" / name)
     return place
 
@@ -155,7 +155,7 @@ def test_a_command_works(place, monkeypatch, capsys, line):
         arguments = [
             word.replace("sumo:grid4x4", "sumo:grid4x4:horizon=20") for word in (*arguments, "--episodes", "1")
         ]
-    for name in ("flagship", "when_it_pays"):  # an hour and a half each
+    for name in ("flagship", "when_it_pays", "no_harm"):  # half an hour to an hour and a half each
         if f"docs/studies/{name}.yaml" in arguments:
             shutil.rmtree(place / "studies" / name)
             assert main_of(module)([*arguments, "--dry-run"]) == 0
@@ -249,10 +249,12 @@ def test_the_tables_of_when_it_pays_are_those_of_its_curves(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     program = importlib.import_module("when_it_pays")
     shown = (ROOT / "docs" / "studies" / "when_it_pays.md").read_text()
-    tables = program.tables(program.read(program.PLACE / "curves.csv")).strip()
-    assert tables.count("| setting |") >= 6
+    curves = program.read(*(file for file in program.FILES if file.is_file()))
+    tables = program.tables(curves).strip()
+    assert tables.count("| setting |") >= 15
     for table in tables.split("\n\n"):
         assert table in shown
+    assert program.prediction_table(program.points(curves, program.PREDICTED)) in shown
 
 
 def test_programs_that_reproduce_figures_are_there():
