@@ -288,7 +288,7 @@ def _together(found: list[Point], what: str) -> str:
 
 def draw(found: list[Point], file: Path) -> None:
     """Predicted gain against measured speed-up."""
-    pyplot = pyplot_for("--draw")
+    pyplot = pyplot_for(file)
     from matplotlib.ticker import FixedLocator, NullLocator
 
     figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")

@@ -237,7 +237,7 @@ def test_bias_of_first_and_of_the_coefficient(monkeypatch):
     comes closer to its limit with n."""
     biases = [folds.check_order(copies, "first", "one").bias for copies in (8, 16)]
     assert biases[0] < folds.TRUTH and biases[0] < 1.5 * biases[1] < -0.05
-    monkeypatch.setattr(folds, "SIZES", (8, 16, 32))
+    monkeypatch.setattr(folds, "SIZES", (16, 32, 64))
     rows = folds.check_coefficient("wrong", folds.WRONG)
     away = [abs(row.samples * row.bias / row.limit - 1) for row in rows]
     assert rows[0].inside and away[0] > away[1] > away[2] and away[2] < 0.2

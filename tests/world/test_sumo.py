@@ -424,8 +424,8 @@ def test_a_worker_that_dies_is_named():
 
 
 def test_a_worker_that_is_silent_is_named(monkeypatch):
+    batch = started()  # which may take longer on a busy machine
     monkeypatch.setattr(sumo, "PATIENCE", 0.3)
-    batch = started()
     worker = batch.envs[0].worker
     worker.process.send_signal(signal.SIGSTOP)
     with pytest.raises(RuntimeError, match="copy 0 .* silent for"):
