@@ -328,7 +328,7 @@ def test_targets(algorithm):
     """Continuous: everybody finds its own centre, whatever the others do by chance."""
     own = {"begin": 100, "updates": 40, "batch": 64, "target_rate": 0.05}
     optimiser = {"learning_rate": 2e-3, "critic_learning_rate": 1e-2}
-    simulation = team("games:targets", algorithm, copies=16, own=own, optimiser=optimiser)
+    simulation = team("games:targets", algorithm, copies=16, own=own, optimiser=optimiser, samples=16)
     for _ in range(8):
         simulation.round()
     environment = simulation.world.host.environment
