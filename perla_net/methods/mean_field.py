@@ -50,7 +50,7 @@ class MeanFieldQ(IQL):
         "nothing more",
         "its own reward, or --reward.mixing",
         "Yang et al. 2018, arXiv 1802.05438",
-        "verified: the loss against a slow one; games:climbing and games:two_step, see docs/methods.md",
+        "verified: the loss against a slow one; games:two_step 7, games:climbing at (1, 1) with 7 a step, 10 of 10 seeds, as exploration ends",
     )
     Options = Options
     name = "mean_field_q"

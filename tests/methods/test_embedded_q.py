@@ -29,7 +29,7 @@ def toys(monkeypatch):
 
 def shares_of(policy, outputs, allowed):
     """ε-greedy at 0.4, over the allowed actions: {action: probability}."""
-    best = max(allowed, key=lambda b: float(outputs[b]))
+    best = max(allowed, key=lambda b: float(outputs[b].detach()))
     return {b: 0.4 / len(allowed) + 0.6 * (b == best) for b in allowed}
 
 
@@ -142,11 +142,10 @@ def test_what_was_told_is_the_newest_in_the_round_it_was_made():
     assert abs(found[0].mean()) < 4 * found[0].std() / len(heads) ** 0.5
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_what_the_other_does_by_chance_is_taken_away(seed):
+def test_what_the_other_does_by_chance_is_taken_away():
     """Exploring uniformly, q is its rows' means to two digits, where iql's estimates jump about them; sums that add up to the team's
     value are the best additive fit. Both end at (2, 2), 5 a step."""
-    settings = {"returns": {"gamma": 0.0}, "seed": seed, "own": QUICK | {"batch": 256}, **TABLES}
+    settings = {"returns": {"gamma": 0.0}, "rounds": 9, "own": QUICK | {"batch": 256}, **TABLES}
     rows, columns = PAYOFF.mean(1), PAYOFF.mean(0)
     one, other = trained("games:climbing", "perla_iql", **settings)
     assert np.allclose(table(one, [1]), rows, atol=0.1) and np.allclose(table(other, [1]), columns, atol=0.1)

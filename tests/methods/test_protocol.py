@@ -56,7 +56,7 @@ def test_every_method_is_described(name):
     assert "options:" in said and "source:" in said and "status:" in said
     assert ("--iql.exploration.start" in said) == (name == "iql")
     assert ("--coma.baseline" in said) == (name == "coma") and ("--perla-coma.trace" in said) == (name == "perla_coma")
-    assert ("--critic.order" in said) == (name.endswith(("ppo", "a2c")))
+    assert ("--critic.order" in said) == (name.endswith(("ppo", "a2c", "_ac")))
     assert ("--ppo.clip" in said) == (name.endswith("ppo"))
 
 
