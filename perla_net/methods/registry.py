@@ -23,12 +23,18 @@ METHODS = {
     ),
     "iql": "value_based.IQL",
     "vdn": "value_based.VDN",
+    "qmix": "factorised.QMIX",
+    "qplex": "factorised.QPLEX",
+    "qtran_base": "factorised.QTRAN",
+    "qtran_alt": "factorised.QTRANAlternative",
+    "cw_qmix": "factorised.CWQMIX",
+    "ow_qmix": "factorised.OWQMIX",
     "frozen": "frozen.Frozen",
     "controller": "controller.Controller",
 }
 """Name → file and class, in the order in which they are listed."""
 assert set(PRESETS) <= set(METHODS)
-SECTIONS = {"iql", "vdn"}
+SECTIONS = {"iql", "vdn", "qmix", "qplex", "qtran_base", "qtran_alt", "cw_qmix", "ow_qmix"}
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …)."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 

@@ -69,12 +69,14 @@ class IQL(Acting):
     )
     Options = Options
     statistics = STATISTICS
+    measured: ClassVar[tuple[str, ...]] = STATISTICS[:3]
+    """Those that every gradient step gives."""
     shares = remembers = True
     name: ClassVar[str] = "iql"
 
     def __init__(self, seat: Seat) -> None:
         start, noise, batch = seat.streams(3)
-        self.options = options = seat.options(Options)
+        self.options = options = seat.options(self.Options)
         policy = seat.new_policy(start)
         policy.frozen["exploration"].fill_(options.exploration.at(0.0))
         super().__init__(seat, policy, noise)
@@ -116,7 +118,7 @@ class IQL(Acting):
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
         """Remember the rollout, then take some gradient steps on what is drawn from the memory."""
-        reward = yield from self._learned_from(rollout, inbox)
+        reward = yield from self._learned_from(rollout, inbox, now)
         action = self.distribution.read(rollout.action).numpy()[:, 0].astype(np.int32)
         rows = steps_of(rollout, action) | {"reward": reward.numpy()}
         # A group, or a team that adds up its utilities, draws the same steps on every rank, so that all of them stay.
@@ -130,13 +132,13 @@ class IQL(Acting):
             rate = self.settings.optimiser.learning_rate * (1.0 - now.progress if linear else 1.0)
             for _ in range(self.options.updates):
                 measured.append((yield from self._update(rate)))
-        means = np.mean(measured, 0).tolist() if measured else [np.nan] * 3
-        return dict(zip(STATISTICS, [*means, explored, float(len(self.memory))]))
+        means = np.mean(measured, 0).tolist() if measured else [np.nan] * len(self.measured)
+        return dict(zip(self.statistics, [*means, explored, float(len(self.memory))]))
 
     _coalition: tuple[int, ...] = ()
     """Those whose utilities are added up, itself among them."""
 
-    def _learned_from(self, rollout: Rollout, inbox: Inbox) -> Shared:
+    def _learned_from(self, rollout: Rollout, inbox: Inbox, now: Now) -> Shared:
         """The reward [T, B]."""
         return self.reward(rollout, inbox)
         yield
@@ -283,7 +285,7 @@ class VDN(Coalition):
     )
     name = "vdn"
 
-    def _learned_from(self, rollout: Rollout, inbox: Inbox) -> Shared:
+    def _learned_from(self, rollout: Rollout, inbox: Inbox, now: Now) -> Shared:
         own = np.ascontiguousarray(rollout.reward)
         mean = yield Say("rewards", own.ravel(), self._coalition, mean=True)
         return torch.from_numpy(mean.astype(np.float32)).view(own.shape)
