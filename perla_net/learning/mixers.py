@@ -70,44 +70,56 @@ class Dueling(Linears):
     """QPLEX (Wang et al. 2021): any joint value that is greatest where all utilities are.
 
     With q' = w(s) q + b(s), w > 0:  Q_tot = Σ_i q'_i(u_i) + Σ_i (λ_i(s, u) − 1) A_i,  A_i = q'_i(u_i) − max q'_i ≤ 0, through which no gradient
-    flows;  λ_i = Σ_k key_k(s) σ(agent_ki(s)) σ(action_ki(s, u)) > 0. w and b have two layers, the kernels of λ are linear.
+    flows;  λ_i = Σ_k key_k(s) σ(agent_ki(s)) σ(action_ki(s, u)) > 0. w and b have one hidden layer.
     """
 
     def __init__(
-        self, state: int, actions: Sequence[int], hyper: int, kernels: int, dtype: torch.dtype = torch.float32
+        self,
+        state: int,
+        actions: Sequence[int],
+        hyper: int,
+        kernels: int,
+        depth: int,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """``actions``: each agent's number; ``hyper``: width of the hidden layers of w and b; ``kernels``: terms of λ."""
+        """``actions``: each agent's number; ``hyper``: width of hidden layers; ``kernels``: terms of λ; ``depth``: hidden layers of its parts."""
         agents = len(actions)
-        self.agents, self.kernels = agents, kernels
-        self.parts = (hyper, hyper, kernels, kernels * agents)
-        layers = {
-            "first": (sum(self.parts), state),
-            "weight": (agents, hyper),
-            "bias": (agents, hyper),
-            "action": (kernels * agents, state + sum(actions)),
-        }
+        self.agents, self.kernels, self.depth = agents, kernels, depth
+        layers = {}
+        for name, inputs, hidden, outputs in (
+            ("weight", state, 1, agents),
+            ("bias", state, 1, agents),
+            ("key", state, depth, kernels),
+            ("agent", state, depth, kernels * agents),
+            ("action", state + sum(actions), depth, kernels * agents),
+        ):
+            widths = [inputs, *[hyper] * hidden, outputs]
+            layers |= {f"{name}_{k}": size for k, size in enumerate(zip(widths[1:], widths))}
         super().__init__(layers, dtype)
+
+    def _through(self, name: str, x: torch.Tensor, hidden: int) -> torch.Tensor:
+        for layer in range(hidden):
+            x = self.linear(f"{name}_{layer}", x).relu()
+        return self.linear(f"{name}_{hidden}", x)
 
     def __call__(
         self, state: torch.Tensor, joint: torch.Tensor, chosen: torch.Tensor, greatest: torch.Tensor
     ) -> torch.Tensor:
         """[M, S], the joint action [M, Σ A_i], utilities of what was chosen and greatest ones, [M, agents] each → Q_tot [M]."""
-        first = self.linear("first", state).split(self.parts, -1)
-        weight, bias = self.heads(first)
-        transformed = weight * chosen + bias
-        advantage = (transformed - (weight * greatest + bias)).detach()
-        return transformed.sum(-1) + ((self.importance(first, state, joint) - 1) * advantage).sum(-1)
+        weight, bias = self.heads(state)
+        advantage = (weight * (chosen - greatest)).detach()
+        return (weight * chosen + bias + (self.importance(state, joint) - 1) * advantage).sum(-1)
 
-    def heads(self, first: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """w > 0 and b, [M, agents] each, from the parts of the first layer."""
-        return self.linear("weight", first[0].relu()).abs() + LEAST, self.linear("bias", first[1].relu())
+    def heads(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """w > 0 and b, [M, agents] each."""
+        return self._through("weight", state, 1).abs() + LEAST, self._through("bias", state, 1)
 
-    def importance(self, first: Sequence[torch.Tensor], state: torch.Tensor, joint: torch.Tensor) -> torch.Tensor:
+    def importance(self, state: torch.Tensor, joint: torch.Tensor) -> torch.Tensor:
         """λ > 0, [M, agents]."""
-        _, _, key, agent = first
-        action = self.linear("action", torch.cat([state, joint], -1))
-        each = agent.sigmoid() * action.sigmoid()
-        return ((key.abs() + LEAST).unsqueeze(-1) * each.unflatten(-1, (self.kernels, self.agents))).sum(-2)
+        key = self._through("key", state, self.depth).abs() + LEAST
+        agent = self._through("agent", state, self.depth).sigmoid()
+        each = agent * self._through("action", torch.cat([state, joint], -1), self.depth).sigmoid()
+        return (key.unsqueeze(-1) * each.unflatten(-1, (self.kernels, self.agents))).sum(-2)
 
 
 class JointValue(MLP):

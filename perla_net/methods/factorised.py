@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..network.exchange import Inbox
-from ..settings.config import Fraction, NonNegative, Positive, option
+from ..settings.config import Count, Fraction, NonNegative, Positive, option
 from ..world.world import Rollout
 from .keeping import Kept, Part, restore_parts
 from .memory import Replay
@@ -36,14 +36,15 @@ from .value_based import STATISTICS, Coalition, Shared
 from .value_based import Options as OfUtilities
 
 MIXER = 1 << 16
-"""Part of the spawn key of the mixer's start, which no stream of an agent has."""
+"""Last number in the spawn keys of what starts beside the utilities; no other stream has it."""
 WHOLE_TEAM = "all agents with this method: utilities of a drawn step, and rewards, actions; everybody's observations"
 REWARD = "the mean reward of all agents with this method; the whole team"
 
 
 @dataclass
 class Mixer(OfUtilities):
-    """Q-learning with a memory and target networks, and a monotonic mixer; learning rate, gamma and clipping are as for iql."""
+    """Q-learning with a memory and target networks, and a monotonic mixer; learning rates (the critic's is the mixer's), gamma and
+    clipping are ``--optimiser.…`` and ``--returns.gamma``."""
 
     width: Positive = option(32, "Width of the mixer's hidden layer.")
     hyper: Positive = option(64, "Width of the hypernetworks' hidden layers.")
@@ -51,15 +52,18 @@ class Mixer(OfUtilities):
 
 @dataclass
 class DuelingMixer(OfUtilities):
-    """Q-learning with a memory and target networks, and a dueling mixer; learning rate, gamma and clipping are as for iql."""
+    """Q-learning with a memory and target networks, and a dueling mixer; learning rates (the critic's is the mixer's), gamma and
+    clipping are ``--optimiser.…`` and ``--returns.gamma``."""
 
-    hyper: Positive = option(64, "Width of the hidden layers that weigh and shift the utilities.")
+    hyper: Positive = option(64, "Width of all hidden layers of the mixer.")
     kernels: Positive = option(10, "Terms of the advantages' weights.")
+    depth: Count = option(2, "Hidden layers of the networks that these are made of (0: linear).")
 
 
 @dataclass
 class Joint(OfUtilities):
-    """Q-learning with a memory and target networks, and a joint value; learning rate, gamma and clipping are as for iql."""
+    """Q-learning with a memory and target networks, and a joint value; learning rates (the critic's is the mixer's), gamma and
+    clipping are ``--optimiser.…`` and ``--returns.gamma``."""
 
     hidden: Positive = option(64, "Width of the two hidden layers of the joint value, and of the state's value.")
     opt_weight: NonNegative = option(1.0, "Weight of the loss where joint actions are greedy.")
@@ -68,7 +72,8 @@ class Joint(OfUtilities):
 
 @dataclass
 class WeightedMixer(Mixer):
-    """Q-learning with a memory and target networks, a monotonic mixer and an unrestricted critic; learning rate, gamma and clipping are as for iql."""
+    """Q-learning with a memory and target networks, a monotonic mixer and an unrestricted critic; learning rates (the critic's is the mixer's), gamma and
+    clipping are ``--optimiser.…`` and ``--returns.gamma``."""
 
     alpha: Fraction = option(0.1, "Weight of the steps that do not count fully.")
     central: Positive = option(256, "Width of the three hidden layers of the unrestricted critic.")
@@ -99,7 +104,9 @@ class Factorised(Coalition):
         self.utilities = [self.utility]
         """Q_i; and Q̂_i, which the unrestricted critic reads."""
         if self.utilities_of_its_own > 1:
-            self.utilities.append(self._utility_of(seat.new_policy(seat.streams(1)[0].spawn(1)[0])))
+            start = seat.streams(1)[0]
+            again = np.random.SeedSequence(seat.seed, spawn_key=(*start.spawn_key, MIXER))
+            self.utilities.append(self._utility_of(seat.new_policy(again)))
         key = (self.name, self._coalition)
         self.replica: Replica = seat.commons.get(key) or self._new_replica()
         seat.commons[key] = self.replica
@@ -177,7 +184,7 @@ class Factorised(Coalition):
         }
         self.replica.remember(round_number, rows, rollout.begins)
 
-    def _update(self, rate: float) -> Shared:
+    def _update(self, share: float) -> Shared:
         """One gradient step; (loss, Q_tot, gradient's norm, …), the names are in :attr:`measured`."""
         chosen = self.memory.choose(self.batch_rng, self._number)
         rows = self._drawn(chosen)
@@ -190,6 +197,7 @@ class Factorised(Coalition):
         words = [told[agent].reshape(mine.shape) for agent in self._coalition]
         step = self.utility.optimiser.steps
         reward, variables = rows["reward"].flatten(), sum(pick.shape[-1] for pick in picks)
+        rate = self.settings.optimiser.critic_learning_rate * share
         slope, figures = self.replica.learn(step, chosen, words, variables, reward, rate)
         # [P, M] → [..., P]: ∂L/∂ of what I told
         back = slope[:, self.place].mT.unflatten(0, rows["action"].shape)
@@ -197,13 +205,17 @@ class Factorised(Coalition):
             part, back = back[..., : pick.shape[-1]], back[..., pick.shape[-1] :]
             utility.backward(seen.values, torch.zeros_like(seen.values).scatter_add_(-1, pick, part))
         yield from self._average_gradients(self.utilities)
-        norms = [utility.step(rate) for utility in self.utilities]
+        norms = [utility.step(self.settings.optimiser.learning_rate * share) for utility in self.utilities]
         return *figures[:2], float(norms[0]), *figures[2:]
 
     def _tells(self, rows: Drawn, sights: Sequence[Seen]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """What the team's value is made of: of each of the own networks the actions whose utilities are told, [..., P] int64, and what else is
         told of each step, [...] each."""
         raise NotImplementedError
+
+    def _greedy(self, rows: Drawn, seen: Seen) -> torch.Tensor:
+        """What would be done now, [..., 1]."""
+        return self.utility.allowed(seen.values.detach(), rows).argmax(-1, keepdim=True)
 
     def out_of_step(self) -> list[str]:
         """See :class:`~.protocol.Method`."""
@@ -299,7 +311,7 @@ class QTRAN(Factorised):
 
     def _tells(self, rows: Drawn, sights: Sequence[Seen]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         (seen,) = sights
-        greedy = self.utility.allowed(seen.values.detach(), rows).argmax(-1, keepdim=True)
+        greedy = self._greedy(rows, seen)
         return [torch.cat([_taken(rows), greedy], -1)], [greedy.squeeze(-1), self._best(seen).squeeze(-1)]
 
 
@@ -358,6 +370,6 @@ class CWQMIX(OWQMIX):
 
     def _tells(self, rows: Drawn, sights: Sequence[Seen]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         picks, known = super()._tells(rows, sights)
-        greedy = self.utility.allowed(sights[0].values.detach(), rows).argmax(-1, keepdim=True)
+        greedy = self._greedy(rows, sights[0])
         there = self.utilities[1].before(rows).gather(-1, greedy).squeeze(-1)
         return picks, [*known, there, (greedy == _taken(rows)).squeeze(-1)]

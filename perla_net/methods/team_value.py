@@ -124,7 +124,8 @@ class Duelled(TeamValue):
 
     def build(self) -> dict[str, Network]:
         """The mixer."""
-        return {"mixer": Dueling(self.sizes.state, self.sizes.actions, self.options.hyper, self.options.kernels)}
+        options = self.options
+        return {"mixer": Dueling(self.sizes.state, self.sizes.actions, options.hyper, options.kernels, options.depth)}
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Sequence[torch.Tensor]]:
         """See :class:`TeamValue`."""
@@ -228,7 +229,7 @@ class Weighted(TeamValue):
         error = total - aim
         with torch.no_grad():
             full = self.counts_fully(batch, error, aim)
-            weight = batch.weight * torch.where(full, 1.0, self.options.alpha)
+            weight = torch.where(full, batch.weight, self.options.alpha * batch.weight)
         critic = self.central(self.networks.__getitem__, batch.state, batch.utility(1))
         central = _squares(batch.weight, critic - aim)
         share = (batch.weight * full).sum()

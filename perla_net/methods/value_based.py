@@ -98,6 +98,11 @@ class IQL(Acting):
     # What is known before anything is built
 
     @classmethod
+    def flag(cls) -> str:
+        """Its section on the command line."""
+        return cls.name.replace("_", "-")
+
+    @classmethod
     def policy_for(cls, team: Team, index: int) -> Policy:
         """See :class:`~.protocol.Method`: its outputs are Q-values, and how it explores is part of it."""
         settings = team.settings[index]
@@ -111,7 +116,7 @@ class IQL(Acting):
         own = team.settings[index].sections[cls.name]
         if own["memory"] < own["begin"]:
             raise InputError(
-                f"--{cls.name}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.name}.begin {own['begin']}"
+                f"--{cls.flag()}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.flag()}.begin {own['begin']}"
             )
 
     # Learning
@@ -128,10 +133,9 @@ class IQL(Acting):
         self.policy.frozen["exploration"].fill_(self.options.exploration.at(now.round / now.rounds))
         measured = []
         if len(self.memory) >= max(self.options.begin, 1):
-            linear = self.settings.optimiser.schedule == "linear"
-            rate = self.settings.optimiser.learning_rate * (1.0 - now.progress if linear else 1.0)
+            share = 1.0 - now.progress if self.settings.optimiser.schedule == "linear" else 1.0
             for _ in range(self.options.updates):
-                measured.append((yield from self._update(rate)))
+                measured.append((yield from self._update(share)))
         means = np.mean(measured, 0).tolist() if measured else [np.nan] * len(self.measured)
         return dict(zip(self.statistics, [*means, explored, float(len(self.memory))]))
 
@@ -148,8 +152,8 @@ class IQL(Acting):
         return chosen, following
         yield
 
-    def _update(self, rate: float) -> Shared:
-        """One gradient step; (loss, Q, gradient's norm)."""
+    def _update(self, share: float) -> Shared:
+        """One gradient step; (loss, Q, gradient's norm). share: of the learning rate, by its schedule."""
         rows = self._drawn(self.memory.choose(self.batch_rng, self._number))
         seen = self.utility.look(rows)
         there = rows["alive"].to(torch.float32)
@@ -167,7 +171,7 @@ class IQL(Acting):
         )
         self.utility.backward(seen.values, slope)
         yield from self._average_gradients([self.utility])
-        norm = self.utility.step(rate)
+        norm = self.utility.step(self.settings.optimiser.learning_rate * share)
         loss = 0.5 * (weight * error.square()).sum()
         return float(loss), float((weight * total).sum()), float(norm)
 
@@ -233,7 +237,7 @@ class Coalition(IQL):
         """(option, value) of what must be the same for all of them."""
         settings = team.settings[index]
         return [
-            (f"--{cls.name}.…", settings.sections[cls.name]),
+            (f"--{cls.flag()}.…", settings.sections[cls.name]),
             ("--returns.gamma", settings.returns.gamma),
             ("--model.memory", settings.model.memory),
         ]
