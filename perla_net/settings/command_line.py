@@ -81,7 +81,7 @@ def _of_methods(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     words = iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")
-        group, dot, _ = flag[2:].partition(".")
+        group, dot, _ = flag[2:].replace("-", "_").partition(".")
         if not (flag.startswith("--") and dot and sections.is_section(group)):
             rest.append(word)
             continue

@@ -235,7 +235,8 @@ def test_a_replica_that_strays_ends_the_run():
     other.replica = copy.copy(other.replica)
     other.replica.value = copy.copy(one.replica.value)
     networks = {"mixer": copy.copy(one.replica.value.networks["mixer"])}
-    networks["mixer"]._view(one.replica.value.networks["mixer"].flat.clone(), torch.zeros(0))
+    flat = one.replica.value.networks["mixer"].flat.clone()
+    networks["mixer"]._view(flat, torch.zeros_like(flat))
     networks["mixer"].flat[3] += 1e-6
     other.replica.value.networks = networks
     other.replica.learn = one.replica.learn
