@@ -1,6 +1,6 @@
 """Q-learners: independent ones (``iql``), and those whose utilities add up to the team's value (``vdn``).
 
-Other ways to make the team's value of utilities are in ``factorised.py``.
+Other ways to make the team's value of utilities are in ``factorisations.py``.
 """
 
 from __future__ import annotations
