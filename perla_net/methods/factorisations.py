@@ -44,7 +44,7 @@ class Joint(Options):
 
     hidden: Positive = option(64, "Width of the two hidden layers of the joint value, and of the state's value.")
     opt_weight: NonNegative = option(1.0, "Weight of the loss where joint actions are greedy.")
-    nopt_weight: NonNegative = option(0.1, "Weight of the loss where they are not.")
+    nopt_weight: NonNegative = option(1.0, "Weight of the loss where they are not (PyMARL: 0.1).")
 
 
 @dataclass
