@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import reduce
-from typing import Any, Generator, NamedTuple
+from typing import Any, Generator, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,19 @@ class TeamPlay(NamedTuple):
     reward: torch.Tensor
     rollout: Rollout
     there: torch.Tensor
+
+
+def averaged(gradients: Sequence[torch.Tensor], sharers: Sequence[int]) -> Generator[Say, np.ndarray, None]:
+    """Parameter sharing: put the mean over those who share networks in place of the own gradients; with nobody, nothing is said.
+
+    Who shares with nobody but must stay in step with others that do says it to itself.
+    """
+    if not sharers:
+        return
+    mean = yield Say("gradients", torch.cat(list(gradients)).cpu().numpy(), sharers, mean=True)
+    parts = torch.from_numpy(mean.astype(np.float32)).split([len(one) for one in gradients])
+    for own, part in zip(gradients, parts):
+        own.copy_(part)
 
 
 def members(team: Team, index: int) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping
 
 import torch
 
@@ -11,6 +10,7 @@ from ..settings.config import option
 from . import value_based
 from .protocol import Facts, Seat
 from .rest import Embedding, Policies
+from .utility import Drawn
 from .value_based import IQL, STATISTICS, VDN
 
 
@@ -49,7 +49,7 @@ class PerlaIQL(Embedding, IQL):
         super().__init__(seat)
         self._begin_rest(len(self.identity), self.distribution.outputs, seat.options(Options).policies)
 
-    def _done(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _done(self, values: torch.Tensor, rows: Drawn) -> torch.Tensor:
         """q(o, a) + R(o, a, a_N) − R̂(o, a)."""
         own = super()._done(values, rows)
         if self.rest is None:
@@ -60,11 +60,11 @@ class PerlaIQL(Embedding, IQL):
         x = self.with_identity(flat["observation"])
         return own + self._beyond(self.rest, x, flat, flat["action"].long(), shares).view_as(own)
 
-    def _shares(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    def _shares(self, values: torch.Tensor, rows: Drawn) -> torch.Tensor | None:
         """π_i(·|o), where neighbours' actions count only as far as they change what the own one is worth."""
         return None
 
-    def _backward(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor], error: torch.Tensor) -> None:
+    def _backward(self, values: torch.Tensor, rows: Drawn, error: torch.Tensor) -> None:
         super()._backward(values, rows, error)
         if self.rest:
             self.rest.backward(error.flatten())
@@ -72,11 +72,10 @@ class PerlaIQL(Embedding, IQL):
     def _gradients(self) -> list[torch.Tensor]:
         return [*super()._gradients(), *([self.rest.network.gradient] if self.rest else [])]
 
-    def _step(self, rate: float) -> torch.Tensor:
+    def _step(self, share: float) -> torch.Tensor:
         if self.rest:
-            of_rest = self.settings.optimiser.critic_learning_rate / self.settings.optimiser.learning_rate
-            self.rest.optimiser.step(rate * of_rest)
-        return super()._step(rate)
+            self.rest.optimiser.step(self.settings.optimiser.critic_learning_rate * share)
+        return super()._step(share)
 
 
 class PerlaVDN(PerlaIQL, VDN):
@@ -95,5 +94,5 @@ class PerlaVDN(PerlaIQL, VDN):
     )
     name = "perla_vdn"
 
-    def _shares(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
-        return self.policy.decide(self._masked(values, rows, "mask"), -1).softmax(-1)
+    def _shares(self, values: torch.Tensor, rows: Drawn) -> torch.Tensor | None:
+        return self.policy.decide(self.utility.allowed(values, rows), -1).softmax(-1)

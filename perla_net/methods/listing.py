@@ -112,7 +112,8 @@ def options_of(name: str) -> list[tuple[str, Any, Any, str]]:
         common = ("model.policy", "model.encoder", "model.channels", "model.orthogonal", "returns.gamma", "reward.")
         common = (*common, "share", "identity") + (("optimiser.", "model.memory") if name in SECTIONS else ())
         shared = [entry for entry in flat(AgentSettings) if entry[0].startswith(common)]
-        rows += [entry for entry in shared if "critic" not in entry[0]]
+        mixes = class_of(name).facts.family == "value factorisation"  # the mixer learns at the critic's rate
+        rows += [entry for entry in shared if "critic" not in entry[0] or (mixes and entry[0].startswith("optimiser."))]
     return [("--" + key.replace("_", "-"), *rest) for key, *rest in rows]
 
 

@@ -19,6 +19,7 @@ from ..network.exchange import Inbox
 from ..settings.config import Count, NonNegative, Positive, Rate, Section, option
 from ..world.world import Rollout
 from .acting import Acting, states
+from .coalition import averaged, members
 from .joint import JointReplay
 from .keeping import Part
 from .memory import Rows
@@ -103,7 +104,7 @@ class MADDPG(Acting):
         self.options = options = seat.options(Options)
         super().__init__(seat, seat.new_policy(start), noise)
         self.counted = isinstance(self.distribution, Categorical)
-        self.team_of_it = coalition(seat.team, self.name) if self._central(seat.team, seat.index) else ()
+        self.team_of_it = members(seat.team, seat.index) if self._central(seat.team, seat.index) else ()
         self.others = [agent for agent in self.team_of_it if agent != seat.index]
         model, optimiser = self.settings.model, self.settings.optimiser
         # The critic reads: own observation, the others', identity, the others' actions, the own one.
@@ -173,7 +174,7 @@ class MADDPG(Acting):
         cls.check_critic_input(team, index)
         if not cls._central(team, index):
             return
-        leader = coalition(team, cls.name)[0]
+        leader = members(team, index)[0]
         for what, mine, theirs in (
             (f"--{cls.name}.…", own, team.settings[leader].sections[cls.name]),
             ("--critic.input", settings.critic.input, team.settings[leader].critic.input),
@@ -192,8 +193,8 @@ class MADDPG(Acting):
                 f"--critic.input neighbourhood: a critic of {cls.name} reads everybody's observations and actions (global), or its own; perla_maddpg's "
                 "reads its neighbours' actions"
             )
-        own = [agent for agent in coalition(team, cls.name) if not cls._central(team, agent)]
-        if own and len(own) < len(coalition(team, cls.name)):
+        own = [agent for agent in members(team, index) if not cls._central(team, agent)]
+        if own and len(own) < len(members(team, index)):
             raise InputError(f"--critic.input own: must be that of all agents with {cls.name}, or of none")
 
     @classmethod
@@ -278,12 +279,12 @@ class MADDPG(Acting):
         self._pass.backward((weight * error).unsqueeze(0))
         self._backward_beyond(weight * error)
         rates = self.settings.optimiser
-        yield from self._averaged(self._critic_gradients())
+        yield from averaged(self._critic_gradients(), self._sharers)
         of_critic = self._critic_step(rates.critic_learning_rate * rate)
         # Policy: −Q(o, a_1 … μ(o_i) … a_n), the others as they acted.
         self.policy.gradient.zero_()
         self._policy_loss(rows, weight, x[:, : -self.distribution.own_width]).backward()
-        yield from self._averaged([self.policy.gradient])
+        yield from averaged([self.policy.gradient], self._sharers)
         of_policy = self.optimisers[0].step(rates.learning_rate * rate)
         for one in self.targets:
             one.follow()
@@ -352,15 +353,6 @@ class MADDPG(Acting):
             parts.append(hard + soft - soft.detach())
         return torch.cat(parts, -1)
 
-    def _averaged(self, gradients: Sequence[torch.Tensor]) -> Shared:
-        """The mean over those who share networks, in place."""
-        if self._sharers:
-            mean = yield Say("gradients", torch.cat(list(gradients)).cpu().numpy(), self._sharers, mean=True)
-            for own, part in zip(
-                gradients, torch.from_numpy(mean.astype(np.float32)).split([len(one) for one in gradients])
-            ):
-                own.copy_(part)
-
     # What a critic that averages out its neighbours adds
 
     def _beyond_own(self, rows: Drawn) -> torch.Tensor | float:
@@ -414,8 +406,3 @@ def of_last_inputs(network: MLP, given: torch.Tensor, last: torch.Tensor) -> tor
     for layer in range(1, network.layers):
         x = F.linear(activate(x), weights[f"w{layer}"], weights[f"b{layer}"])
     return x[:, 0]
-
-
-def coalition(team: Team, name: str) -> tuple[int, ...]:
-    """All agents with the method of this name, in order."""
-    return tuple(agent for agent, settings in enumerate(team.settings) if settings.algorithm == name)

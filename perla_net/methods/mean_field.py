@@ -20,6 +20,7 @@ from .kinds import check_one_kind
 from .memory import Rows
 from .protocol import Facts, Now, Seat
 from .team import Team
+from .utility import Drawn, Seen, Utility
 from .value_based import IQL
 
 
@@ -31,6 +32,23 @@ class Options(value_based.Options):
         lambda: Exploration("boltzmann", 1.0, 0.1, 0.5),
         "Exploration.",
     )
+
+
+class FieldUtility(Utility):
+    """Values at a mean action, which is the step's also where what followed is valued: that is then no part of the sequence itself."""
+
+    def _along(self, rows: Drawn) -> Seen:
+        x, following = self.read(rows, "observation"), self.read(rows, "following").flatten(0, 1)
+        never = torch.zeros(len(following), dtype=torch.bool, device=x.device)
+
+        def after(network: Policy, memories: torch.Tensor) -> torch.Tensor:
+            outputs, _ = network.step(following, memories.flatten(0, 1), never)
+            return self.allowed(outputs.view(*x.shape[:2], -1), rows, "following_mask")
+
+        values, memories = self.network.sequence(x, *self._begin(x))
+        with torch.no_grad():
+            _, of_target = self.target.network.sequence(x, *self._begin(x))
+            return Seen(values, after(self.network, memories), after(self.target.network, of_target))
 
 
 class MeanFieldQ(IQL):
@@ -53,6 +71,7 @@ class MeanFieldQ(IQL):
         "verified: the loss against a slow one; games:two_step 7, games:climbing at (1, 1) with 7 a step, 10 of 10 seeds, as exploration ends",
     )
     Options = Options
+    Network = FieldUtility
     name = "mean_field_q"
 
     def __init__(self, seat: Seat) -> None:
@@ -100,26 +119,12 @@ class MeanFieldQ(IQL):
             self.policy.frozen["context"].copy_(mean.taken[known].mean(0))
         return {"field": mean.taken.view(*rollout.reward.shape, -1).cpu().numpy()}
 
-    def _reads(self, rows: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    def _reads(self, rows: Drawn, name: str) -> torch.Tensor:
         """The step's ā behind the observation."""
         x = super()._reads(rows, name)
         return torch.cat([x, rows["field"]], -1) if self.field else x
 
-    def _worth(self, next_values: torch.Tensor, next_targets: torch.Tensor) -> torch.Tensor:
-        """v(o') = Σ_b π(b|o', ā) Q⁻(o', b, ā), [M]."""
-        weighed = next_values if self.options.double else next_targets
-        return (self.policy.decide(weighed, -1).softmax(-1) * next_targets).sum(-1)
-
-    def _along(self, rows: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """As for IQL; but what follows is read with this step's ā, and so is no part of the sequence itself."""
-        x, following = self._reads(rows, "observation"), self._reads(rows, "following").flatten(0, 1)
-        nothing, never = self.policy.begin(x.shape[1]), torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-
-        def after(network: Policy, memories: torch.Tensor) -> torch.Tensor:
-            outputs, _ = network.step(following, memories.flatten(0, 1), never.flatten())
-            return self._masked(outputs.view(*x.shape[:2], -1), rows, "following_mask")
-
-        values, memories = self.policy.sequence(x, nothing, never)
-        with torch.no_grad():
-            _, of_target = self.target.network.sequence(x, nothing, never)
-            return values, after(self.policy, memories), after(self.target.network, of_target)
+    def _worth(self, seen: Seen) -> torch.Tensor:
+        """v(o') = Σ_b π(b|o', ā) Q⁻(o', b, ā), [...]."""
+        weighed = seen.following if self.options.double else seen.target
+        return (self.policy.decide(weighed, -1).softmax(-1) * seen.target).sum(-1)

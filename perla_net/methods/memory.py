@@ -111,20 +111,35 @@ class Replay:
 
     def draw_steps(self, rng: np.random.Generator, number: int) -> Rows:
         """Steps drawn with replacement, entries [number, …]."""
-        chosen = rng.integers(self.filled, size=number)
-        return {name: array[chosen] for name, array in self.rows.items()}
+        return self.steps(self.choose(rng, number))
 
     def draw_episodes(self, rng: np.random.Generator, number: int) -> Rows:
         """Episodes drawn with replacement, entries [longest, number, …], zeros behind the shorter ones; ``there`` [longest, number] bool."""
-        chosen = [self.spans[k] for k in rng.integers(len(self.spans), size=number)]
-        longest = max(length for _, length in chosen)
+        return self.whole(self.choose(rng, number))
+
+    def choose(self, rng: np.random.Generator, number: int) -> np.ndarray:
+        """Which steps, or which episodes, are drawn with replacement; the same in every memory that was filled in step with this one."""
+        return rng.integers(len(self.spans) if self.episodes else self.filled, size=number)
+
+    def steps(self, chosen: np.ndarray) -> Rows:
+        """These steps."""
+        return {name: array[chosen] for name, array in self.rows.items()}
+
+    def whole(self, chosen: np.ndarray) -> Rows:
+        """These episodes, as :meth:`draw_episodes` gives them."""
+        spans = [self.spans[k] for k in chosen]
+        number, longest = len(spans), max(length for _, length in spans)
         found = {name: np.zeros((longest, number, *array.shape[1:]), array.dtype) for name, array in self.rows.items()}
         found["there"] = np.zeros((longest, number), bool)
-        for column, (first, length) in enumerate(chosen):
+        for column, (first, length) in enumerate(spans):
             for name, array in self.rows.items():
                 found[name][:length, column] = array[first : first + length]
             found["there"][:length, column] = True
         return found
+
+    def take(self, chosen: np.ndarray) -> Rows:
+        """What was chosen: :meth:`steps`, or :meth:`whole` episodes."""
+        return self.whole(chosen) if self.episodes else self.steps(chosen)
 
     # State
 

@@ -12,9 +12,9 @@ object: all that it has of others is what arrived.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from inspect import isgenerator
-from typing import Any, ClassVar, Generator, Mapping, NamedTuple, Sequence, TypeVar
+from typing import Any, Callable, ClassVar, Generator, Mapping, NamedTuple, Sequence, TypeVar
 
 import numpy as np
 import torch
@@ -97,6 +97,8 @@ class Seat:
     device: str = "cpu"
     equal_start: bool = False
     """With the same parameters as every agent of equal spaces and networks."""
+    commons: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What agents that sit together keep once instead of each by itself. Each would come to the same: no number may depend on who sits there."""
 
     @property
     def spec(self) -> AgentSpec:
@@ -213,6 +215,11 @@ class Method:
         return ()
 
     @classmethod
+    def first_words(cls, team: Team, index: int) -> str:
+        """What a run's first line says of it, beside its name."""
+        return ""
+
+    @classmethod
     def talks(cls, team: Team, index: int) -> bool:
         """Whether :meth:`learn` says anything: by default where the method has purposes of its own, or a group shares its network."""
         return bool(cls.purposes) or (cls.shares and bool(team.group_of(index)))
@@ -257,6 +264,10 @@ class Method:
 
     def faults(self) -> list[str]:
         """What is wrong with the object that was made, a sentence each; looked at before a run begins."""
+        return []
+
+    def out_of_step(self) -> list[str]:
+        """What must be the same in several agents after a round, and is not, a sentence each."""
         return []
 
     def not_finite(self) -> list[str]:
@@ -309,6 +320,9 @@ class Method:
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Continue from :meth:`state`."""
         raise NotImplementedError
+
+    def restore_rest(self, read: Callable[[int], tuple[dict[str, np.ndarray], dict[str, Any]]]) -> None:
+        """After all agents of the rank are restored: what is in another agent's checkpoint; ``read``: any agent's :meth:`state`."""
 
     def start_from(self, arrays: Mapping[str, np.ndarray], data: Mapping[str, Any]) -> None:
         """Begin with what another run learned: its checkpoint's arrays and JSON, whose policy was found to fit."""

@@ -28,6 +28,12 @@ METHODS = {
     "perla_coma": "coma.PerlaCOMA",
     "iql": "value_based.IQL",
     "vdn": "value_based.VDN",
+    "qmix": "factorisations.QMIX",
+    "qplex": "factorisations.QPLEX",
+    "qtran_base": "factorisations.QTRAN",
+    "qtran_alt": "factorisations.QTRANAlternative",
+    "cw_qmix": "factorisations.CWQMIX",
+    "ow_qmix": "factorisations.OWQMIX",
     "mean_field_q": "mean_field.MeanFieldQ",
     "perla_iql": "embedded_q.PerlaIQL",
     "perla_vdn": "embedded_q.PerlaVDN",
@@ -38,7 +44,12 @@ METHODS = {
 }
 """Name → file and class, in the order in which they are listed."""
 assert set(PRESETS) <= set(METHODS)
-SECTIONS = {"iql", "vdn", "coma", "perla_coma", "mean_field_q", "perla_iql", "perla_vdn", "maddpg", "perla_maddpg"}
+SECTIONS = {
+    *("coma", "perla_coma"),
+    *("iql", "vdn", "mean_field_q", "perla_iql", "perla_vdn"),
+    *("qmix", "qplex", "qtran_base", "qtran_alt", "cw_qmix", "ow_qmix"),
+    *("maddpg", "perla_maddpg"),
+}
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 

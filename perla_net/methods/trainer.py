@@ -17,6 +17,7 @@ import torch
 from ..learning.distributions import Categorical, Distribution
 from ..learning.models import MLP, Adam, Pass, Policy
 from ..settings.config import AgentSettings
+from .coalition import averaged
 from .losses import policy_loss
 from .presets import PRESETS
 from .protocol import Say
@@ -144,8 +145,8 @@ class Trainer:
         measured = []
         for part in parts:
             found = self._gradients(part, with_critic)
-            if self.group:
-                yield from self._average_gradients((self.policy, self.critic) if with_critic else (self.policy,))
+            networks = (self.policy, self.critic) if with_critic else (self.policy,)
+            yield from averaged([network.gradient for network in networks], self.group)
             norm = policy.step(settings.optimiser.learning_rate * rate)
             of_critic = torch.zeros_like(norm)
             if with_critic:
@@ -180,8 +181,7 @@ class Trainer:
         for part in self._shuffled(tables, rngs, passes, size):
             count = part["target"].shape[-1]
             loss = self._critic_gradients(self.passes(count)[1], part, _shares(part, "weight", count))
-            if self.group:
-                yield from self._average_gradients((self.critic,))
+            yield from averaged([self.critic.gradient], self.group)
             measured += [loss, self.optimisers[1].step(rate)]
         if not measured:
             return np.zeros((*self.policy.flat.shape[:-1], 2))
@@ -290,14 +290,6 @@ class Trainer:
             gradient = (weight * error).unsqueeze(-2)
         critic.backward(gradient)
         return 0.5 * (weight * error.square()).sum(-1)
-
-    def _average_gradients(self, networks: Sequence[Policy | MLP]) -> Generator[Say, np.ndarray, None]:
-        own = torch.cat([network.gradient for network in networks])
-        mean = yield Say("gradients", own.cpu().numpy(), self.group, mean=True)
-        rest = torch.from_numpy(mean.astype(np.float32)).to(own.device)
-        for network in networks:
-            network.gradient.copy_(rest[: len(network.flat)])
-            rest = rest[len(network.flat) :]
 
 
 def _shares(part: dict[str, torch.Tensor], name: str, rows: int) -> torch.Tensor:

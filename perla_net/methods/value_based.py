@@ -1,4 +1,7 @@
-"""Q-learners: independent ones (``iql``), and those whose utilities add up to the team's value (``vdn``)."""
+"""Q-learners: independent ones (``iql``), and those whose utilities add up to the team's value (``vdn``).
+
+Other ways to make the team's value of utilities are in ``factorisations.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,18 @@ from annotated_types import Ge, Gt, Le
 
 from ..ground.errors import InputError
 from ..learning.build import policy_for
-from ..learning.models import OPTIMISERS, Pass, Policy
+from ..learning.models import Policy
 from ..network.exchange import Inbox
 from ..settings.config import Count, Positive, Section, option
 from ..world.world import Rollout
 from .acting import Acting
+from .coalition import averaged, members
 from .exploration import Exploration
 from .keeping import Part
 from .memory import Replay, Rows, steps_of
 from .protocol import Facts, Learning, Now, Say, Seat
-from .targets import Target
 from .team import Team
+from .utility import Drawn, Seen, Utility
 
 STATISTICS = ("td_loss", "q_value", "q_gradient", "exploration", "remembered")
 """Means over a round's gradient steps: ½ (Q − y)², Q of the actions taken, the gradient's norm before clipping; ε or τ of the round's
@@ -66,29 +70,43 @@ class IQL(Acting):
     )
     Options = Options
     statistics = STATISTICS
+    measured: ClassVar[tuple[str, ...]] = STATISTICS[:3]
+    """Those that every gradient step gives."""
     shares = remembers = True
     name: ClassVar[str] = "iql"
+    Network: ClassVar[type[Utility]] = Utility
 
     def __init__(self, seat: Seat) -> None:
         start, noise, batch = seat.streams(3)
-        self.options = options = seat.options(Options)
+        self.options = options = seat.options(self.Options)
         policy = seat.new_policy(start)
         policy.frozen["exploration"].fill_(options.exploration.at(0.0))
         super().__init__(seat, policy, noise)
-        optimiser = self.settings.optimiser
-        self.optimiser = OPTIMISERS[optimiser.method](policy, optimiser.epsilon, optimiser.max_gradient_norm)
-        self.target = Target(policy, options.target_every, options.target_rate)
+        self.utility = self._utility_of(policy)
         self.memory = Replay(options.memory, policy.width > 0, options.longest)
         self.batch_rng = self._batches(batch)
         self._sharers = seat.group
         """Those whose gradients are averaged."""
-        self._walk: Pass | None = None
+
+    def _utility_of(self, network: Policy) -> Utility:
+        """A network with its target and optimiser, which reads what the policy reads."""
+        every, rate = self.options.target_every, self.options.target_rate
+        return self.Network(network, self.settings.optimiser, every, rate, self.distribution, self._reads)
+
+    def _reads(self, rows: Drawn, name: str) -> torch.Tensor:
+        """What the network reads of observations, ``observation`` or ``following``."""
+        return self.with_identity(rows[name])
 
     def _batches(self, own: np.random.SeedSequence) -> np.random.Generator:
         """What draws from the memory."""
         return np.random.default_rng(own)
 
     # What is known before anything is built
+
+    @classmethod
+    def flag(cls) -> str:
+        """Its section on the command line."""
+        return cls.name.replace("_", "-")
 
     @classmethod
     def policy_for(cls, team: Team, index: int) -> Policy:
@@ -104,14 +122,14 @@ class IQL(Acting):
         own = team.settings[index].sections[cls.name]
         if own["memory"] < own["begin"]:
             raise InputError(
-                f"--{cls.name}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.name}.begin {own['begin']}"
+                f"--{cls.flag()}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.flag()}.begin {own['begin']}"
             )
 
     # Learning
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
         """Remember the rollout, then take some gradient steps on what is drawn from the memory."""
-        reward = yield from self._learned_from(rollout, inbox)
+        reward = yield from self._learned_from(rollout, inbox, now)
         action = self.distribution.read(rollout.action).numpy()[:, 0].astype(np.int32)
         rows = steps_of(rollout, action) | {"reward": reward.numpy()} | self._heard(rollout, inbox, now)
         # A group, or a team that adds up its utilities, draws the same steps on every rank, so that all of them stay.
@@ -121,17 +139,16 @@ class IQL(Acting):
         self.policy.frozen["exploration"].fill_(self.options.exploration.at(now.round / now.rounds))
         measured = []
         if len(self.memory) >= max(self.options.begin, 1):
-            linear = self.settings.optimiser.schedule == "linear"
-            rate = self.settings.optimiser.learning_rate * (1.0 - now.progress if linear else 1.0)
+            share = 1.0 - now.progress if self.settings.optimiser.schedule == "linear" else 1.0
             for _ in range(self.options.updates):
-                measured.append((yield from self._update(rate)))
-        means = np.mean(measured, 0).tolist() if measured else [np.nan] * 3
-        return dict(zip(STATISTICS, [*means, explored, float(len(self.memory))]))
+                measured.append((yield from self._update(share)))
+        means = np.mean(measured, 0).tolist() if measured else [np.nan] * len(self.measured)
+        return dict(zip(self.statistics, [*means, explored, float(len(self.memory))]))
 
     _coalition: tuple[int, ...] = ()
     """Those whose utilities are added up, itself among them."""
 
-    def _learned_from(self, rollout: Rollout, inbox: Inbox) -> Shared:
+    def _learned_from(self, rollout: Rollout, inbox: Inbox, now: Now) -> Shared:
         """The reward [T, B]."""
         return self.reward(rollout, inbox)
         yield
@@ -145,127 +162,125 @@ class IQL(Acting):
         return chosen, following
         yield
 
-    def _update(self, rate: float) -> Shared:
-        """One gradient step; (loss, Q, gradient's norm)."""
-        if self.memory.episodes:
-            rows = self._tensors(self.memory.draw_episodes(self.batch_rng, self.options.episodes))
-            values, next_values, next_targets = self._along(rows)
-        else:
-            rows = self._tensors(self.memory.draw_steps(self.batch_rng, self.options.batch))
-            values, next_values, next_targets = self._in_steps(rows)
+    def _update(self, share: float) -> Shared:
+        """One gradient step; (loss, Q, gradient's norm). share: of the learning rate, by its schedule."""
+        rows = self._drawn(self.memory.choose(self.batch_rng, self._number))
+        seen = self.utility.look(rows)
         there = rows["alive"].to(torch.float32)
-        chosen = self._done(values.detach(), rows) * there
+        chosen = self._done(seen.values.detach(), rows) * there
         goes_on = there * (~rows["terminated"]).to(torch.float32)
-        following = self._worth(next_values, next_targets) * goes_on
-        total, after = yield from self._summed(chosen, following)
+        total, after = yield from self._summed(chosen, self._worth(seen) * goes_on)
         # δ = Q − (r + γ Q⁻(o', argmax Q(o', ·)));  ∂ ½ δ² / ∂ Q_i(o, a_i) = δ, also where Q is a sum of Q_i
         error = total - (rows["reward"] + self.settings.returns.gamma * after)
         counted = rows["there"].to(torch.float32) if "there" in rows else torch.ones_like(there)
-        weight = (counted if self._coalition else counted * there) / (
-            counted if self._coalition else counted * there
-        ).sum().clamp(min=1)
-        self._backward(values, rows, weight * error * there)
-        if self._sharers:
-            yield from self._average_gradients()
-        norm = self._step(rate)
-        self.target.follow()
+        counted = counted if self._coalition else counted * there
+        weight = counted / counted.sum().clamp(min=1)
+        self._backward(seen.values, rows, weight * error * there)
+        yield from averaged(self._gradients(), self._sharers)
+        norm = self._step(share)
         loss = 0.5 * (weight * error.square()).sum()
         return float(loss), float((weight * total).sum()), float(norm)
 
-    def _done(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Q of what was done, [M], from Q(o, ·)."""
+    def _done(self, values: torch.Tensor, rows: Drawn) -> torch.Tensor:
+        """Q of what was done, [...], from Q(o, ·)."""
         return values.gather(-1, rows["action"].long().unsqueeze(-1)).squeeze(-1)
 
-    def _worth(self, next_values: torch.Tensor, next_targets: torch.Tensor) -> torch.Tensor:
-        """What o' is worth, [M]: Q⁻ of the action that is best by Q, or by Q⁻."""
-        best = (next_values if self.options.double else next_targets).argmax(-1, keepdim=True)
-        return next_targets.gather(-1, best).squeeze(-1)
+    def _worth(self, seen: Seen) -> torch.Tensor:
+        """What o' is worth, [...]: Q⁻ of what would be done there."""
+        return seen.target.gather(-1, self._best(seen)).squeeze(-1)
 
-    def _average_gradients(self) -> Shared:
-        """The mean over those that share the network."""
-        own = self._gradients()
-        mean = yield Say("gradients", torch.cat(own).cpu().numpy(), self._sharers, mean=True)
-        for gradient, part in zip(own, torch.from_numpy(mean.astype(np.float32)).split([len(one) for one in own])):
-            gradient.copy_(part)
+    def _backward(self, values: torch.Tensor, rows: Drawn, error: torch.Tensor) -> None:
+        """From ∂L/∂Q(o, a) of what was done, [...], to the gradients; values: Q(o, ·)."""
+        slope = torch.zeros_like(values).scatter_(-1, rows["action"].long().unsqueeze(-1), error.unsqueeze(-1))
+        self.utility.backward(values, slope)
 
     def _gradients(self) -> list[torch.Tensor]:
-        """Of all networks that are shared."""
-        return [self.policy.gradient]
+        """Of all networks, which are averaged over those that share them."""
+        return [self.utility.network.gradient]
 
-    def _step(self, rate: float) -> torch.Tensor:
-        """A step down the gradient; its norm."""
-        return self.optimiser.step(rate)
+    def _step(self, share: float) -> torch.Tensor:
+        """A step down the gradients, at this share of the learning rates; the norm of the utility's."""
+        return self.utility.step(self.settings.optimiser.learning_rate * share)
 
-    def _tensors(self, rows: Rows) -> dict[str, torch.Tensor]:
-        return {name: torch.from_numpy(array).to(self.device) for name, array in rows.items()}
+    @property
+    def _number(self) -> int:
+        """Steps, or episodes, in a gradient step."""
+        return self.options.episodes if self.memory.episodes else self.options.batch
 
-    def _masked(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
-        return self.distribution.masked(values, rows.get(name), -1)
+    def _drawn(self, chosen: np.ndarray) -> Drawn:
+        """What was chosen of the memory."""
+        return {name: torch.from_numpy(array).to(self.device) for name, array in self.memory.take(chosen).items()}
 
-    def _in_steps(self, rows: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Q(o, ·) for :meth:`_backward`, Q(o', ·) and Q⁻(o', ·) over allowed actions: [M, actions] each."""
-        following = self._reads(rows, "following")
-        with torch.no_grad():
-            present, target = self.policy(following), self.target.network(following)
-        if self._walk is None:
-            self._walk = Pass(self.policy, len(following))
-        values = self._walk.forward(self._reads(rows, "observation")).mT
-        return values, *(self._masked(one, rows, "following_mask") for one in (present, target))
-
-    def _reads(self, rows: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
-        """What the network reads of observations, ``observation`` or ``following``."""
-        return self.with_identity(rows[name])
-
-    def _along(self, rows: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same for whole episodes, [L, N, actions]: the step that follows is the next one of the sequence, or what the episode ended
-        with, which stands behind it."""
-        whole = self._with_last(rows, "observation", "following")
-        x = self.with_identity(whole)
-        nothing, never = self.policy.begin(x.shape[1]), torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-        values, _ = self.policy.sequence(x, nothing, never)
-        with torch.no_grad():
-            target, _ = self.target.network.sequence(x, nothing, never)
-        return values[:-1], *(self._masked(one[1:], rows, "following_mask") for one in (values.detach(), target))
-
-    def _with_last(self, rows: Mapping[str, torch.Tensor], name: str, following: str) -> torch.Tensor:
-        """[L + 1, N, …]: every episode's entries, and behind its last what followed it."""
-        whole = torch.cat([rows[name], torch.zeros_like(rows[name][:1])])
-        length = rows["there"].sum(0)
-        column = torch.arange(len(length), device=length.device)
-        whole[length, column] = rows[following][length - 1, column]
-        return whole
-
-    def _backward(self, values: torch.Tensor, rows: Mapping[str, torch.Tensor], error: torch.Tensor) -> None:
-        """From ∂L/∂Q(o, a) of what was done, [M], to the network's gradient."""
-        action = rows["action"].long().unsqueeze(-1)
-        slope = torch.zeros_like(values).scatter_(-1, action, error.unsqueeze(-1))
-        if self.memory.episodes:
-            self.policy.gradient.zero_()
-            values.backward(slope)
-        else:
-            assert self._walk is not None
-            self._walk.backward(slope.mT.contiguous())
+    def _best(self, seen: Seen) -> torch.Tensor:
+        """What would be done next, [..., 1]."""
+        return (seen.following if self.options.double else seen.target).argmax(-1, keepdim=True)
 
     # State
 
     def parts(self) -> Mapping[str, Part]:
         """See :class:`~.acting.Acting`."""
-        return {
-            "policy.optimiser": self.optimiser,
-            "target": self.target,
-            "replay": self.memory,
-            "batch": self.batch_rng,
-        }
+        return {**self.utility.parts("policy"), "replay": self.memory, "batch": self.batch_rng}
 
     def start_from(self, arrays: Mapping[str, np.ndarray], data: Mapping[str, Any]) -> None:
         """The Q-network, the target with it; it explores anew."""
         explores = float(self.policy.frozen["exploration"])
         super().start_from(arrays, data)
         self.policy.frozen["exploration"].fill_(explores)
-        self.target.begin()
+        self.utility.target.begin()
 
 
-class VDN(IQL):
+class Coalition(IQL):
+    """Q-learners that learn the team's value together: all agents with the same method, in step and from the same steps."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._coalition = members(seat.team, seat.index)
+        super().__init__(seat)
+        if any(seat.team.group_of(agent) for agent in self._coalition):  # who is in no group stays in step
+            self._sharers = seat.group or (seat.index,)
+
+    def _batches(self, own: np.random.SeedSequence) -> np.random.Generator:
+        """The first agent's stream: the same steps are drawn everywhere."""
+        first = np.random.SeedSequence(self.seat.seed, spawn_key=(0, self._coalition[0]))
+        return np.random.default_rng(first.spawn(3)[2])
+
+    @classmethod
+    def _in_common(cls, team: Team, index: int) -> list[tuple[str, Any]]:
+        """(option, value) of what must be the same for all of them."""
+        settings = team.settings[index]
+        return [
+            (f"--{cls.flag()}.…", settings.sections[cls.name]),
+            ("--returns.gamma", settings.returns.gamma),
+            ("--model.memory", settings.model.memory),
+        ]
+
+    @classmethod
+    def check(cls, team: Team, index: int) -> None:
+        """See :class:`~.protocol.Method`: the team's value can be learned only in step."""
+        super().check(team, index)
+        mixing, first = team.settings[index].reward.mixing, members(team, index)[0]
+        if mixing != "own":
+            raise InputError(
+                f"--reward.mixing {mixing}: {cls.name} learns from the mean reward of all agents with it; leave it at own"
+            )
+        for (what, mine), (_, theirs) in zip(cls._in_common(team, index), cls._in_common(team, first)):
+            if mine != theirs:
+                raise InputError(
+                    f"{what}: must be the same for all agents with {cls.name}, which learn the team's value together, step by step, "
+                    f"but those of {team.specs[index].name} and {team.specs[first].name} differ"
+                )
+
+    @classmethod
+    def talks(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`."""
+        return True
+
+    @classmethod
+    def talks_to_neighbours(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`: all that it says is for the coalition."""
+        return False
+
+
+class VDN(Coalition):
     """Value decomposition: Σ_i Q_i(o_i, a_i) is the team's value, Q_i⁻ alike; the reward is the team's mean.
 
     The team is all agents with this method: each says its chosen and its following utility, every rank takes the same sum, in the
@@ -285,44 +300,7 @@ class VDN(IQL):
     )
     name = "vdn"
 
-    def __init__(self, seat: Seat) -> None:
-        self._coalition = coalition(seat.team, self.name)
-        super().__init__(seat)
-        if any(seat.team.group_of(agent) for agent in self._coalition):  # who is in no group stays in step
-            self._sharers = seat.group or (seat.index,)
-
-    def _batches(self, own: np.random.SeedSequence) -> np.random.Generator:
-        """The first agent's stream: the same steps are drawn everywhere."""
-        first = np.random.SeedSequence(self.seat.seed, spawn_key=(0, self._coalition[0]))
-        return np.random.default_rng(first.spawn(3)[2])
-
-    @classmethod
-    def check(cls, team: Team, index: int) -> None:
-        """See :class:`~.protocol.Method`: utilities can be added up only in step."""
-        super().check(team, index)
-        leader = coalition(team, cls.name)[0]
-        settings, first = team.settings[index], team.settings[leader]
-        if settings.reward.mixing != "own":
-            raise InputError(
-                f"--reward.mixing {settings.reward.mixing}: {cls.name} learns from the mean reward of all agents with it; leave it at own"
-            )
-        for what, mine, theirs in (
-            (f"--{cls.name}.…", settings.sections[cls.name], first.sections[cls.name]),
-            ("--returns.gamma", settings.returns.gamma, first.returns.gamma),
-            ("--model.memory", settings.model.memory, first.model.memory),
-        ):
-            if mine != theirs:
-                raise InputError(
-                    f"{what}: must be the same for all agents with {cls.name}, whose utilities are added up step by step, but those of "
-                    f"{team.specs[index].name} and {team.specs[leader].name} differ"
-                )
-
-    @classmethod
-    def talks(cls, team: Team, index: int) -> bool:
-        """See :class:`~.protocol.Method`."""
-        return True
-
-    def _learned_from(self, rollout: Rollout, inbox: Inbox) -> Shared:
+    def _learned_from(self, rollout: Rollout, inbox: Inbox, now: Now) -> Shared:
         own = np.ascontiguousarray(rollout.reward)
         mean = yield Say("rewards", own.ravel(), self._coalition, mean=True)
         return torch.from_numpy(mean.astype(np.float32)).view(own.shape)
@@ -332,8 +310,3 @@ class VDN(IQL):
         told = yield Say("utilities", mine.ravel(), self._coalition)
         total = sum(told[agent].reshape(mine.shape) for agent in self._coalition)
         return torch.from_numpy(total).to(self.device).unbind(0)
-
-
-def coalition(team: Team, name: str) -> tuple[int, ...]:
-    """All agents with the method of this name, whose utilities are added up, in order."""
-    return tuple(agent for agent, settings in enumerate(team.settings) if settings.algorithm == name)

@@ -117,6 +117,8 @@ class Saver:
                     part.restore(method.index, mine, data["state"][name])
             except KeyError as error:
                 raise InputError(f"--resume {folder}: the state of {method.spec.name} has no {error}") from None
+        for method in self.methods:
+            method.restore_rest(lambda agent: self._state_of(folder, agent))
         self.metrics.totals = manifest["totals"]
         self.metrics.history = [tuple((j, i) for j, i in edges) for edges in manifest["history"]]
         host, same = self.world.host, True
@@ -127,6 +129,11 @@ class Saver:
             host.anew()
         self.world.show()
         return manifest["round"], same
+
+    def _state_of(self, folder: Path, agent: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What any agent's method keeps in a checkpoint."""
+        data, arrays = checkpoint.read_agent(folder / self.stems[agent], "--resume")
+        return arrays, data["state"]["method"]
 
 
 def read_world(folder: Path, first: int, copies: int) -> dict[str, np.ndarray]:

@@ -50,6 +50,7 @@ class Simulation:
             config.seed,
             controllers=plan.controllers,
         )
+        commons: dict[Any, Any] = {}
         self.methods: list[Method] = [
             team.methods[index](
                 Seat(
@@ -60,6 +61,7 @@ class Simulation:
                     config.horizon,
                     config.device,
                     config.consensus.equal_start,
+                    commons,
                 )
             )
             for index in self.local
@@ -173,13 +175,15 @@ class Simulation:
         return rollouts
 
     def _check_parameters(self) -> None:
-        """Raise Diverged where an agent's networks hold anything but finite numbers: it would act on, by its first action."""
+        """Raise Diverged where an agent's networks hold anything but finite numbers: it would act on, by its first action; and where what should
+        be the same in several agents is not."""
         found = [
             f"the {what} of {method.spec.name} is no longer finite after round {self.done}: smaller learning rates, or "
             "rewards, help, and a --policy-loss must be finite on every step"
             for method in self.methods
             for what in method.not_finite()
         ]
+        found += [f"{text} (before round {self.done})" for method in self.methods for text in method.out_of_step()]
         together(self.processes, found, Diverged, "check of the networks")
 
     def _learn(self, rollouts: Sequence[Rollout], inboxes: dict[int, Inbox]) -> list[dict[str, float]]:
