@@ -90,6 +90,15 @@ class Network:
         """Take over another vector's numbers."""
         self.flat.copy_(flat)
 
+    def at(self: AnyNetwork, flat: torch.Tensor) -> AnyNetwork:
+        """The same network with the parameters ``flat`` [size], through which derivatives of any order go; it has no gradients of its own."""
+        other = copy.copy(self)
+        parts = flat.split([math.prod(shape) for shape in self.shapes.values()])
+        other.flat = flat
+        other.tensors = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts)}
+        other.frozen = {name: tensor.detach() for name, tensor in other.tensors.items()}
+        return other
+
     def to(self, place: str | torch.device | torch.dtype) -> None:
         """Move to a device (``cpu``, ``cuda``), or to another precision."""
         self._view(self.flat.to(place), self.gradient.to(place))
@@ -286,6 +295,9 @@ class Policy(Network):
     actions, of which ``epsilon`` takes the best but for a share ε, ``boltzmann`` each in proportion to exp(Q / τ). ε or τ is a
     parameter, so that it travels, and is saved, with the weights; no gradient ever reaches it.
     """
+
+    recalls = False
+    """Whether its memory must be told what was done (:class:`~.coded.CodedPolicy`)."""
 
     def __init__(
         self,

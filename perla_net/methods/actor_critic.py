@@ -8,7 +8,9 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 import torch
 
+from ..learning.models import Policy
 from ..network.exchange import Inbox
+from ..world.spec import AgentSpec
 from ..world.world import Rollout
 from .acting import Acting
 from .hearing import Hearing
@@ -84,12 +86,13 @@ class ActorCritic(Acting):
         embedded = team.embedded_by(index)
         self.reads = critic_input(seat.settings)
         heard = team.heard_by(index) if self.reads == "neighbourhood" else []
+        spec = self.read_by_networks(team, index)
         if self.reads == "global":
             views: Sequence[Any] = team.specs
         else:
-            views = [seat.spec, *(team.specs[other] for other in heard)]
+            views = [spec, *(team.specs[other] for other in heard)]
         self.learner = Learner(
-            seat.spec,
+            spec,
             seat.settings,
             [team.specs[other] for other in embedded],
             views,
@@ -99,13 +102,22 @@ class ActorCritic(Acting):
             seat.group,
             len(heard),
         )
-        super().__init__(seat, self.learner.policy, noise)
+        super().__init__(seat, self.acts_by(seat), noise)
         self.embedded, self._seen = embedded, heard
         self.hearing = Hearing(seat, embedded, self.device)
         self.ages, self.hops = self.hearing.ages, self.hearing.hops
         self._hearing_seconds = 0.0
 
+    def acts_by(self, seat: Seat) -> Policy:
+        """The policy that acts: the one that is trained, unless there is more to it."""
+        return self.learner.policy
+
     # What is known before anything is built
+
+    @classmethod
+    def read_by_networks(cls, team: Team, index: int) -> AgentSpec:
+        """The agent's spaces as the networks that are trained have them."""
+        return team.specs[index]
 
     @classmethod
     def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:

@@ -9,7 +9,7 @@ from ..ground.errors import InputError
 from ..settings.checking import flat, type_name
 from .presets import PRESETS
 from .protocol import Facts
-from .registry import METHODS, SECTIONS, WITH_ARGUMENT, class_of, section_of
+from .registry import METHODS, WITH_ARGUMENT, class_of, section_of
 
 HEAD = ("method", "family", "policy", "actions", "hears", "sends", "learns from", "source", "status")
 KINDS = {
@@ -109,9 +109,10 @@ def options_of(name: str) -> list[tuple[str, Any, Any, str]]:
         section, kind = section_of(name), class_of(name).Options
         rows = flat(kind, f"{section}.") if kind else []
         common = ("model.policy", "model.encoder", "model.channels", "model.orthogonal", "returns.gamma", "reward.")
-        common = (*common, "share", "identity") + (("optimiser.", "model.memory") if name in SECTIONS else ())
+        common = (*common, "share", "identity", *class_of(name).uses)
+        of_critic = tuple(begin for begin in common if "critic" in begin)
         shared = [entry for entry in flat(AgentSettings) if entry[0].startswith(common)]
-        rows += [entry for entry in shared if "critic" not in entry[0]]
+        rows += [entry for entry in shared if "critic" not in entry[0] or entry[0].startswith(of_critic)]
     return [("--" + key.replace("_", "-"), *rest) for key, *rest in rows]
 
 

@@ -23,12 +23,16 @@ METHODS = {
     ),
     "iql": "value_based.IQL",
     "vdn": "value_based.VDN",
+    "lola": "lola.LOLA",
+    "hola": "hola.HOLA",
+    "cola": "hola.COLA",
+    "liam": "liam.LIAM",
     "frozen": "frozen.Frozen",
     "controller": "controller.Controller",
 }
 """Name → file and class, in the order in which they are listed."""
 assert set(PRESETS) <= set(METHODS)
-SECTIONS = {"iql", "vdn"}
+SECTIONS = {"iql", "vdn", "lola", "hola", "cola", "liam"}
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …)."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 

@@ -18,7 +18,7 @@ from ..learning.distributions import Categorical, Distribution
 from ..learning.models import MLP, Adam, Pass, Policy
 from ..settings.config import AgentSettings
 from .losses import policy_loss
-from .presets import PRESETS
+from .presets import base_of
 from .protocol import Say
 from .window import Rows
 
@@ -84,7 +84,7 @@ class Trainer:
         these networks."""
         self.policy, self.critic, self.optimisers, self.distribution = policy, critic, optimisers, distribution
         self.own_heads, self.settings, self.group = own_heads, settings, group
-        self.base = PRESETS[settings.algorithm].base
+        self.base = base_of(settings.algorithm)
         self.loss = policy_loss(settings.policy_loss, self.base)
         self._passes: dict[int, tuple[Pass, Pass]] = {}
         self._gathered: dict[str, torch.Tensor] = {}

@@ -67,6 +67,7 @@ class IQL(Acting):
     Options = Options
     statistics = STATISTICS
     shares = remembers = True
+    uses = ("optimiser.", "model.memory")
     name: ClassVar[str] = "iql"
 
     def __init__(self, seat: Seat) -> None:
