@@ -12,7 +12,7 @@ class CodedPolicy(Policy):
     """z_t = GRU(φ(W [o_t, a_{t−1}] + b), z_{t−1});  π(·|o_t, z_t) a network without memory. What others see is one policy with a memory.
 
     The memory [M, code + own] is (z, what the policy reads of the last action), nothing where an episode begins. Parameters of π come first in
-    ``flat``, then those of the encoder, which is trained apart: :meth:`head` and :meth:`coder` are networks on these two parts.
+    ``flat``, then those of the encoder, which is trained apart: :meth:`adopt` and :meth:`coder` make networks of these two parts.
     """
 
     recalls = True
@@ -36,13 +36,13 @@ class CodedPolicy(Policy):
         Network.__init__(self, self.shapes | self.coder_shapes)
 
     def start_coder(self, generator: torch.Generator, orthogonal: bool) -> None:
-        """Initial weights of the encoder; those of π are its network's, see :meth:`head`."""
+        """Initial weights of the encoder; those of π are its network's, see :meth:`adopt`."""
         _start_weight(self.frozen["code_w"], generator, orthogonal, 1.0)
         for name in ("gru_wi", "gru_wh"):
             for gate in self.frozen[name].chunk(3):
                 _start_weight(gate, generator, orthogonal, 1.0)
 
-    def head(self, network: Policy) -> None:
+    def adopt(self, network: Policy) -> None:
         """Let π's network, which reads (observation, code), be a view of its part here, with its own parameters."""
         size = len(network.flat)
         self.flat[:size] = network.flat

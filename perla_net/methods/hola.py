@@ -89,16 +89,19 @@ class HOLA(ExactPlayer):
         return self.steps(other, x, y)[0]
 
     def _learn_exactly(self, inbox: Inbox) -> dict[str, float]:
-        x = torch.from_numpy(self.numbers().copy()).requires_grad_()
-        found = super()._learn_exactly(inbox)
+        return super()._learn_exactly(inbox) | self.measure()
+
+    def measure(self) -> dict[str, float]:
+        """:data:`CONSISTENCY`, of the numbers that it has, and of its opponents' that it holds."""
+        x = torch.from_numpy(self.numbers()).requires_grad_()
         measured = []
         for place, other in enumerate(self.games):
             if self.known[place]:
                 y = torch.from_numpy(self.held[place].copy()).requires_grad_()
-                here = float(self._inconsistency(other, x, y).mean())
+                here = float(self._inconsistency(other, x, y))
                 measured.append([self._within(other, 1), self._within(other, 2), here])
         means = np.mean(measured, 0) if measured else np.full(len(CONSISTENCY), np.nan)
-        return found | dict(zip(CONSISTENCY, means.tolist()))
+        return dict(zip(CONSISTENCY, means.tolist()))
 
     def _within(self, other: int, times: int) -> float:
         drawn = drawn_pairs(self._probe_rng, self.games[other], PROBES, times * self.options.range)

@@ -99,7 +99,7 @@ class LIAM(ActorCritic):
         if not isinstance(policy, CodedPolicy):
             return self.learner.policy
         policy.to(seat.device)
-        policy.head(self.learner.policy)
+        policy.adopt(self.learner.policy)
         return policy
 
     # What is known before anything is built

@@ -79,8 +79,8 @@ def test_values_are_those_of_the_game_played_out(name, gamma):
 def test_a_player_who_mixes_up_its_own_view_is_found_out():
     """Tit for tat against who always defects: one C, then D. In the other's view of CD and DC it would be the other way round for ever."""
     copies, defects = player(9e3, 9e3, -9e3, 9e3, -9e3), player(-9e3, -9e3, -9e3, -9e3, -9e3)
-    assert float(IPD.values(copies, defects)[0]) == pytest.approx(-3 - 2 * 0.96 / 0.04)
-    assert float(IPD.values(copies, copies)[0]) == pytest.approx(-1 / 0.04)
+    assert float(IPD.values(copies, defects)[0].detach()) == pytest.approx(-3 - 2 * 0.96 / 0.04)
+    assert float(IPD.values(copies, copies)[0].detach()) == pytest.approx(-1 / 0.04)
 
 
 def test_states_and_payoffs_are_those_of_the_environment():
@@ -286,7 +286,7 @@ def test_the_prisoners_dilemma_separates(tmp_path):
         for _ in range(110):
             simulation.round()
         numbers = [player(*method.numbers()) for method in simulation.methods]
-        values = [0.04 * float(IPD.values(x, y)[0]) for x, y in zip(numbers[::2], numbers[1::2])]
+        values = [0.04 * float(IPD.values(x, y)[0].detach()) for x, y in zip(numbers[::2], numbers[1::2])]
         ended[lookahead] = np.array(values)
     assert (ended[0.0] < -1.95).all()
     assert (ended[1.0] > -1.15).sum() >= 4
