@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .models import Network, Policy, _activation, _start_weight
+from .models import Network, Policy, activation_of, start_weight
 
 
 class CodedPolicy(Policy):
@@ -37,10 +37,10 @@ class CodedPolicy(Policy):
 
     def start_coder(self, generator: torch.Generator, orthogonal: bool) -> None:
         """Initial weights of the encoder; those of π are its network's, see :meth:`adopt`."""
-        _start_weight(self.frozen["code_w"], generator, orthogonal, 1.0)
+        start_weight(self.frozen["code_w"], generator, orthogonal, 1.0)
         for name in ("gru_wi", "gru_wh"):
             for gate in self.frozen[name].chunk(3):
-                _start_weight(gate, generator, orthogonal, 1.0)
+                start_weight(gate, generator, orthogonal, 1.0)
 
     def adopt(self, network: Policy) -> None:
         """Let π's network, which reads (observation, code), be a view of its part here, with its own parameters."""
@@ -75,7 +75,7 @@ class CodedPolicy(Policy):
 
     def _read(self, observation: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         x = F.linear(torch.cat([observation, own], -1), self.tensors["code_w"], self.tensors["code_b"])
-        return _activation(self.activation)(x)
+        return activation_of(self.activation)(x)
 
     def _coded(self, read: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         names = ("gru_wi", "gru_wh", "gru_bi", "gru_bh")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Mapping, Sequence
 
 import numpy as np
@@ -38,6 +39,9 @@ class ExactPlayer(Acting):
     statistics = STATISTICS
 
     def __init__(self, seat: Seat) -> None:
+        seat = replace(
+            seat, device="cpu"
+        )  # a few numbers in double precision, or one gradient a round: nothing for a GPU
         start, noise, *self.more = seat.streams(3)
         policy = seat.new_policy(start)
         super().__init__(seat, policy, noise)

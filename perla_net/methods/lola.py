@@ -56,7 +56,7 @@ class LOLA(ExactPlayer):
         "nothing more",
         "its own reward",
         "Foerster et al. 2018, arXiv 1709.04326; DiCE: Foerster et al. 2018, arXiv 1802.05098",
-        "verified: games:ipd near -1 a step where the naive gradient ends at -2; gradients against autograd, finite differences and enumeration",
+        "verified: exactly, games:ipd near -1 a step in 29 of 30 pairs where the naive gradient ends near -2; sampled derivatives against exact ones",
     )
     Options = Options
     statistics = (*STATISTICS, "look_ahead")

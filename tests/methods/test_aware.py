@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import networkx
 import numpy as np
@@ -12,6 +13,8 @@ from conftest import job, needs_mpirun, rows, run
 
 from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
+from perla_net.learning.distributions import distribution_of
+from perla_net.learning.models import Policy
 from perla_net.methods.dice import Course, Part, decayed_sum, halves_of, sampled_game
 from perla_net.methods.look_ahead import hola, inconsistency, lola, naive
 from perla_net.methods.pair_games import ITERATED, PairGame, iterated, numbers_of, pair_game, play_by
@@ -19,6 +22,7 @@ from perla_net.settings.options import validated
 from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 from perla_net.world.networked.games import make
+from perla_net.world.spec import ActionSpec
 
 
 def simulation_of(env, algorithm, seed=0, **settings):
@@ -237,14 +241,14 @@ def test_consistent_steps_are_the_limit_of_looking_ahead():
     assert float(inconsistency(game, lambda *both: [one.detach() for one in steps(*both)], x, y, 0.1).mean()) > 1e-4
 
 
-LINEAR = {"hidden": [], "begin": 400, "updates": 2, "learning_rate": 0.02, "batch": 32}
+LINEAR = {"hidden": [], "begin": 300, "updates": 1, "learning_rate": 0.02, "batch": 16}
 
 
 @pytest.mark.parametrize("name", ["tandem", "hamiltonian"])
 def test_cola_settles_where_consistent_steps_do(name):
     """Both players' replicas stay equal to the bit."""
-    simulation = simulation_of(f"games:{name}", "cola", rounds=60, cola=LINEAR | {"rate": 0.1})
-    for _ in range(60):
+    simulation = simulation_of(f"games:{name}", "cola", rounds=40, cola=LINEAR | {"rate": 0.1})
+    for _ in range(40):
         row = simulation.round()["metrics"]
     one, other = simulation.methods
     for mine, theirs in zip(one.fits[1].networks, other.fits[0].networks):
@@ -259,7 +263,7 @@ def test_cola_settles_where_consistent_steps_do(name):
         assert linear.tolist() == pytest.approx([a, b, c, d], abs=2e-3)
         start = np.hypot(*(float(method.numbers()[0]) for method in simulation_of("games:hamiltonian", "cola").methods))
         factor = np.linalg.norm(np.linalg.eigvals(np.eye(2) + [[a, b], [c, d]])[0])
-        assert np.hypot(x, y) == pytest.approx(start * factor**60, rel=0.1)
+        assert np.hypot(x, y) == pytest.approx(start * factor**40, rel=0.1)
 
 
 # What is reached
@@ -283,7 +287,7 @@ def test_the_prisoners_dilemma_separates(tmp_path):
             returns={"gamma": 0.96},
             lola={"lookahead": lookahead},
         )
-        for _ in range(110):
+        for _ in range(45):
             simulation.round()
         numbers = [player(*method.numbers()) for method in simulation.methods]
         values = [0.04 * float(IPD.values(x, y)[0].detach()) for x, y in zip(numbers[::2], numbers[1::2])]
@@ -397,30 +401,53 @@ def test_sampled_derivatives_against_sums_over_steps(memory, trace):
     assert torch.allclose(alone, torch.autograd.grad(value, x)[0], atol=1e-12)
 
 
+def dilemma_played(policies, copies, steps, gamma):
+    """Course and parts of ``copies`` episodes of the dilemma, all from their start, played here."""
+    rng, both = np.random.default_rng(0), []
+    states = np.zeros((2, steps + 1, copies), int)  # start, CC, CD, DC, DD, the own action first
+    actions, rewards = np.zeros((2, steps, copies), int), np.zeros((2, steps, copies))
+    odds = [policy(torch.eye(5).double()).detach().numpy() for policy in policies]
+    for t in range(steps):
+        for i in range(2):
+            logits = odds[i][states[i, t]]
+            actions[i, t] = rng.random(copies) > 1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))
+        for i in range(2):
+            pair = 2 * actions[i, t] + actions[1 - i, t]
+            states[i, t + 1], rewards[i, t] = 1 + pair, np.array([-1, -3, 0, -2])[pair]
+    begins = np.zeros((steps + 1, copies), bool)
+    begins[0] = True
+    rollout = SimpleNamespace(begins=begins, final_at=np.zeros((0, 2), int), reward=rewards[0])
+    for i, policy in enumerate(policies):
+        x = torch.from_numpy(np.eye(5)[states[i].ravel()])
+        action, reward = torch.from_numpy(actions[i].reshape(-1, 1)), torch.from_numpy(rewards[i])
+        both.append(
+            Part(policy, distribution_of(ActionSpec("discrete", (2,))), x, action, reward, torch.ones(len(x)) > 0)
+        )
+    return Course(rollout, gamma, 1.0), both
+
+
 def test_sampled_gradients_are_those_of_exact_values():
-    """With many copies of whole episodes; each form, and what is added to the naive gradient."""
-    gamma, copies = 0.6, 6000
-    simulation, rollouts, course, parts = rollout_of(copies, 14, gamma, 1)
-    assert bool(rollouts[0].begins[0].all()) or True
-    x, y = (part.policy.flat.clone().requires_grad_() for part in parts)
-    states = torch.eye(5).double()
+    """With many episodes, each form comes to what it is of exact values; without the magic box none would be more than naive."""
+    gamma, policies = 0.6, []
+    for seed in range(2):
+        policies.append(Policy(5, (), 2, 0, "tanh", "none"))
+        policies[-1].to(torch.float64)
+        policies[-1].flat.copy_(drawn(seed, 12).detach())
+    course, parts = dilemma_played(policies, 12_000, 14, gamma)
+    x, y = (policy.flat.clone().requires_grad_() for policy in policies)
     exact = iterated(*ITERATED["games:ipd"], gamma)
 
-    def numbers(method, flat):
-        outputs = method.policy.at(flat)(states)
+    def odds(policy, flat):
+        outputs = policy.at(flat)(torch.eye(5).double())
         return outputs[:, 0] - outputs[:, 1]
 
-    def values(one, other):
-        return exact.values(numbers(simulation.methods[0], one), numbers(simulation.methods[1], other))
-
-    game = PairGame(len(x), values)
+    game = PairGame(len(x), lambda one, other: exact.values(odds(policies[0], one), odds(policies[1], other)))
+    none = naive(game, x, y).detach()
     for form, inner in (("shaping", 1), ("surrogate", 1), ("step", 2)):
-        right, none = lola(game, x, y, 0.4, form, inner).detach(), naive(game, x, y).detach()
-        found = sum(
-            lola(sampled_game(*parts, course, *half), x, y, 0.4, form, inner).detach() for half in halves_of(copies)
-        )
-        error = float((found / 2 - right).norm())
-        assert error < 0.15 * float(right.norm()) and error < 0.4 * float((right - none).norm()), form
+        right = lola(game, x, y, 0.3, form, inner).detach()
+        found = [lola(sampled_game(*parts, course, *half), x, y, 0.3, form, inner) for half in halves_of(12_000)]
+        error = float((sum(found).detach() / 2 - right).norm())
+        assert error < 0.1 * float(right.norm()) and error < 0.3 * float((right - none).norm()), form
 
 
 def test_without_looking_ahead_it_is_the_policy_gradient(tmp_path):
@@ -484,14 +511,10 @@ def test_numbers_do_not_depend_on_ranks_or_on_stops(kind, tmp_path, monkeypatch)
             "must be the same for player_0 and player_1",
         ),
         ({"lola": {"gradient": "dice"}, "share": "modelled"}, "which has --share modelled"),
-        (
-            {"env": "pettingzoo:toys:kind=zoo", "algorithm": "hola"},
-            "is for discrete or continuous actions|needs a game",
-        ),
+        ({"env": "spread", "algorithm": "hola"}, "needs a game whose values can be differentiated exactly"),
     ],
 )
-def test_refusals(settings, sentence, monkeypatch):
-    monkeypatch.syspath_prepend("tests")
+def test_refusals(settings, sentence):
     with pytest.raises(InputError, match=sentence) as found:
         prepare(validated({"algorithm": "lola", "agents": 2, "topology": "complete"} | settings))
     assert "\n" not in str(found.value)
