@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..settings.config import Model
 from ..world.spec import AgentSpec
+from .coded import CodedPolicy
 from .distributions import distribution_of
 from .models import Policy
 
@@ -34,3 +37,8 @@ def policy_for(spec: AgentSpec, model: Model, identity: int, head: str = "sample
         head,
         context,
     )
+
+
+def policy_from(description: dict[str, Any]) -> Policy:
+    """The network that a policy's ``description`` tells, of whichever kind, with zero weights."""
+    return (CodedPolicy if "code" in description else Policy).from_description(description)

@@ -54,7 +54,8 @@ DERIVATIVE: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 HIDDEN_GAIN = {"tanh": 5 / 3, "relu": math.sqrt(2), "elu": math.sqrt(2), "silu": math.sqrt(2)}
 
 
-def _activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+def activation_of(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A non-linearity by name: in place where nothing is differentiated."""
     return (ACTIVATIONS if torch.is_grad_enabled() else IN_PLACE)[name]
 
 
@@ -89,6 +90,15 @@ class Network:
     def fill(self, flat: torch.Tensor) -> None:
         """Take over another vector's numbers."""
         self.flat.copy_(flat)
+
+    def at(self: AnyNetwork, flat: torch.Tensor) -> AnyNetwork:
+        """The same network with the parameters ``flat`` [size], through which derivatives of any order go; it has no gradients of its own."""
+        other = copy.copy(self)
+        parts = flat.split([math.prod(shape) for shape in self.shapes.values()])
+        other.flat = flat
+        other.tensors = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts)}
+        other.frozen = {name: tensor.detach() for name, tensor in other.tensors.items()}
+        return other
 
     def to(self, place: str | torch.device | torch.dtype) -> None:
         """Move to a device (``cpu``, ``cuda``), or to another precision."""
@@ -136,7 +146,7 @@ class Encoder:
         """Initial weights, as those of hidden relu layers."""
         for name, shape in self.shapes.items():
             if name.startswith("k"):
-                _start_weight(frozen[name].view(shape[0], -1), generator, orthogonal, HIDDEN_GAIN["relu"])
+                start_weight(frozen[name].view(shape[0], -1), generator, orthogonal, HIDDEN_GAIN["relu"])
 
     def __call__(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """[..., size] → [..., width]."""
@@ -272,7 +282,7 @@ class MLP(Network):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[M, input] → [M, output]."""
         x = self.encode(x)
-        activate = _activation(self.activation)
+        activate = activation_of(self.activation)
         for layer in range(self.layers):
             x = F.linear(x, self.tensors[f"w{layer}"], self.tensors[f"b{layer}"])
             if layer < self.layers - 1:
@@ -294,6 +304,9 @@ class Policy(Network):
     does not say otherwise. They, and ε or τ, are parameters, so that they travel, and are saved, with the weights; no gradient ever reaches
     them.
     """
+
+    recalls = False
+    """Whether its memory must be told what was done (:class:`~.coded.CodedPolicy`)."""
 
     def __init__(
         self,
@@ -391,7 +404,7 @@ class Policy(Network):
         if self.width:
             for name in ("gru_wi", "gru_wh"):
                 for gate in self.frozen[name].chunk(3):
-                    _start_weight(gate, generator, orthogonal, 1.0)
+                    start_weight(gate, generator, orthogonal, 1.0)
 
     def begin(self, copies: int) -> torch.Tensor:
         """The memory [copies, width] with which an episode begins."""
@@ -431,7 +444,7 @@ class Policy(Network):
         x = self.completed(x)
         if self.encoder:
             x = self.encoder(self.tensors, x)
-        activate = _activation(self.activation)
+        activate = activation_of(self.activation)
         for layer in range(self.layers - 1):
             x = activate(F.linear(x, self.tensors[f"w{layer}"], self.tensors[f"b{layer}"]))
         return x
@@ -512,12 +525,13 @@ def _start_linear(
     for layer in range(layers):
         weight, bias = network.frozen[f"w{layer}"], network.frozen[f"b{layer}"]
         gain = last_gain if layer == layers - 1 else HIDDEN_GAIN[activation]
-        _start_weight(weight, generator, orthogonal, gain)
+        start_weight(weight, generator, orthogonal, gain)
         if not orthogonal:
             bias.uniform_(-1 / math.sqrt(weight.shape[1]), 1 / math.sqrt(weight.shape[1]), generator=generator)
 
 
-def _start_weight(weight: torch.Tensor, generator: torch.Generator, orthogonal: bool, gain: float) -> None:
+def start_weight(weight: torch.Tensor, generator: torch.Generator, orthogonal: bool, gain: float) -> None:
+    """Initial weights of one matrix: orthogonal with this gain, or uniform within 1/sqrt(fan-in)."""
     if orthogonal:
         torch.nn.init.orthogonal_(weight, gain, generator=generator)
     else:

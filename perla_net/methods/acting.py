@@ -108,6 +108,7 @@ class Acting(Method):
             rollout.begins,
             rollout.final_at,
             self.memory_at_start,
+            self.distribution.read(rollout.action).to(self.device),
         )
         values = {
             "policy": lambda: self.policy.flat.cpu().numpy(),
@@ -211,6 +212,11 @@ def of_rollout(rollout: Rollout, distribution: Distribution, section: str) -> np
     return words if isinstance(distribution, Gaussian) else words.view(np.int32)
 
 
+def recalled(policy: Policy, distribution: Distribution, action: torch.Tensor, copies: int) -> tuple[torch.Tensor, ...]:
+    """What ``policy.sequence`` must be told of the actions [T·B, words], beside the rest: nothing, for most."""
+    return (distribution.own(action).unflatten(0, (-1, copies)),) if policy.recalls else ()
+
+
 @torch.no_grad()
 def along(
     policy: Policy,
@@ -220,16 +226,23 @@ def along(
     begins: np.ndarray,
     final_at: np.ndarray,
     memory: torch.Tensor,
+    action: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """What a policy decides [R, …] at the states of a rollout, and its memories there [R, width] if it has one.
 
-    x [R, size]; begins [T+1, B]; final_at [F, 2]; the memory at a final observation follows from that of the step before.
+    x [R, size]; begins [T+1, B]; final_at [F, 2]; the memory at a final observation follows from that of the step before; action [T·B, words]: what
+    was done, which some policies read.
     """
     memories = None
     if policy.width:
         steps, copies = begins.shape
         running = x[: steps * copies].view(steps, copies, -1)
-        outputs, remembered = policy.sequence(running, memory, torch.from_numpy(begins.copy()).to(x.device))
+        outputs, remembered = policy.sequence(
+            running,
+            memory,
+            torch.from_numpy(begins.copy()).to(x.device),
+            *recalled(policy, distribution, action, copies),
+        )
         outputs, memories = outputs.flatten(0, 1), remembered.flatten(0, 1)
         if len(final_at):
             t, copy = torch.from_numpy(final_at).to(x.device).unbind(1)

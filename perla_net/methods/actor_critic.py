@@ -8,6 +8,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 import torch
 
+from ..learning.models import Policy
 from ..network.exchange import Inbox
 from ..world.spec import AgentSpec
 from ..world.world import Rollout
@@ -107,12 +108,13 @@ class ActorCritic(Acting):
         in_critic = self.field.neighbours[:1] if self.field else embedded
         self.reads = critic_input(seat.settings)
         heard = team.heard_by(index) if self.reads == "neighbourhood" else []
+        spec = self.read_by_networks(team, index)
         if self.reads == "global":
             views: Sequence[AgentSpec] = team.specs
         else:
-            views = [seat.spec, *(team.specs[other] for other in heard)]
+            views = [spec, *(team.specs[other] for other in heard)]
         self.learner = self._new_learner(seat, in_critic, views, [start, *others], len(heard))
-        super().__init__(seat, self.learner.policy, noise)
+        super().__init__(seat, self.acts_by(seat), noise)
         self.embedded, self._seen = embedded, heard
         self.hearing = Hearing(seat, embedded, self.device)
         self.ages, self.hops = self.hearing.ages, self.hearing.hops
@@ -129,9 +131,19 @@ class ActorCritic(Acting):
         """Its networks, optimisers and streams; arguments as of :class:`~.learner.Learner`, embedded: those whose actions the critic reads."""
         neighbours = [seat.team.specs[other] for other in embedded]
         identity = seat.team.identity_of(seat.index).to(seat.device)
-        return Learner(seat.spec, seat.settings, neighbours, views, identity, streams, seat.device, seat.group, flags)
+        spec = self.read_by_networks(seat.team, seat.index)
+        return Learner(spec, seat.settings, neighbours, views, identity, streams, seat.device, seat.group, flags)
+
+    def acts_by(self, seat: Seat) -> Policy:
+        """The policy that acts: the one that is trained, unless there is more to it."""
+        return self.learner.policy
 
     # What is known before anything is built
+
+    @classmethod
+    def read_by_networks(cls, team: Team, index: int) -> AgentSpec:
+        """The agent's spaces as the networks that are trained have them."""
+        return team.specs[index]
 
     @classmethod
     def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:

@@ -11,7 +11,7 @@ from ..settings.config import option
 from . import maddpg
 from .maddpg import MADDPG, STATISTICS, Drawn
 from .protocol import Facts, Seat
-from .rest import Embedding, Policies
+from .rest import OF_EMBEDDING, Embedding, Policies
 from .team import Team
 
 
@@ -45,6 +45,7 @@ class PerlaMADDPG(Embedding, MADDPG):
     )
     Options = Options
     statistics = (*STATISTICS, "peers_value")
+    uses = (*MADDPG.uses, *OF_EMBEDDING)
     name = "perla_maddpg"
 
     def __init__(self, seat: Seat) -> None:

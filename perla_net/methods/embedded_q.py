@@ -9,7 +9,7 @@ import torch
 from ..settings.config import option
 from . import value_based
 from .protocol import Facts, Seat
-from .rest import Embedding, Policies
+from .rest import OF_EMBEDDING, Embedding, Policies
 from .utility import Drawn
 from .value_based import IQL, STATISTICS, VDN
 
@@ -43,6 +43,7 @@ class PerlaIQL(Embedding, IQL):
     )
     Options = Options
     statistics = (*STATISTICS, "peers_value")
+    uses = (*IQL.uses, *OF_EMBEDDING)
     name = "perla_iql"
 
     def __init__(self, seat: Seat) -> None:

@@ -32,6 +32,7 @@ class Factorised(Coalition):
     """What all of them have in common. Subclasses say what they tell."""
 
     purposes = ("experience", "replica")
+    uses = (*Coalition.uses, "optimiser.critic")
     Value: ClassVar[type[TeamValue]]
     """The team's value and its loss."""
     utilities_of_its_own: ClassVar[int] = 1

@@ -129,7 +129,7 @@ class HAPPO(ActorCritic):
     def ratio(self, rollout: Rollout, lesson: Lesson) -> torch.Tensor:
         """π_new(a|o) / π_old(a|o) of the actions taken, [T·B]; 1 where the agent was not there."""
         x, begins, start = self.with_identity(self.observation), rollout.begins, self.memory_at_start
-        outputs, _ = along(self.policy, self.distribution, x, self.mask, begins, rollout.final_at, start)
+        outputs, _ = along(self.policy, self.distribution, x, self.mask, begins, rollout.final_at, start, lesson.action)
         new, old = (
             self.distribution.score(one[: lesson.taken].mT.contiguous(), lesson.action).log_probability
             for one in (outputs, self.outputs)

@@ -177,7 +177,7 @@ class Hearing:
         identity = self.team.identity_of(other).to(self.device)
         if len(identity):
             seen = torch.cat([seen, identity.expand(len(seen), -1)], 1)
-        outputs, _ = along(policy, distribution, seen, mask, part.begins, part.final_at, memory)
+        outputs, _ = along(policy, distribution, seen, mask, part.begins, part.final_at, memory, action)
         return part.whole(outputs, present, action)
 
     def observations(self, other: int, rollout: Rollout, inbox: Inbox) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ from ..ground.errors import InputError
 from ..settings.checking import flat, type_name
 from .presets import PRESETS
 from .protocol import Facts
-from .registry import ANYWHERE, METHODS, SECTIONS, WITH_ARGUMENT, class_of, section_of
+from .registry import ANYWHERE, METHODS, WITH_ARGUMENT, class_of, section_of
 
 HEAD = ("method", "family", "policy", "actions", "hears", "sends", "learns from", "source", "status")
 KINDS = {
@@ -110,10 +110,10 @@ def options_of(name: str) -> list[tuple[str, Any, Any, str]]:
         ]
     else:
         common = ("model.policy", "model.encoder", "model.channels", "model.orthogonal", "returns.gamma", "reward.")
-        common = (*common, "share", "identity") + (("optimiser.", "model.memory") if name in SECTIONS else ())
+        common = (*common, "share", "identity", *class_of(name).uses)
+        of_critic = tuple(begin for begin in common if "critic" in begin)
         shared = [entry for entry in flat(AgentSettings) if entry[0].startswith(common)]
-        mixes = class_of(name).facts.family == "value factorisation"  # the mixer learns at the critic's rate
-        rows += [entry for entry in shared if "critic" not in entry[0] or (mixes and entry[0].startswith("optimiser."))]
+        rows += [entry for entry in shared if "critic" not in entry[0] or entry[0].startswith(of_critic)]
     return [("--" + key.replace("_", "-"), *rest) for key, *rest in rows]
 
 

@@ -97,6 +97,7 @@ class MADDPG(Acting):
     Options = Options
     statistics = STATISTICS
     shares = True
+    uses = ("optimiser.", "optimiser.critic", "model.critic", "critic.input")
     name: ClassVar[str] = "maddpg"
 
     def __init__(self, seat: Seat) -> None:

@@ -56,6 +56,8 @@ class Player:
             chosen = self.distribution.greedy(self.policy.best(outputs, -2))
         else:
             chosen = self.distribution.sample(self.policy.decide(outputs, -2), self.noise[t])
+        if self.policy.recalls:
+            self.memory = self.policy.recall(self.memory, self.distribution.own(chosen))
         found = chosen.cpu().numpy()
         for action, values in zip(actions, found if self.several else (found,)):
             self.distribution.write(values, action)

@@ -48,6 +48,11 @@ PRESETS = {
 }
 
 
+def base_of(algorithm: str) -> str:
+    """The base learner of an actor-critic: its preset's, of those that are none PPO."""
+    return PRESETS[algorithm].base if algorithm in PRESETS else "ppo"
+
+
 def critic_input(settings: AgentSettings) -> str:
     """What an agent's critic reads: ``own``, ``neighbourhood`` or ``global``; ``own`` too where its method has no critic."""
     if settings.algorithm not in PRESETS:

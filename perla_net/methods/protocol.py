@@ -145,6 +145,8 @@ class Method:
     """A dataclass of :func:`perla_net.settings.config.option` fields: the method's own section of options."""
     statistics: ClassVar[tuple[str, ...]] = ()
     """Names of what :meth:`learn` returns; each becomes a field of ``metrics.jsonl``, the mean over the agents that report it."""
+    uses: ClassVar[tuple[str, ...]] = ()
+    """Begins of the options that every agent has and that it reads, beside networks, ``--returns.gamma`` and ``--reward.…``; for listings."""
     purposes: ClassVar[tuple[str, ...]] = ()
     """What its messages are called in the ledger, where these names are not there anyway."""
     has_policy: ClassVar[bool] = True

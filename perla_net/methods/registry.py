@@ -39,6 +39,10 @@ METHODS = {
     "perla_vdn": "embedded_q.PerlaVDN",
     "maddpg": "maddpg.MADDPG",
     "perla_maddpg": "embedded_maddpg.PerlaMADDPG",
+    "lola": "lola.LOLA",
+    "hola": "hola.HOLA",
+    "cola": "hola.COLA",
+    "liam": "liam.LIAM",
     "frozen": "frozen.Frozen",
     "controller": "controller.Controller",
 }
@@ -49,6 +53,7 @@ SECTIONS = {
     *("iql", "vdn", "mean_field_q", "perla_iql", "perla_vdn"),
     *("qmix", "qplex", "qtran_base", "qtran_alt", "cw_qmix", "ow_qmix"),
     *("maddpg", "perla_maddpg"),
+    *("lola", "hola", "cola", "liam"),
 }
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}

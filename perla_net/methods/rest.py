@@ -177,6 +177,10 @@ class Rest:
         return {"rest": self.network, "rest.optimiser": self.optimiser, "embed": self.rng, "heard": self.hearing}
 
 
+OF_EMBEDDING = ("optimiser.critic", "model.critic", "samples", "estimator", "exact_limit")
+"""What such methods read of the options that all have."""
+
+
 class Embedding(Acting):
     """What methods have in common whose values average out the neighbours' policies; to stand before the base algorithm."""
 

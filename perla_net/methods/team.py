@@ -9,6 +9,7 @@ from typing import Any, Mapping
 
 import torch
 
+from ..learning.build import policy_from
 from ..learning.models import Policy
 from ..settings.config import AgentSettings
 from ..world.spec import AgentSpec
@@ -21,7 +22,8 @@ class Team:
 
     edges: who may hear whom in some round, (source, target); methods: everybody's class of :class:`~.protocol.Method`; groups: agents that
     share one network, each group in order; trained: of agents that act by a network that was trained elsewhere, its ``description``
-    and ``identity``, as their checkpoint tells them.
+    and ``identity``, as their checkpoint tells them; world: the environment's name (``games:ipd``); interaction: who influences whom in it,
+    (source, target), where it tells.
     """
 
     specs: tuple[AgentSpec, ...]
@@ -30,6 +32,8 @@ class Team:
     methods: tuple[Any, ...]
     groups: tuple[tuple[int, ...], ...] = ()
     trained: Mapping[int, Mapping[str, Any]] | None = None
+    world: str = ""
+    interaction: tuple[tuple[int, int], ...] = ()
 
     @property
     def purposes(self) -> tuple[str, ...]:
@@ -73,7 +77,7 @@ class Team:
         """A policy network as the agent's, with zero weights, from which others rebuild what they hear. Raises LookupError for agents
         without one."""
         if self.trained and agent in self.trained:
-            return Policy.from_description(self.trained[agent]["description"])
+            return policy_from(self.trained[agent]["description"])
         return self.methods[agent].policy_for(self, agent)
 
     def policy_shape(self, agent: int) -> tuple[tuple[int, ...], int, bytes]:

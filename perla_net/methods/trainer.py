@@ -19,7 +19,7 @@ from ..learning.models import MLP, Adam, Pass, Policy
 from ..settings.config import AgentSettings
 from .coalition import averaged
 from .losses import policy_loss
-from .presets import PRESETS
+from .presets import base_of
 from .protocol import Say
 from .window import Rows
 
@@ -53,7 +53,7 @@ def gradient_steps(settings: AgentSettings, steps: int, copies: int) -> int:
 
 def _epochs_and_size(settings: AgentSettings) -> tuple[int, int]:
     """Passes over a round's steps, and steps in a minibatch (0: all of them)."""
-    if PRESETS[settings.algorithm].base == "ppo":
+    if base_of(settings.algorithm) == "ppo":
         return settings.ppo.epochs, settings.ppo.minibatch
     return 1, settings.a2c.minibatch
 
@@ -103,7 +103,7 @@ class Trainer:
         these networks."""
         self.policy, self.critic, self.optimisers, self.distribution = policy, critic, optimisers, distribution
         self.own_heads, self.settings, self.group = own_heads, settings, group
-        self.base = PRESETS[settings.algorithm].base
+        self.base = base_of(settings.algorithm)
         self.loss = policy_loss(settings.policy_loss, self.base)
         self._passes: dict[int, tuple[Pass, Pass]] = {}
         self._gathered: dict[str, torch.Tensor] = {}

@@ -73,6 +73,7 @@ class IQL(Acting):
     measured: ClassVar[tuple[str, ...]] = STATISTICS[:3]
     """Those that every gradient step gives."""
     shares = remembers = True
+    uses = ("optimiser.", "model.memory")
     name: ClassVar[str] = "iql"
     Network: ClassVar[type[Utility]] = Utility
 

@@ -10,8 +10,8 @@ import torch
 
 from ..ground.errors import InputError
 from ..ground.files import given
+from ..learning.build import policy_from
 from ..learning.distributions import distribution_of
-from ..learning.models import Policy
 from ..methods.player import Follower, Player
 from ..records import checkpoint
 from ..world.spec import AgentSpec, agent_from_data
@@ -74,7 +74,7 @@ def load_player(
         spec = agent_from_data(data["spec"])
         if "controller" in data:
             return spec, Follower(), data
-        policy = Policy.from_description(data["policy"])
+        policy = policy_from(data["policy"])
         policy.fill(torch.from_numpy(arrays["policy"].copy()))
         identity = torch.from_numpy(arrays["identity"].copy())
     except (KeyError, TypeError, RuntimeError) as error:

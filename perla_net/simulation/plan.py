@@ -65,7 +65,12 @@ class Plan:
 
         edges = self.schedule.potential(self.config.links.hops)
         methods = tuple(registry.class_of(entry.algorithm) for entry in self.settings)
-        return Team(self.world.agents, self.settings, edges, methods, self.groups, self.trained)
+        world = self.world
+        return Team(
+            *(world.agents, self.settings, edges, methods, self.groups, self.trained),
+            world.name,
+            world.interaction or (),
+        )
 
     @property
     def controllers(self) -> dict[int, str]:

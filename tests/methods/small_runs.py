@@ -53,13 +53,12 @@ def heard(simulation: Simulation) -> tuple[list[Any], dict[int, Inbox]]:
 def in_double(method: Any) -> None:
     """Networks and rows of a Q-learner in double precision; it takes no more steps."""
     method.policy.to(torch.float64)
-    method.target.network.to(torch.float64)
-    method._walk, tensors = None, method._tensors
-    method._tensors = lambda rows: {
-        name: row.double() if row.dtype == torch.float32 else row for name, row in tensors(rows).items()
+    method.utility.target.network.to(torch.float64)
+    method.utility._walk, drawn = None, method._drawn
+    method._drawn = lambda chosen: {
+        name: row.double() if row.dtype == torch.float32 else row for name, row in drawn(chosen).items()
     }
-    method._step = lambda rate: torch.zeros(())
-    method.target.follow = lambda: None
+    method._step = lambda share: torch.zeros(())
 
 
 def layers(network: Any, x: torch.Tensor) -> torch.Tensor:

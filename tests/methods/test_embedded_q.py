@@ -53,7 +53,7 @@ def test_the_gradients_are_those_of_a_slow_loss(algorithm, policies):
     for _ in range(4):
         simulation.round()
     method = simulation.methods[0]
-    method.target.network.flat[:-1] += torch.randn_like(method.policy.flat)[:-1] * 0.3  # the last number is ε
+    method.utility.target.network.flat[:-1] += torch.randn_like(method.policy.flat)[:-1] * 0.3  # the last number is ε
     in_double(method)
     method.rest.network.to(torch.float64)
     method.rest._pass = None
@@ -71,7 +71,7 @@ def test_the_gradients_are_those_of_a_slow_loss(algorithm, policies):
     except StopIteration:
         found = method.policy.gradient.clone(), method.rest.network.gradient.clone()
     method.batch_rng.bit_generator.state = state
-    rows = method._tensors(method.memory.draw_steps(method.batch_rng, 40))
+    rows = method._drawn(method.memory.choose(method.batch_rng, 40))
     assert 0 < rows["there_of_1"].sum() < 40 and rows["terminated"].any() and not rows["mask"].all()
     losses = []
     for k in range(40):
@@ -98,7 +98,7 @@ def test_the_gradients_are_those_of_a_slow_loss(algorithm, policies):
                 beyond = beyond - sum(p * difference[b] for b, p in mine.items())
             allowed = torch.nonzero(rows["following_mask"][k])[:, 0].tolist()
             best = max(allowed, key=lambda b: float(layers(method.policy, rows["following"][k])[b]))
-            after = layers(method.target.network, rows["following"][k])[best] * (not rows["terminated"][k])
+            after = layers(method.utility.target.network, rows["following"][k])[best] * (not rows["terminated"][k])
             rest = beyond
             if algorithm == "perla_vdn":
                 rest, after = rest + said[0, k], after + said[1, k]
@@ -135,7 +135,7 @@ def test_what_was_told_is_the_newest_in_the_round_it_was_made():
         method = simulation.methods[0]
         rollouts, inboxes = heard(simulation)
         run_alone(method.learn(rollouts[0], inboxes[0], Now(1, 2)))
-        rows = method._tensors({name: row[: len(method.memory)] for name, row in method.memory.rows.items()})
+        rows = method._drawn(np.arange(len(method.memory)))
         heads = rows["action"].long()
         found.append(method.rest.beyond(method.with_identity(rows["observation"]), rows, heads))
     assert torch.allclose(*found, atol=1e-5) and found[0].std() > 0.05
@@ -212,5 +212,5 @@ def test_refusals():
     with pytest.raises(InputError, match="--reward.mixing team: perla_vdn learns from"):
         prepare(validated({"algorithm": "perla_vdn", "agents": 2, "reward": {"mixing": "team"}}))
     agents = {"number": 2, "overrides": {"1": {"perla_vdn": {"batch": 8}}}}
-    with pytest.raises(InputError, match="--perla_vdn.…: must be the same for all agents with perla_vdn"):
+    with pytest.raises(InputError, match="--perla-vdn.…: must be the same for all agents with perla_vdn"):
         prepare(validated({"algorithm": "perla_vdn", "agents": agents}))

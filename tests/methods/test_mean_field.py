@@ -78,7 +78,7 @@ def test_the_gradient_is_that_of_a_slow_loss(kind, double):
     for _ in range(2):
         simulation.round()
     method = simulation.methods[0]
-    method.target.network.flat.add_(torch.randn_like(method.policy.flat) * 0.3)
+    method.utility.target.network.flat.add_(torch.randn_like(method.policy.flat) * 0.3)
     method.policy.flat.add_(torch.randn_like(method.policy.flat) * 0.3)
     method.policy.frozen["exploration"].fill_(0.3)
     in_double(method)
@@ -86,7 +86,7 @@ def test_the_gradient_is_that_of_a_slow_loss(kind, double):
     run_alone(method._update(0.0))
     found = method.policy.gradient.clone()
     method.batch_rng.bit_generator.state = state
-    rows = method._tensors(method.memory.draw_steps(method.batch_rng, 40))
+    rows = method._drawn(method.memory.choose(method.batch_rng, 40))
     assert len(rows["field"].unique(dim=0)) > 3 and rows["terminated"].any() and not rows["mask"].all()
     losses = []
     for k in range(40):
@@ -94,7 +94,7 @@ def test_the_gradient_is_that_of_a_slow_loss(kind, double):
         value = layers(method.policy, torch.cat([rows["observation"][k], field]))[rows["action"][k].long()]
         with torch.no_grad():
             following = torch.cat([rows["following"][k], field])
-            present, old = layers(method.policy, following), layers(method.target.network, following)
+            present, old = layers(method.policy, following), layers(method.utility.target.network, following)
             weighed = present if double else old
             allowed = torch.nonzero(rows["following_mask"][k])[:, 0].tolist()
             best = max(allowed, key=lambda b: weighed[b])
@@ -122,9 +122,9 @@ def test_with_a_memory_what_follows_is_read_with_the_step_s_mean():
     for _ in range(2):
         simulation.round()
     method = simulation.methods[0]
-    rows = method._tensors(method.memory.draw_episodes(method.batch_rng, 3))
+    rows = method._drawn(method.memory.choose(method.batch_rng, 3))
     with torch.no_grad():
-        values, present, _ = method._along(rows)
+        values, present, _ = method.utility.look(rows)
         for column in range(3):
             memory, never = method.policy.begin(1), torch.zeros(1, dtype=torch.bool)
             for t in range(int(rows["there"][:, column].sum())):
