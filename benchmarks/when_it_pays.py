@@ -293,12 +293,10 @@ def draw(found: list[Point], file: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
     axes.axhline(1, color="0.7", linewidth=1)
-    for task, setting, x, (ratio, low, high), _ in found:
+    for _, _, x, (ratio, low, high), _ in found:
         axes.errorbar(
             x, ratio, [[ratio - low], [high - ratio]], fmt="o", color="tab:blue", elinewidth=1, capsize=2, zorder=3
         )
-        name = task if setting == "perla" else f"{task}{setting.removeprefix('perla')}"
-        axes.annotate(name, (x, ratio), textcoords="offset points", xytext=(5, 4), fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="predicted gain in samples (perla_net.gain, untrained policies)")
     axes.set_ylabel("measured: rounds of the best ippo over rounds of perla")
     axes.set_xlim(0.8, 3 * max(point.predicted for point in found))  # room for names
@@ -306,7 +304,24 @@ def draw(found: list[Point], file: Path) -> None:
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter("{x:g}")
+    _name(axes, found)
     figure.savefig(file, dpi=110)
+
+
+def _name(axes: Any, found: list[Point]) -> None:
+    """Write the points' names beside them; where points crowd, in a column to their right, one above the other, with a line to each."""
+    columns: list[list[Point]] = []
+    for point in sorted(found, key=lambda point: point.predicted):
+        crowded = bool(columns) and point.predicted < 1.3 * columns[-1][0].predicted
+        columns[-1].append(point) if crowded else columns.append([point])
+    for column in columns:
+        right, lowest = 1.14 * max(point.predicted for point in column), 0.0
+        for point in sorted(column, key=lambda point: point.ratio[0]):
+            lowest = max(point.ratio[0], lowest * 1.085)
+            name = point.task if point.setting == "perla" else f"{point.task}{point.setting.removeprefix('perla')}"
+            line = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6}
+            at = (point.predicted, point.ratio[0])
+            axes.annotate(name, at, (right, lowest), fontsize=8, va="center", arrowprops=line)
 
 
 def main() -> None:
