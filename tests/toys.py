@@ -75,6 +75,19 @@ class Zoo(ParallelEnv):
         return observations, rewards, terminated, truncated, {agent: {} for agent in before}
 
 
+class Told(Zoo):
+    """The same, and it tells its state: digit and time, or (``wrong``) something of another size."""
+
+    state_space = spaces.Box(0, 20, (2,))
+
+    def __init__(self, wrong=False):
+        super().__init__()
+        self.wrong = wrong
+
+    def state(self):
+        return np.array([self.digit, self.time, 0][: 3 if self.wrong else 2], np.float32)
+
+
 class Match(ParallelEnv):
     """One agent or several, each shown a number and paid 1 for naming it; ``recall``: shown only at the first of 3 steps,
     paid at the last; ``continuous``: name it as a real number. Episodes end by termination after ``length`` steps."""
@@ -268,6 +281,7 @@ def crash():
 def parallel_env(kind="zoo", **arguments):
     kinds = {
         "zoo": Zoo,
+        "told": Told,
         "match": Match,
         "picture": Picture,
         "aim": Aim,

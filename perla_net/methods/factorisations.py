@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Literal, Sequence
 
 import torch
 
@@ -14,12 +14,22 @@ from .team_value import CentrallyWeighted, Duelled, Mixed, OptimisticallyWeighte
 from .utility import Drawn, Seen
 from .value_based import Options
 
-WHOLE_TEAM = "all agents with this method: utilities of a drawn step, and rewards, actions; everybody's observations"
+WHOLE_TEAM = "all agents with this method: utilities of a drawn step, and rewards, actions; the state"
 REWARD = "the mean reward of all agents with this method; the whole team"
 
 
 @dataclass
-class Mixer(Options):
+class Together(Options):
+    """Those of Q-learning, and what the team's value reads."""
+
+    state: Literal["environment", "observations"] = option(
+        "environment",
+        "The state that the team's value reads: the environment's own where it tells one, else all observations; or these.",
+    )
+
+
+@dataclass
+class Mixer(Together):
     """Q-learning with a memory and target networks, and a monotonic mixer; learning rates (the critic's is the mixer's), gamma and
     clipping are ``--optimiser.…`` and ``--returns.gamma``."""
 
@@ -28,7 +38,7 @@ class Mixer(Options):
 
 
 @dataclass
-class DuelingMixer(Options):
+class DuelingMixer(Together):
     """Q-learning with a memory and target networks, and a dueling mixer; learning rates (the critic's is the mixer's), gamma and
     clipping are ``--optimiser.…`` and ``--returns.gamma``."""
 
@@ -38,7 +48,7 @@ class DuelingMixer(Options):
 
 
 @dataclass
-class Joint(Options):
+class Joint(Together):
     """Q-learning with a memory and target networks, and a joint value; learning rates (the critic's is the mixer's), gamma and
     clipping are ``--optimiser.…`` and ``--returns.gamma``."""
 

@@ -63,7 +63,9 @@ class Factorised(Coalition):
         start = np.random.SeedSequence(seat.seed, spawn_key=(0, self._coalition[0], MIXER))
         generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
         specs = self.team.specs
-        sizes = Sizes(_state_size(self.team), tuple(specs[agent].action.sizes[0] for agent in self._coalition))
+        sizes = Sizes(
+            self._state_size(self.team, self.index), tuple(specs[agent].action.sizes[0] for agent in self._coalition)
+        )
         value = self.Value(sizes, options, settings.returns.gamma, generator, seat.device)
         return Replica(value, settings.optimiser, Replay(options.memory, self.memory.episodes, options.longest))
 
@@ -74,14 +76,25 @@ class Factorised(Coalition):
         return [*super()._in_common(team, index), ("--optimiser.…", team.settings[index].optimiser)]
 
     @classmethod
+    def wants_state(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`."""
+        return team.state > 0 and team.settings[index].sections[cls.name]["state"] == "environment"
+
+    @classmethod
     def wants_of_all(cls, team: Team, index: int) -> Sequence[str]:
-        """See :class:`~.protocol.Method`: the state."""
-        return ["observations"]
+        """See :class:`~.protocol.Method`: the state, where the environment does not tell it."""
+        return [] if cls.wants_state(team, index) else ["observations"]
+
+    @classmethod
+    def _state_size(cls, team: Team, index: int) -> int:
+        """Numbers in the state."""
+        return team.state if cls.wants_state(team, index) else sum(spec.observation_size for spec in team.specs)
 
     @classmethod
     def first_words(cls, team: Team, index: int) -> str:
         """See :class:`~.protocol.Method`."""
-        return f"the state is all observations in the order of agents, {_state_size(team)} numbers"
+        what = "the environment's own" if cls.wants_state(team, index) else "all observations in the order of agents"
+        return f"the state is {what}, {cls._state_size(team, index)} numbers"
 
     # Learning
 
@@ -106,14 +119,15 @@ class Factorised(Coalition):
 
     def _remember(self, table: np.ndarray, rollout: Rollout, inbox: Inbox, round_number: int) -> None:
         """Let the replica keep the round's states, actions and lives."""
-        whole = np.concatenate(
-            [
+        steps, copies = rollout.reward.shape
+        if rollout.state is not None and rollout.final_state is not None:
+            whole = np.concatenate([rollout.state.reshape((steps + 1) * copies, -1), rollout.final_state])
+        else:
+            seen = (
                 self.observation.cpu().numpy() if agent == self.index else inbox[agent].team["observations"]
                 for agent in range(len(self.team.specs))
-            ],
-            1,
-        )
-        steps, copies = rollout.reward.shape
+            )
+            whole = np.concatenate(list(seen), 1)
         running = whole[: (steps + 1) * copies].reshape(steps + 1, copies, -1)
         following = running[1:].copy()
         t, copy = rollout.final_at.T
@@ -190,7 +204,3 @@ class Factorised(Coalition):
         """See :class:`~.protocol.Method`."""
         if not self.replica.brought:
             restore_parts({"replica": self.replica}, *read(self._coalition[0]))
-
-
-def _state_size(team: Team) -> int:
-    return sum(spec.observation_size for spec in team.specs)

@@ -217,6 +217,11 @@ class Method:
         return ()
 
     @classmethod
+    def wants_state(cls, team: Team, index: int) -> bool:
+        """Whether it learns from the environment's own state (``team.state`` numbers), which is then in its rollouts."""
+        return False
+
+    @classmethod
     def first_words(cls, team: Team, index: int) -> str:
         """What a run's first line says of it, beside its name."""
         return ""

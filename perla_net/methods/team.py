@@ -23,7 +23,7 @@ class Team:
     edges: who may hear whom in some round, (source, target); methods: everybody's class of :class:`~.protocol.Method`; groups: agents that
     share one network, each group in order; trained: of agents that act by a network that was trained elsewhere, its ``description``
     and ``identity``, as their checkpoint tells them; world: the environment's name (``games:ipd``); interaction: who influences whom in it,
-    (source, target), where it tells.
+    (source, target), where it tells; state: numbers in the environment's own state, 0 where it tells none.
     """
 
     specs: tuple[AgentSpec, ...]
@@ -34,6 +34,7 @@ class Team:
     trained: Mapping[int, Mapping[str, Any]] | None = None
     world: str = ""
     interaction: tuple[tuple[int, int], ...] = ()
+    state: int = 0
 
     @property
     def purposes(self) -> tuple[str, ...]:

@@ -70,6 +70,7 @@ class Plan:
             *(world.agents, self.settings, edges, methods, self.groups, self.trained),
             world.name,
             world.interaction or (),
+            world.state,
         )
 
     @property

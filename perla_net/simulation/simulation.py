@@ -49,6 +49,7 @@ class Simulation:
             config.horizon,
             config.seed,
             controllers=plan.controllers,
+            state_for=[index for index, method in enumerate(team.methods) if method.wants_state(team, index)],
         )
         commons: dict[Any, Any] = {}
         self.methods: list[Method] = [

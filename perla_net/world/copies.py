@@ -8,6 +8,8 @@ Beyond PettingZoo's API an object may have any of these, and then the world know
     metrics()            figures of the episode so far, name → float; the same names at any time
     controllers          reference controllers, name → class; ``cls(copies).act(copies)`` gives actions per agent
     render()             a picture, uint8 [height, width, 3]
+
+``state()`` and ``state_space`` are PettingZoo's own: the state of the whole, for those that learn together.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from dataclasses import replace
 from typing import Any, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
+from gymnasium import spaces
 
 from ..ground.errors import ContractError, InputError
 from ..ground.selection import listed
 from . import contract, streams
 from .spaces import agent_spec
-from .spec import WorldSpec, short
+from .spec import AgentSpec, WorldSpec, short
 
 
 class Copies:
@@ -80,6 +83,8 @@ class Copies:
             streams.begin(0, 0)
             self._figures = self._told_by(first)
             self._find_masks()
+        self._state = self._state_spec(first)
+        """What ``state()`` gives, as an agent's observation would be described; None where there is none."""
 
     def _told_by(self, env: Any) -> list[str]:
         """Names of what ``metrics()`` tells; some can only tell of an episode that has begun."""
@@ -95,6 +100,28 @@ class Copies:
                 f"--env {self.name}: metrics() returned {short(told)}; it must be a dict of figures, name → number"
             )
         return [str(name) for name in told]
+
+    def _state_spec(self, env: Any) -> AgentSpec | None:
+        """Where there is a ``state_space``, of a kind that observations may be of."""
+        space = getattr(env, "state_space", None)
+        if not callable(getattr(env, "state", None)) or not isinstance(space, spaces.Space):
+            return None
+        try:
+            return agent_spec(self.name, "state()", space, spaces.Discrete(1))
+        except InputError:  # a space without an order of numbers: then it is as if there were none
+            return None
+
+    def state_of(self, copies: Any) -> np.ndarray:
+        """What ``state()`` says now, flattened as observations are, [copies, size] float32. Raises ContractError."""
+        assert self._state is not None
+        chosen = range(self.copies)[copies] if isinstance(copies, slice) else copies
+        found = np.zeros((len(chosen), self._state.observation_size), np.float32)
+        for row, copy in enumerate(chosen):
+            try:
+                found[row] = self._state.flatten(self.envs[copy].state())
+            except ValueError as error:
+                raise ContractError(f"--env {self.name}: state() {error}") from None
+        return found
 
     def _find_masks(self) -> None:
         """See whether the infos of a reset hold action masks, PettingZoo's newer convention. Who comes later has masks if others with the
@@ -137,7 +164,13 @@ class Copies:
             edges = tuple(sorted((self._number[source], self._number[target]) for source, target in edges))
         horizon = getattr(first, "horizon", None)
         return WorldSpec(
-            self.name, tuple(self.specs), edges, horizon, tuple(self.controllers), moves=_tells_positions(first)
+            self.name,
+            tuple(self.specs),
+            edges,
+            horizon,
+            tuple(self.controllers),
+            moves=_tells_positions(first),
+            state=self._state.observation_size if self._state else 0,
         )
 
     def positions(self) -> np.ndarray:

@@ -12,6 +12,7 @@ A *batch environment* holds some copies of an environment and steps them in one 
     env.controllers                           reference controllers: name → class; object.act(env) gives actions
     env.metrics(copies)                       further figures of the episodes so far, name → [copies]
     env.optimum                               if it is known: the greatest payoff of an agent and step, mean over agents
+    env.state_of(copies)                      where spec.state: float32 [copies, spec.state], the state of the whole
     env.positions()                           where spec.moves: [agents, dimensions] in the first copy
     env.picture(copy)                         if it can be drawn: uint8 [height, width, 3]
     env.text(copy)                            if it can be shown in a terminal: a few lines

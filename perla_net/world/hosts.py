@@ -26,19 +26,20 @@ ROW_PAD = 16
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Four-byte words of one agent in one copy at one step: observation, mask, reward, flags, choice, padding."""
+    """Four-byte words of one agent in one copy at one step: observation, mask, reward, flags, choice, state, padding."""
 
     observation: int
     mask: int
     choice: int = 0
     """Words of the action that a controller chose for it, where one acts for it."""
+    state: int = 0
+    """Words of the environment's state, where it comes with this agent's rows."""
 
     @classmethod
-    def of(cls, spec: AgentSpec, controlled: bool = False) -> RowLayout:
-        """The layout of an agent's rows; ``controlled``: a controller on the host acts for it."""
-        return cls(
-            spec.observation_size, spec.action.flags if spec.masked else 0, spec.action.words if controlled else 0
-        )
+    def of(cls, spec: AgentSpec, controlled: bool = False, state: int = 0) -> RowLayout:
+        """The layout of an agent's rows; ``controlled``: a controller on the host acts for it; ``state``: numbers that come with them."""
+        mask, choice = spec.action.flags if spec.masked else 0, spec.action.words if controlled else 0
+        return cls(spec.observation_size, mask, choice, state)
 
     @property
     def reward(self) -> int:
@@ -48,7 +49,7 @@ class RowLayout:
     @property
     def width(self) -> int:
         """Words of a row."""
-        return -(-(self.reward + 2 + self.choice) // ROW_PAD) * ROW_PAD
+        return -(-(self.reward + 2 + self.choice + self.state) // ROW_PAD) * ROW_PAD
 
     def views(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Observation and mask parts of rows [..., width] float32."""
@@ -58,6 +59,11 @@ class RowLayout:
     def choices(self, rows: np.ndarray) -> np.ndarray:
         """The part of rows [..., width] float32 that a controller chose, [..., choice]."""
         return rows[..., self.reward + 2 : self.reward + 2 + self.choice]
+
+    def states(self, rows: np.ndarray) -> np.ndarray:
+        """The environment's state in rows [..., width] float32, [..., state]."""
+        start = self.reward + 2 + self.choice
+        return rows[..., start : start + self.state]
 
 
 def aligned(words: int) -> np.ndarray:
@@ -83,17 +89,20 @@ class Host:
         stagger: int = 0,
         limit: int = 0,
         controllers: Mapping[int, str] | None = None,
+        state_with: Sequence[int] = (),
     ) -> None:
         """``seed``: (run's seed, kind of use); ``stagger``: all copies of the run, to spread their first resets, or 0;
         ``limit``: steps after which first episodes are cut off, and count as they are then, or 0; ``controllers``: agents that a reference
-        controller of the environment acts for, and its name."""
+        controller of the environment acts for, and its name; ``state_with``: agents whose rows bring the environment's state."""
         self.environment, self.first, self.seed, self.limit = environment, first, seed, limit
         self.copies, number = environment.copies, len(spec.agents)
         self.lives = Lives(spec.name, [agent.name for agent in spec.agents], self.copies)
         self.reward = np.zeros((self.copies, number), np.float32)
         self.spec, self.controllers = spec, Controllers(environment, spec, controllers or {})
+        self.state_with = tuple(state_with)
         self.layouts = [
-            RowLayout.of(agent, index in self.controllers.wanted) for index, agent in enumerate(spec.agents)
+            RowLayout.of(agent, index in self.controllers.wanted, spec.state if index in self.state_with else 0)
+            for index, agent in enumerate(spec.agents)
         ]
         self.discrete = [not agent.action.low for agent in spec.agents]
         self.buffer = aligned(sum(layout.width for layout in self.layouts) * self.copies)
@@ -208,8 +217,16 @@ class Host:
         for agent, (layout, rows) in enumerate(zip(self.layouts, self.rows)):
             rows[:, layout.reward] = self.reward[:, agent]
             rows[:, layout.reward + 1].view(np.int32)[:] = flags[:, agent]
+        self._tell_state(slice(None), self.rows)
         for agent, words in self.controllers.choose().items():
             self.layouts[agent].choices(self.rows[agent])[:] = words
+
+    def _tell_state(self, copies: Any, rows: Sequence[np.ndarray]) -> None:
+        """Write the present state of these copies into the rows that bring it."""
+        if self.state_with:
+            state = self.environment.state_of(copies)
+            for agent in self.state_with:
+                self.layouts[agent].states(rows[agent])[:] = state
 
     def _keep_finals(self, copies: np.ndarray) -> None:
         block = np.zeros(sum(layout.width for layout in self.layouts) * len(copies), np.float32)
@@ -220,6 +237,7 @@ class Host:
             cut_off = self.lives.truncated[copies, agent]
             there = self.lives.alive[copies, agent] | cut_off
             row[:, layout.reward + 1].view(np.int32)[:] = there * ALIVE + cut_off * TRUNCATED
+        self._tell_state(copies, rows)
         for agent, words in self.controllers.choose(hypothetical=True).items():
             self.layouts[agent].choices(rows[agent])[:] = words[copies]
         self.finals.append(block)

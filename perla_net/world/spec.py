@@ -272,7 +272,8 @@ def short(value: Any) -> str:
 @dataclass(frozen=True)
 class WorldSpec:
     """An environment: agents in order, who influences whom (j → i), the usual length of an episode, and where agents are:
-    ``positions`` [agents][dimensions] if they never move, ``moves`` if the environment tells them as it goes."""
+    ``positions`` [agents][dimensions] if they never move, ``moves`` if the environment tells them as it goes; ``state``: numbers in the
+    state of the whole that it tells, for learning together; 0 where it tells none."""
 
     name: str
     agents: tuple[AgentSpec, ...]
@@ -281,6 +282,7 @@ class WorldSpec:
     references: tuple[str, ...] = ()
     positions: tuple[tuple[float, ...], ...] | None = None
     moves: bool = False
+    state: int = 0
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> WorldSpec:
@@ -289,7 +291,8 @@ class WorldSpec:
         interaction = data["interaction"]
         edges = None if interaction is None else tuple((source, target) for source, target in interaction)
         places = None if data["positions"] is None else tuple(tuple(place) for place in data["positions"])
-        return cls(data["name"], agents, edges, data["horizon"], tuple(data["references"]), places, data["moves"])
+        references = tuple(data["references"])
+        return cls(data["name"], agents, edges, data["horizon"], references, places, data["moves"], data["state"])
 
 
 def agent_from_data(entry: dict[str, Any]) -> AgentSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from typing import Mapping, Protocol, Sequence
+from typing import Collection, Mapping, Protocol, Sequence
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Rollout:
     terminated, truncated [T, B] bool: by step t; alive, begins [T+1, B] bool; final_at [F, 2]: (t, copy) of the F
     observations that episodes ended with, final_observation [F, D], final_mask, final_alive [F] (the agent is there),
     final_cut [F] (it was cut off there, and bootstraps from it); choice [T+1, B, words], final_choice [F, words]: what a controller does in
-    every state, where one acts for the agent.
+    every state, where one acts for the agent; state [T+1, B, S], final_state [F, S]: of the environment, where the agent asked for it.
     """
 
     observation: np.ndarray
@@ -70,6 +70,8 @@ class Rollout:
     final_cut: np.ndarray
     choice: np.ndarray | None = None
     final_choice: np.ndarray | None = None
+    state: np.ndarray | None = None
+    final_state: np.ndarray | None = None
 
     @property
     def steps(self) -> int:
@@ -101,21 +103,30 @@ class World:
         render: bool = False,
         limit: int = 0,
         controllers: Mapping[int, str] | None = None,
+        state_for: Collection[int] = (),
     ) -> None:
         """``agents[p]``: agents of rank p; ``use``: TRAINING (resets spread over copies) or another; ``render``: pictures
-        will be asked for; ``limit``, ``controllers``: see :class:`Host`. Raises Stopped where the ranks do not have the same environment."""
+        will be asked for; ``limit``, ``controllers``: see :class:`Host`; ``state_for``: agents that get the environment's state. Raises Stopped where the ranks do not have the same environment."""
         self.processes, self.spec, self.horizon, self.copies = processes, spec, horizon, copies
         self.local = agents[processes.rank]
         self.hosts = list(hosts)[:copies]
         self.shards = blocks_of(copies, len(self.hosts))
         controlled = controllers or {}
-        self.layouts = [RowLayout.of(agent, index in controlled) for index, agent in enumerate(spec.agents)]
+        # It comes once to every rank, with the rows of its first agent that wants it.
+        wanting = [[agent for agent in block if agent in state_for] for block in agents]
+        self.state_with = {agent: found[0] for found in wanting for agent in found}
+        """For agents that get the environment's state, with whose rows it comes."""
+        bringing = sorted(set(self.state_with.values()))
+        self.layouts = [
+            RowLayout.of(agent, index in controlled, spec.state if index in bringing else 0)
+            for index, agent in enumerate(spec.agents)
+        ]
         self.host: Host | None = None
         if processes.rank in self.hosts:
             shard = self.shards[self.hosts.index(processes.rank)]
             environment = make(env, len(shard), len(spec.agents), render)
             stagger = copies if use == TRAINING else 0
-            self.host = Host(environment, spec, shard[0], (seed, use), stagger, limit, controlled)
+            self.host = Host(environment, spec, shard[0], (seed, use), stagger, limit, controlled, bringing)
         figures = list(self.host.environment.metrics(np.zeros(0, np.int64))) if self.host else None
         agree_on_world(processes, env, spec, self.host.environment.spec if self.host else spec, figures)
         self._make_transfers(agents)
@@ -240,9 +251,17 @@ class World:
                     (final_flags & TRUNCATED) > 0,
                     layout.choices(rows) if layout.choice else None,
                     layout.choices(finals[slot]) if layout.choice else None,
+                    *self._states_of(agent, finals),
                 )
             )
         return rollouts
+
+    def _states_of(self, agent: int, finals: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        if agent not in self.state_with:
+            return None, None
+        bringing = self.state_with[agent]
+        slot, layout = self.local.index(bringing), self.layouts[bringing]
+        return layout.states(self.rows[slot]), layout.states(finals[slot])
 
     def _exchange_finals(self, final_at: np.ndarray) -> list[np.ndarray]:
         """The final rows of the rollout, one transfer for all its steps, in the order of ``final_at``."""

@@ -13,7 +13,7 @@ import torch
 from conftest import job, needs_mpirun, rows, run
 
 import perla_net
-from perla_net.ground.errors import Diverged, InputError
+from perla_net.ground.errors import Diverged, InputError, Stopped
 from perla_net.ground.processes import Processes
 from perla_net.methods.replica import strangers
 from perla_net.methods.team_value import Batch
@@ -35,6 +35,9 @@ def toys(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
 
+TOLD = "pettingzoo:toys:kind=told"
+
+
 def zoo(algorithm, **more):
     """Box (3 actions) and masked (4, of which one is forbidden at times; it dies at step 3) learn together beside two that learn by PPO."""
     own = {"algorithm": algorithm, algorithm: SMALL | more}
@@ -43,7 +46,8 @@ def zoo(algorithm, **more):
 
 def simulation_of(algorithm, env=ZOO, **settings):
     whole = {"env": env, "topology": "empty", "copies": 4, "horizon": 20, "rounds": 4}
-    team = {"algorithm": "ippo", "agents": zoo(algorithm)} if env == ZOO else {algorithm: SMALL, "algorithm": algorithm}
+    mixed = env.startswith((ZOO, TOLD))
+    team = {"algorithm": "ippo", "agents": zoo(algorithm)} if mixed else {"algorithm": algorithm, algorithm: SMALL}
     simulation = Simulation(prepare(validated(whole | team | settings)), Processes())
     simulation.start()
     return simulation
@@ -51,6 +55,40 @@ def simulation_of(algorithm, env=ZOO, **settings):
 
 def learners(simulation):
     return [method for method in simulation.methods if hasattr(method, "replica")]
+
+
+# The state
+
+
+def test_the_environment_s_own_state():
+    """Steps, and what followed them, with the state that the environment told then: digit and time, which box sees too."""
+    simulation = simulation_of("qmix", TOLD)
+    for _ in range(3):
+        simulation.round()
+    box = learners(simulation)[0]
+    whole, own = box.replica.memory, box.memory
+    assert len(whole) == len(own) == 240 and whole.rows["state"].shape[1] == 2
+    there = own.rows["alive"][:240]
+    for mine, name in (("observation", "state"), ("following", "following")):
+        assert np.array_equal(own.rows[mine][:240, 1:][there], whole.rows[name][:240][there])
+    assert (whole.rows["following"][:240, 1] == 7).any()  # what an episode was cut off at
+    assert not any("observations" in wanted for wanted in simulation.wanted.values())
+
+
+def test_which_state_is_read_is_said():
+    """In the run's first line; --qmix.state observations leaves the environment's own out."""
+    said = []
+    for choice in ({}, {"state": "observations"}):
+        plan = prepare(validated({"env": TOLD, "agents": zoo("qmix", **choice), "topology": "empty"}))
+        said.append(who_learns(plan, plan.team()))
+    assert "the state is the environment's own, 2 numbers" in said[0]
+    assert "the state is all observations in the order of agents, 12 numbers" in said[1]
+
+
+def test_a_state_that_is_none():
+    """Of another size than the environment says."""
+    with pytest.raises(Stopped, match=r"state\(\) "):
+        simulation_of("qmix", TOLD + ",wrong=true")
 
 
 # What is told, and what comes back

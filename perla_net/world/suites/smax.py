@@ -87,6 +87,10 @@ def maps() -> dict[str, Any]:
     return sys.modules[HEURISTIC.SMAX.__module__].MAP_NAME_TO_SCENARIO
 
 
+SAVED = ("time", "team_return", "alive", "observation", "mask", "whole")
+"""Arrays [copies, …] that are saved beside JaxMARL's own."""
+
+
 @functools.cache
 def battle(scenario: str, options: tuple[tuple[str, Any], ...]) -> Battle:
     """The compiled functions of a map; once per process, for all its environments."""
@@ -97,9 +101,9 @@ class Battle:
     """JaxMARL's environment, and functions of it for up to :data:`BLOCK` copies, compiled when first called.
 
     begin(n, key [BLOCK, 2]) and step(n, key, time [BLOCK], state, action [BLOCK, allies]) give (state, observation
-    [BLOCK, allies, size], mask [BLOCK, allies, actions], reward [BLOCK]); state is JaxMARL's, every leaf [BLOCK, …].
+    [BLOCK, allies, size], mask [BLOCK, allies, actions], whole [BLOCK, size of the world's state], reward [BLOCK]); state is JaxMARL's, every leaf [BLOCK, …].
     guide(n, key, time, state, memory) gives (memory, action) of JaxMARL's heuristic in the place of the allies. The attributes
-    state, observation, mask and memory are zeros of these shapes.
+    state, observation, mask, whole and memory are zeros of these shapes.
     """
 
     def __init__(self, scenario: str, options: dict[str, Any]) -> None:
@@ -113,13 +117,14 @@ class Battle:
         self.step = _in_turn(self._step)
         self.guide = _in_turn(functools.partial(self._guide, policy, start))
         shapes = jax.eval_shape(self.begin, 0, np.zeros((BLOCK, 2), np.uint32))
-        self.state, self.observation, self.mask, _ = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        self.state, self.observation, self.mask, self.whole, _ = zeros
         self.memory = jax.tree.map(lambda leaf: np.zeros((BLOCK, self.allies, *leaf.shape), leaf.dtype), start)
 
-    def _shown(self, state: Any, observations: dict[str, Any]) -> tuple[Any, Any]:
+    def _shown(self, state: Any, observations: dict[str, Any]) -> tuple[Any, Any, Any]:
         masks = self.env.get_avail_actions(state)
-        names = self.env.agents
-        return jnp.stack([observations[name] for name in names]), jnp.stack([masks[name] for name in names])
+        seen, allowed = (jnp.stack([each[name] for name in self.env.agents]) for each in (observations, masks))
+        return seen, allowed, observations["world_state"]
 
     def _begin(self, key: Any) -> tuple[Any, ...]:
         observations, state = self.env.reset(jax.random.fold_in(key, 0))
@@ -175,6 +180,7 @@ class Smax:
         self.team_return = np.zeros(copies)
         self.observation = np.zeros((copies, *fight.observation.shape[1:]), np.float32)
         self.mask = np.zeros((copies, *fight.mask.shape[1:]), np.uint8)
+        self.whole = np.zeros((copies, *fight.whole.shape[1:]), np.float32)
         self.blocks = [slice(first, min(first + BLOCK, copies)) for first in range(0, copies, BLOCK)]
         self.state = [jax.tree.map(np.copy, fight.state) for _ in self.blocks]
 
@@ -184,7 +190,8 @@ class Smax:
         size = self.observation.shape[2]
         action = ActionSpec("discrete", (self.mask.shape[2],))
         allies = tuple(AgentSpec(name, size, "box", (size,), action, masked=True) for name in self.battle.env.agents)
-        return WorldSpec(self.name, allies, None, self.horizon, tuple(self.controllers), moves=True)
+        references = tuple(self.controllers)
+        return WorldSpec(self.name, allies, None, self.horizon, references, moves=True, state=self.whole.shape[1])
 
     def reset(self, copies: np.ndarray, seeds: list[np.random.SeedSequence]) -> None:
         """Begin a battle in the copies of the given indices."""
@@ -201,11 +208,12 @@ class Smax:
                 continue
             key = np.zeros((BLOCK, 2), np.uint32)
             key[: len(chosen)] = self.key[chosen]
-            fresh, observation, mask, _ = self.battle.begin(len(chosen), key)
+            fresh, observation, mask, whole, _ = self.battle.begin(len(chosen), key)
             places = chosen - self.blocks[block].start
             self.state[block] = jax.tree.map(lambda old, new, at=places: _put(old, new, at), state, fresh)
             self.observation[chosen] = np.asarray(observation)[: len(chosen)]
             self.mask[chosen] = np.asarray(mask)[: len(chosen)]
+            self.whole[chosen] = np.asarray(whole)[: len(chosen)]
 
     def step(self, actions: list[np.ndarray]) -> None:
         """Advance every battle by one step; ``actions[i]``: int [copies, 1] or [copies] of ally i."""
@@ -218,7 +226,8 @@ class Smax:
                 number, _padded(self.key[where]), _padded(self.time[where]), self.state[block], _padded(chosen[where])
             )
             self.state[block] = told[0]
-            self.observation[where], self.mask[where], earned[where] = (np.asarray(part)[:number] for part in told[1:])
+            parts = (np.asarray(part)[:number] for part in told[1:])
+            self.observation[where], self.mask[where], self.whole[where], earned[where] = parts
         self.time += 1
         self.team_return += earned
         there = self.alive
@@ -244,6 +253,10 @@ class Smax:
             out[:] = self.observation[copies, ally]
             if mask is not None:
                 mask[:] = self.mask[copies, ally]
+
+    def state_of(self, copies: Any) -> np.ndarray:
+        """JaxMARL's state of the world, [copies, size]: all units, those of both sides."""
+        return self.whole[copies]
 
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
         """``won``: 1 when no enemy stands and an ally does; how many ``allies`` and ``enemies`` stand; ``team_return``: what
@@ -281,7 +294,7 @@ class Smax:
 
     def save(self) -> dict[str, np.ndarray]:
         """JaxMARL's state leaf by leaf, and what was last seen, arrays [copies, …]."""
-        own = {name: getattr(self, name).copy() for name in ("time", "team_return", "alive", "observation", "mask")}
+        own = {name: getattr(self, name).copy() for name in SAVED}
         leaves = zip(*(jax.tree.leaves(state) for state in self.state))
         return own | {f"leaf{number}": np.concatenate(parts)[: self.copies] for number, parts in enumerate(leaves)}
 
@@ -289,7 +302,7 @@ class Smax:
         """Continue from :meth:`save`; ``seeds`` are those of the running battles."""
         for copy, seed in enumerate(seeds):
             self.key[copy] = seed.generate_state(2)
-        for name in ("time", "team_return", "alive", "observation", "mask"):
+        for name in SAVED:
             getattr(self, name)[:] = state[name]
         for block, where in enumerate(self.blocks):
             leaves, shape = jax.tree.flatten(self.battle.state)
