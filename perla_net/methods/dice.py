@@ -123,7 +123,11 @@ class Part:
         reward = self.reward.double() * self.there[: steps * copies].view(steps, copies)
         change = (now - course.gamma * after)[:, fitted_on].flatten(0, 1)
         seen = now[:, fitted_on].flatten(0, 1)
-        matrix = seen.T @ change + PENALTY * torch.eye(seen.shape[1], dtype=seen.dtype)
+        matrix = seen.T @ change
+        matrix.diagonal()[:-1] += (
+            PENALTY  # not of the constant: what was rarely seen is worth what all is worth on average, not nothing
+        )
+        matrix[-1, -1] += 1e-9
         weights = torch.linalg.solve(matrix, seen.T @ reward[:, fitted_on].flatten())
         return reward - (now - course.gamma * after) @ weights
 
