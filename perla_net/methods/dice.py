@@ -28,6 +28,8 @@ WIDEST = 512
 """Numbers in an observation beyond which the baseline is a constant."""
 PENALTY = 1.0
 """Weight of the squared baseline weights; what one step weighs."""
+LEAST = 1e-9
+"""The same of the constant, so that there is a solution where nobody was there."""
 
 
 class Course:
@@ -124,10 +126,9 @@ class Part:
         change = (now - course.gamma * after)[:, fitted_on].flatten(0, 1)
         seen = now[:, fitted_on].flatten(0, 1)
         matrix = seen.T @ change
-        matrix.diagonal()[:-1] += (
-            PENALTY  # not of the constant: what was rarely seen is worth what all is worth on average, not nothing
-        )
-        matrix[-1, -1] += 1e-9
+        # The constant is not shrunk: what was rarely seen is worth what all is worth on average, not nothing.
+        matrix.diagonal()[:-1] += PENALTY
+        matrix[-1, -1] += LEAST
         weights = torch.linalg.solve(matrix, seen.T @ reward[:, fitted_on].flatten())
         return reward - (now - course.gamma * after) @ weights
 
