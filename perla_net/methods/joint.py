@@ -58,9 +58,9 @@ class JointReplay:
     def draw(self, rng: np.random.Generator, number: int, after: tuple[str, ...]) -> Rows:
         """Steps drawn with replacement, entries [number, …]; of the columns ``after`` also what follows, as ``next_…``."""
         chosen = self._steps[rng.integers(len(self._steps), size=number)]
-        found = {name: array[chosen] for name, array in self.rows.items()}
+        found = {name: array.take(chosen, 0) for name, array in self.rows.items()}
         following = self.following[chosen]
-        return found | {f"next_{name}": self.rows[name][following] for name in after}
+        return found | {f"next_{name}": self.rows[name].take(following, 0) for name in after}
 
     # State
 
