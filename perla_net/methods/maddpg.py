@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Callable, ClassVar, Generator, Mapping, Sequence
+from typing import Annotated, Any, Callable, ClassVar, Generator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -72,6 +72,15 @@ class Options(Section):
         1e-3, "Weight of the mean square of the policy's outputs, before they become actions."
     )
     noise: Noise = option(Noise, "Noise in continuous actions.")
+
+
+class Passes(NamedTuple):
+    """Over as many rows as a gradient step has."""
+
+    policy: Pass
+    critic: Pass
+    target_policy: Pass
+    target_critic: Pass
 
 
 class MADDPG(Acting):
@@ -148,7 +157,7 @@ class MADDPG(Acting):
         """Those whose gradients are averaged; who is in no group stays in step."""
         self._words = max(spec.action.words for spec in specs)
         """Of an action, the most of all agents: who says less says zeros behind it."""
-        self._pass: tuple[Pass, Pass] | None = None
+        self._passes: Passes | None = None
         self._explore(0.0)
 
     def _explore(self, done: float) -> None:
@@ -290,23 +299,27 @@ class MADDPG(Acting):
         rows = self._drawn()
         weight = rows["alive"].to(rows["reward"].dtype)
         weight = weight / weight.sum().clamp(min=1)
-        if self._pass is None:
-            network = self.targets[1].network
-            self._pass = Pass(self.critic, len(weight)), Pass(network, len(weight), learns=False)
-        online, target = self._pass
+        if self._passes is None:
+            size = len(weight)
+            targets = (Pass(one.network, size, learns=False) for one in self.targets)
+            self._passes = Passes(Pass(self.policy, size), Pass(self.critic, size), *targets)
+        passes = self._passes
         x, then = rows["observation"], rows["next_observation"]
-        following = target.forward(then, self._beside(then, *(yield from self._target_actions(rows))))[0]
+        actions = yield from self._target_actions(rows, passes.target_policy.forward(self._own(then)))
+        following = passes.target_critic.forward(then, self._beside(then, *actions))[0]
         aim = rows["reward"] + self.settings.returns.gamma * following * ~rows["terminated"]
         # Critic: ½ (Q(o, a) − y)², with what was really done.
         given = x.new_empty(len(x), self.critic.sizes[1])
         done = self._beside(x, self._others_of(rows.get("encoded")), self.distribution.own(rows["action"]))
-        value = online.forward(x, done, given)[0] + self._beyond_own(rows)
+        value = passes.critic.forward(x, done, given)[0] + self._beyond_own(rows)
         error = value - aim
-        online.backward((weight * error).unsqueeze(0))
+        passes.critic.backward((weight * error).unsqueeze(0))
         self._backward_beyond(weight * error)
         # Policy: −Q(o, a_1 … μ(o_i) … a_n), the others as they acted; Q as it was before its step, whose first layer is known by now.
-        self.policy.gradient.zero_()
-        self._policy_loss(rows, weight, given).backward()
+        outputs = passes.policy.forward(self._own(x)).mT.detach().requires_grad_()
+        self._policy_loss(rows, weight, outputs, given).backward()
+        assert outputs.grad is not None
+        passes.policy.backward(outputs.grad.mT)
         rates = self.settings.optimiser
         yield from averaged(self._critic_gradients(), self._sharers)
         of_critic = self._critic_step(rates.critic_learning_rate * rate)
@@ -327,13 +340,14 @@ class MADDPG(Acting):
         """What the policy reads, of what everybody sees."""
         return self.with_identity(observation[:, self._mine])
 
-    def _target_actions(self, rows: Drawn) -> Generator[Say, Any, tuple[torch.Tensor | None, torch.Tensor]]:
-        """What the target policies do in what follows: the others' actions one behind the other, and the own one, as the critic reads them."""
-        with torch.no_grad():
-            outputs = self.targets[0].network(self._own(rows["next_observation"])).mT
-            mask = rows.get("next_mask")
-            masked = self.distribution.masked(outputs, None if mask is None else mask.mT)
-            action = self.distribution.greedy(self.policy.best(masked, -2))
+    def _target_actions(
+        self, rows: Drawn, outputs: torch.Tensor
+    ) -> Generator[Say, Any, tuple[torch.Tensor | None, torch.Tensor]]:
+        """What the target policies do in what follows: the others' actions one behind the other, and the own one, as the critic reads them;
+        outputs [outputs, M]: of the own target policy."""
+        mask = rows.get("next_mask")
+        masked = self.distribution.masked(outputs, None if mask is None else mask.mT)
+        action = self.distribution.greedy(self.policy.best(masked, -2))
         own = self.distribution.own(action)
         if self.joint is None:
             return None, own
@@ -353,9 +367,11 @@ class MADDPG(Acting):
         parts += [others] if others is not None else []
         return [*([torch.cat(parts, 1).to(x)] if parts else []), own.to(x)]
 
-    def _policy_loss(self, rows: Drawn, weight: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-        """−Q(o, a_1 … μ(o_i) … a_n) and the regularisation, the mean over drawn steps; given [M, …]: the critic's first layer without the own action."""
-        outputs = self.policy(self._own(rows["observation"]))
+    def _policy_loss(
+        self, rows: Drawn, weight: torch.Tensor, outputs: torch.Tensor, given: torch.Tensor
+    ) -> torch.Tensor:
+        """−Q(o, a_1 … μ(o_i) … a_n) and the regularisation, the mean over drawn steps; outputs [M, outputs]: of the policy;
+        given [M, …]: the critic's first layer without the own action."""
         mask = rows.get("mask")
         raw = outputs[:, : self.distribution.outputs]
         if mask is not None:  # what is forbidden has no size

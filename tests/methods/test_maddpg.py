@@ -44,7 +44,7 @@ def in_double(method):
     if getattr(method, "rest", None):
         method.rest.network.to(torch.float64)
         method.rest._pass = None
-    method._pass, drawn = None, method._drawn
+    method._passes, drawn = None, method._drawn
     method._drawn = lambda: {n: row.double() if row.dtype == torch.float32 else row for n, row in drawn().items()}
     method.optimisers[0].step = method._critic_step = lambda rate: torch.zeros(())
 
@@ -212,8 +212,8 @@ def test_the_critic_is_shown_actions_not_probabilities(monkeypatch):
     drawn = method._straight_through(masked.detach())
     assert not drawn[rows["mask"] == 0].any()
     assert torch.allclose(drawn.mean(0), masked.softmax(-1).mean(0), atol=0.05)
-    given = torch.zeros(2000, method.critic.sizes[1])
-    assert abs(float(method._policy_loss(rows, torch.full((2000,), 1 / 2000), given).detach())) < 100
+    given, outputs = torch.zeros(2000, method.critic.sizes[1]), method.policy(method._own(rows["observation"]))
+    assert abs(float(method._policy_loss(rows, torch.full((2000,), 1 / 2000), outputs, given).detach())) < 100
 
 
 def test_greedy_is_without_noise(tmp_path):
