@@ -1,11 +1,12 @@
 """Training speed of BenchMARL's algorithms; run by ``throughput.py`` with the Python of an environment that has BenchMARL.
 
-    python benchmarks/throughput_benchmarl.py --agents 16 [--algorithm ippo|qmix|maddpg] [--iterations 6]
+    python benchmarks/throughput_benchmarl.py --agents 16 [--algorithm ippo|qmix|maddpg] [--iterations 6] [--threads 2] [--processor]
 
 VMAS simple_spread, private policies and critics (``share_policy_params`` and ``share_param_critic`` false), 64 copies × 128 steps an
 iteration, two hidden layers of 64, 2 torch threads unless said otherwise, no evaluation and no logging. IPPO: 10 epochs of minibatches of 1024 steps, tanh,
-discrete actions. QMIX and MADDPG: 64 updates of 1024 steps from a memory of 100,000, relu; QMIX with discrete actions, MADDPG with
-continuous ones, since it has no others. Prints the median of the iterations after the first as JSON.
+discrete actions. QMIX and MADDPG: 64 updates of 1024 steps from a memory of 100,000, tanh, MADDPG's critics relu, as ours; QMIX with discrete
+actions, MADDPG with continuous ones, since it has no others. Prints the median of the iterations after the first as JSON; ``--processor``: by seconds
+of processor, with one thread.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import tempfile
 import time
 from importlib.metadata import version
+from typing import Callable
 
 import torch
 from benchmarl.algorithms import IppoConfig, MaddpgConfig, QmixConfig
@@ -31,13 +33,14 @@ ALGORITHMS = {"ippo": IppoConfig, "qmix": QmixConfig, "maddpg": MaddpgConfig}
 class Clock(Callback):
     """Notes when each iteration's learning has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         super().__init__()
+        self.now = now
         self.ends: list[float] = []
 
     def on_train_end(self, training_td: object, group: str) -> None:
         """One group, so once an iteration."""
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.now())
 
 
 def main() -> None:
@@ -46,8 +49,9 @@ def main() -> None:
     reader.add_argument("--algorithm", choices=ALGORITHMS, default="ippo")
     reader.add_argument("--iterations", type=int, default=6)
     reader.add_argument("--threads", type=int, default=2)
+    reader.add_argument("--processor", action="store_true")
     given = reader.parse_args()
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(1 if given.processor else given.threads)
     config = ExperimentConfig.get_from_yaml()
     config.share_policy_params = False
     config.prefer_continuous_actions = given.algorithm == "maddpg"
@@ -64,12 +68,11 @@ def main() -> None:
     algorithm = ALGORITHMS[given.algorithm].get_from_yaml()
     if hasattr(algorithm, "share_param_critic"):
         algorithm.share_param_critic = False
-    # Ours by default: tanh in policies, relu in the critics of values of actions.
 
     def model(activation: type[torch.nn.Module] = torch.nn.Tanh) -> MlpConfig:
         return MlpConfig(num_cells=[64, 64], layer_class=torch.nn.Linear, activation_class=activation)
 
-    clock = Clock()
+    clock = Clock(time.process_time if given.processor else time.perf_counter)
     Experiment(
         task=task,
         algorithm_config=algorithm,

@@ -415,7 +415,7 @@ class Policy(Network):
         if self.head == "boltzmann":
             return torch.where(allowed, outputs / free, BLOCKED)
         share = free * allowed / allowed.sum(axis, keepdim=True)
-        best = outputs.argmax(axis, keepdim=True)
+        best = outputs.max(axis, keepdim=True).indices
         share = share.scatter_add(axis, best, (1 - free).expand_as(best).to(share.dtype))
         return torch.where(share > 0, share.log(), BLOCKED)
 

@@ -389,8 +389,8 @@ class MADDPG(Acting):
         noise = self.distribution.noise(self.gumbel_rng, 1, len(logits))[0].mT.to(logits)
         parts = []
         for part in self.distribution.split(logits + noise):
-            soft = F.softmax(part / self.options.temperature, -1)
-            hard = F.one_hot(part.argmax(-1), part.shape[-1]).to(soft)
+            soft = F.softmax(part.mT / self.options.temperature, -2).mT  # fast along the first axis
+            hard = F.one_hot(part.max(-1).indices, part.shape[-1]).to(soft)
             parts.append(hard + soft - soft.detach())
         return torch.cat(parts, -1)
 
