@@ -87,7 +87,7 @@ class MADDPG(Acting):
     """Q_i(o_1 … o_n, a_1 … a_n) → r_i + γ (1 − terminated_i) Q_i⁻(o', μ_1⁻(o_1') … μ_n⁻(o_n'));  μ_i climbs Q_i(o, a_1 … μ_i(o_i) … a_n).
 
     n agents have the method. All draw the same steps; on each they tell one another what their target policies do in what follows, and the others'
-    actions of the step itself are those that were taken. Discrete μ_i: one-hot samples of a softmax, whose gradient is that of a Gumbel-softmax
+    actions of the step itself are those that were taken. μ_i climbs Q_i as it was before Q_i's own step. Discrete μ_i: one-hot samples of a softmax, whose gradient is that of a Gumbel-softmax
     (straight through; Jang et al. 2017, arXiv 1611.01144), in targets the most probable action; it explores by sampling. Continuous: tanh,
     with normal noise in what is done. With ``--critic.input own`` Q_i reads o_i and a_i only, and nobody says anything.
     """

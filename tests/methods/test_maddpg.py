@@ -371,6 +371,15 @@ def test_refusals(settings, sentence):
         prepare(validated({"algorithm": "maddpg"} | settings))
 
 
+def test_everybody_reads_the_others():
+    """Whoever is in the middle is left out of everybody's actions, and its policy reads what it saw."""
+    method = team("traffic:grid:horizon=15", "maddpg", copies=2, agents={"number": 4}, own=SMALL).methods[2]
+    width, size = method.joint.distributions[0].width, method.spec.observation_size
+    everybody = torch.arange(4.0).repeat_interleave(width).expand(3, -1)
+    assert method._others_of(everybody)[0].unique().tolist() == [0, 1, 3]
+    assert torch.equal(method._own(torch.arange(4.0).repeat_interleave(size).expand(3, -1)), torch.full((3, size), 2.0))
+
+
 def test_what_comes_of_a_letter_that_was_rejected():
     """Nothing was seen, nobody was there."""
     simulation = team("games:climbing", "maddpg", copies=2, own=SMALL)
