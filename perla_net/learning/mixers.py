@@ -7,7 +7,7 @@ agent, [M, Σ A_i], zeros for one that is not there. They start as torch's linea
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from typing import Any, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -58,12 +58,60 @@ class Monotonic(Linears):
         super().__init__(layers, dtype)
 
     def __call__(self, state: torch.Tensor, utilities: torch.Tensor) -> torch.Tensor:
-        """[M, S], [M, agents] → Q_tot [M]."""
-        to_weights, to_last, bias, to_value = self.linear("first", state).split(self.parts, -1)
-        weights = self.linear("weights", to_weights.relu()).abs().unflatten(-1, (self.agents, -1))
-        hidden = F.elu(torch.bmm(utilities.unsqueeze(1), weights).squeeze(1) + bias)
-        last = self.linear("last", to_last.relu()).abs()
-        return (hidden * last).sum(-1) + self.linear("value", to_value.relu()).squeeze(-1)
+        """[M, S], [M, agents] → Q_tot [M]; differentiable by parameters and utilities, once."""
+        return _Monotonic.apply(self, state, utilities, *self.tensors.values())
+
+
+class _Monotonic(torch.autograd.Function):
+    """Forward and backward of :class:`Monotonic` by hand: half of the time of autograd's. Everything is [features, M], so that what belongs to
+    one agent or one layer lies in one piece; there is nothing to copy, and products with one column per step are sums of whole rows."""
+
+    @staticmethod
+    def forward(ctx: Any, mixer: Monotonic, state: torch.Tensor, utilities: torch.Tensor, *_: torch.Tensor) -> Any:
+        """See :meth:`Monotonic.__call__`."""
+
+        def linear(name: str, x: torch.Tensor) -> torch.Tensor:
+            return torch.addmm(mixer.frozen[f"b_{name}"].unsqueeze(1), mixer.frozen[f"w_{name}"], x)
+
+        first = linear("first", state.mT)
+        to_weights, to_last, bias, to_value = first.split(mixer.parts)
+        for part in (to_weights, to_last, to_value):
+            part.relu_()
+        raw, raw_last = linear("weights", to_weights), linear("last", to_last)
+        weights, last, hidden = raw.abs().unflatten(0, (mixer.agents, -1)), raw_last.abs(), bias.clone()
+        told = utilities.mT.contiguous()
+        for mine, weight in zip(told, weights):
+            hidden.addcmul_(mine, weight)
+        F.elu_(hidden)
+        ctx.mixer = mixer
+        ctx.save_for_backward(state, told, first, raw, raw_last, weights, last, hidden)
+        return (hidden * last).sum(0) + linear("value", to_value)[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+        """From ∂L/∂Q_tot [M] to those by utilities and parameters."""
+        mixer, found = ctx.mixer, {}
+        state, told, first, raw, raw_last, weights, last, hidden = ctx.saved_tensors
+        to_weights, to_last, _, to_value = first.split(mixer.parts)
+        slope = torch.empty_like(first)
+        into_weights, into_last, into_bias, into_value = slope.split(mixer.parts)
+
+        def back(name: str, delta: torch.Tensor, x: torch.Tensor, into: torch.Tensor | None = None) -> None:
+            # y = W x + b:  ∂L/∂W = ∂L/∂y xᵀ,  ∂L/∂b = Σ_M ∂L/∂y,  and, where x = relu(…), ∂L/∂… = Wᵀ ∂L/∂y where x > 0
+            found[f"w_{name}"], found[f"b_{name}"] = delta @ x.mT, delta.sum(1)
+            if into is not None:
+                into.copy_(torch.ops.aten.threshold_backward(mixer.frozen[f"w_{name}"].mT @ delta, x, 0))
+
+        back("value", gradient.unsqueeze(0), to_value, into_value)
+        back("last", raw_last.sign().mul_(hidden).mul_(gradient), to_last, into_last)
+        # elu'(x) is 1 above zero, else elu(x) + 1
+        inner = torch.ops.aten.elu_backward(last * gradient, 1.0, 1.0, 1.0, True, hidden)
+        into_bias.copy_(inner)
+        by_utility = (weights * inner).sum(1).mT
+        by_weight = raw.sign().unflatten(0, (mixer.agents, -1)).mul_(inner).mul_(told.unsqueeze(1))
+        back("weights", by_weight.flatten(0, 1), to_weights, into_weights)
+        back("first", slope, state.mT)
+        return None, None, by_utility, *(found[name] for name in mixer.tensors)
 
 
 class Dueling(Linears):

@@ -205,22 +205,46 @@ class Pass:
         self._last = network.frozen[f"b{last}"].unsqueeze(-1), network.frozen[f"w{last}"]
         self._means = self.outputs[..., : network.sizes[-1], :]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[M, input] → [outputs, M], valid until the next call."""
+    def forward(
+        self, x: torch.Tensor, more: Sequence[torch.Tensor] = (), given: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[M, input] → [outputs, M], valid until the next call.
+
+        ``more``: inputs that stand behind x, [M, …] each, where it would take time to put all in one tensor; ``given`` [M, sizes[1]]: is filled
+        with the first layer, before its non-linearity, of all inputs but the last of these.
+        """
         if self._bound is not self.network.flat:
             self._bind()
         if self.network.context:
             x = self.network.completed(x)
         if self.network.encoder:  # convolutions go through autograd, everything above them is done by hand
             with torch.set_grad_enabled(self.learns):
-                self._encoded = self.network.encoder(self.network.tensors, x)
-            x = self._encoded.detach()
-        self.x = below = x
+                self._encoded = self.network.encoder(self.network.tensors, torch.cat([x, *more], -1) if more else x)
+            last = more[-1].shape[-1] if more else 0
+            x, more = self._encoded.detach(), ()
+            if last:
+                x, more = x[..., :-last], (x[..., -last:],)
+        if more and not self.hidden:
+            if given is not None:
+                torch.addmm(
+                    self.network.frozen["b0"], torch.cat([x, *more[:-1]], -1), self._in(x, *more[:-1]), out=given
+                )
+            x, more = torch.cat([x, *more], -1), ()
+        self.inputs = (x, *more)
+        below = x
         for layer, (bias, weight) in enumerate(self._below):
-            out = self.hidden[layer]
-            self.affine(bias, below, weight, beta=self.factor, alpha=self.factor, out=self.before[layer])
+            out, before = self.hidden[layer], self.before[layer]
+            if layer or not more:
+                self.affine(bias, below, weight, beta=self.factor, alpha=self.factor, out=before)
+            else:
+                parts = weight.split([one.shape[-1] for one in self.inputs], -2)
+                self.affine(bias, x, parts[0], beta=self.factor, alpha=self.factor, out=before)
+                for number, (one, part) in enumerate(zip(more, parts[1:]), 1):
+                    if given is not None and number == len(more):
+                        torch.div(before, self.factor, out=given)
+                    self.affine(before, one, part, alpha=self.factor, out=before)
             if self.before is not self.hidden:
-                out.copy_(self.before[layer])
+                out.copy_(before)
             self.activate(out)
             below = out
         bias, weight = self._last
@@ -228,6 +252,15 @@ class Pass:
         if self.network.free:
             self.outputs[..., self.network.sizes[-1] :, :] = self.network.frozen["free"].unsqueeze(-1)
         return self.outputs
+
+    def _in(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The first layer's weights for the first inputs, [in, out]."""
+        return self.network.frozen["w0"][..., : sum(one.shape[-1] for one in inputs)].mT
+
+    def _by_first(self, delta: torch.Tensor, found: torch.Tensor) -> None:
+        """∂L/∂W of the first layer."""
+        for one, part in zip(self.inputs, found.split([one.shape[-1] for one in self.inputs], -1)):
+            self.product(delta, one, out=part)
 
     def backward(self, gradient: torch.Tensor) -> None:
         """From ∂L/∂outputs [outputs, M] of the last :meth:`forward` to the network's ``gradient``, which it overwrites."""
@@ -237,13 +270,19 @@ class Pass:
             torch.sum(gradient[..., size:, :], -1, out=found["free"])
             gradient = gradient[..., :size, :]
         # y = W h + b:  ∂L/∂W = ∂L/∂y hᵀ,  ∂L/∂b = Σ_M ∂L/∂y,  ∂L/∂h = Wᵀ ∂L/∂y;  h = φ(y):  ∂L/∂y = φ'(y) ∂L/∂h
-        self.product(gradient, self.hidden[-1] if self.hidden else self.x, out=found[f"w{last}"])
+        if self.hidden:
+            self.product(gradient, self.hidden[-1], out=found[f"w{last}"])
+        else:
+            self._by_first(gradient, found["w0"])
         torch.sum(gradient, -1, out=found[f"b{last}"])
         delta = gradient.mT
         for layer in range(last - 1, -1, -1):
             self.product(delta, network.frozen[f"w{layer + 1}"], out=self.deltas[layer])
             delta = self.derivative(self.deltas[layer], self.before[layer])
-            self.product(delta.mT, self.hidden[layer - 1] if layer else self.x, out=found[f"w{layer}"])
+            if layer:
+                self.product(delta.mT, self.hidden[layer - 1], out=found[f"w{layer}"])
+            else:
+                self._by_first(delta.mT, found["w0"])
             torch.sum(delta, -2, out=found[f"b{layer}"])
         if network.encoder:
             for name in network.encoder.shapes:
@@ -376,7 +415,7 @@ class Policy(Network):
         if self.head == "boltzmann":
             return torch.where(allowed, outputs / free, BLOCKED)
         share = free * allowed / allowed.sum(axis, keepdim=True)
-        best = outputs.argmax(axis, keepdim=True)
+        best = outputs.max(axis, keepdim=True).indices
         share = share.scatter_add(axis, best, (1 - free).expand_as(best).to(share.dtype))
         return torch.where(share > 0, share.log(), BLOCKED)
 

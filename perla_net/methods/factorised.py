@@ -173,7 +173,7 @@ class Factorised(Coalition):
 
     def _greedy(self, rows: Drawn, seen: Seen) -> torch.Tensor:
         """What would be done now, [..., 1]."""
-        return self.utility.allowed(seen.values.detach(), rows).argmax(-1, keepdim=True)
+        return self.utility.allowed(seen.values.detach(), rows).max(-1, keepdim=True).indices
 
     def out_of_step(self) -> list[str]:
         """See :class:`~.protocol.Method`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generator, Mapping, Sequence
+from typing import Annotated, Any, Callable, ClassVar, Generator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from ..learning.models import MLP, OPTIMISERS, Pass, Policy
 from ..network.exchange import Inbox
 from ..settings.config import Count, NonNegative, Positive, Rate, Section, option
 from ..world.world import Rollout
-from .acting import Acting, states
+from .acting import Acting, of_rollout, states
 from .coalition import averaged, members
-from .joint import JointReplay
-from .keeping import Part
+from .joint import JointReplay, TeamMemory
+from .keeping import Kept, Part, restore_parts
 from .memory import Rows
 from .protocol import Facts, Learning, Now, Say, Seat, shape_of
 from .targets import Target
@@ -74,11 +74,20 @@ class Options(Section):
     noise: Noise = option(Noise, "Noise in continuous actions.")
 
 
+class Passes(NamedTuple):
+    """Over as many rows as a gradient step has."""
+
+    policy: Pass
+    critic: Pass
+    target_policy: Pass
+    target_critic: Pass
+
+
 class MADDPG(Acting):
     """Q_i(o_1 … o_n, a_1 … a_n) → r_i + γ (1 − terminated_i) Q_i⁻(o', μ_1⁻(o_1') … μ_n⁻(o_n'));  μ_i climbs Q_i(o, a_1 … μ_i(o_i) … a_n).
 
     n agents have the method. All draw the same steps; on each they tell one another what their target policies do in what follows, and the others'
-    actions of the step itself are those that were taken. Discrete μ_i: one-hot samples of a softmax, whose gradient is that of a Gumbel-softmax
+    actions of the step itself are those that were taken. μ_i climbs Q_i as it was before Q_i's own step. Discrete μ_i: one-hot samples of a softmax, whose gradient is that of a Gumbel-softmax
     (straight through; Jang et al. 2017, arXiv 1611.01144), in targets the most probable action; it explores by sampling. Continuous: tanh,
     with normal noise in what is done. With ``--critic.input own`` Q_i reads o_i and a_i only, and nobody says anything.
     """
@@ -108,13 +117,24 @@ class MADDPG(Acting):
         self.team_of_it = members(seat.team, seat.index) if self._central(seat.team, seat.index) else ()
         self.others = [agent for agent in self.team_of_it if agent != seat.index]
         model, optimiser = self.settings.model, self.settings.optimiser
-        # The critic reads: own observation, the others', identity, the others' actions, the own one.
-        views = [seat.spec, *(seat.team.specs[other] for other in self.others)]
-        seen = [view.observation_size for view in views]
+        # The critic reads: everybody's observations in the order of agents, identity, the others' actions, the own one.
+        specs = [seat.team.specs[agent] for agent in self.team_of_it or (seat.index,)]
+        seen = [spec.observation_size for spec in specs]
         at = np.cumsum([0, *seen]).tolist()
-        images = tuple((place, image) for place, view in zip(at, views) if (image := image_in(view, model)))
-        self.of_others = [distribution_of(view.action) for view in views[1:]]
-        width = sum(one.width for one in self.of_others) + self.distribution.own_width
+        place = self.team_of_it.index(seat.index) if self.team_of_it else 0
+        self._mine = slice(at[place], at[place + 1])
+        """Of the observations."""
+        images = tuple((start, image) for start, spec in zip(at, specs) if (image := image_in(spec, model)))
+        distributions = [distribution_of(spec.action) for spec in specs]
+        start_of = np.cumsum([0, *(one.width for one in distributions)]).tolist()
+        self._before, self._behind = start_of[place], start_of[place + 1]
+        """Where the own action stands among everybody's."""
+        width = sum(one.width for one in distributions) - distributions[place].width + self.distribution.own_width
+        self.joint: TeamMemory | None = None
+        if self.others:
+            key = (self.name, self.team_of_it)
+            mine = TeamMemory(options.memory, distributions, [spec.action.words for spec in specs])
+            self.joint = seat.commons.setdefault(key, mine)
         size = sum(seen) + len(self.identity) + width
         self.critic = MLP(
             (size, *model.critic_hidden, 1), model.critic_activation, images=images, channels=model.channels
@@ -135,9 +155,9 @@ class MADDPG(Acting):
         in_step = any(seat.team.group_of(agent) for agent in self.team_of_it)
         self._sharers = seat.group or ((seat.index,) if in_step else ())
         """Those whose gradients are averaged; who is in no group stays in step."""
-        self._words = max(view.action.words for view in views)
+        self._words = max(spec.action.words for spec in specs)
         """Of an action, the most of all agents: who says less says zeros behind it."""
-        self._pass: Pass | None = None
+        self._passes: Passes | None = None
         self._explore(0.0)
 
     def _explore(self, done: float) -> None:
@@ -226,7 +246,8 @@ class MADDPG(Acting):
     def _remember(self, rollout: Rollout, inbox: Inbox, now: Now) -> None:
         taken = rollout.reward.size
         action = self._within(self.distribution.read(rollout.action).numpy())
-        rows_of_states: Rows = {"observation": states(rollout.observation, rollout.final_observation).numpy()}
+        observation = states(rollout.observation, rollout.final_observation).numpy()
+        rows_of_states: Rows = {} if self.joint else {"observation": observation}
         if rollout.mask is not None:
             rows_of_states["mask"] = states(rollout.mask, rollout.final_mask).numpy()
         steps: Rows = {
@@ -235,23 +256,34 @@ class MADDPG(Acting):
             "alive": rollout.alive[:-1].reshape(taken),
             "terminated": rollout.terminated.reshape(taken),
         }
-        number = len(rows_of_states["observation"])
-        seen, there, done = [rows_of_states["observation"]], [], []
-        for other, distribution in zip(self.others, self.of_others):
-            told = inbox[other].team if other in inbox else {}
-            spec = self.team.specs[other]
+        if self.joint and self.joint.round < now.round:
+            self._remember_all(self.joint, observation, action, rollout, inbox, now.round)
+        steps |= {name: row.reshape(taken, *row.shape[2:]) for name, row in self._heard(rollout, inbox, now).items()}
+        # A group, or a team, draws the same steps on every rank, so that all of them stay.
+        kept = None if self.seat.group or self.others else rollout.alive[:-1].reshape(taken)
+        self.memory.add(rows_of_states, steps, rollout, kept)
+
+    def _remember_all(
+        self, joint: TeamMemory, observation: np.ndarray, action: np.ndarray, rollout: Rollout, inbox: Inbox, now: int
+    ) -> None:
+        """What everybody saw and did; own observation [R, size] and action [T·B, words]."""
+        number, taken = len(observation), rollout.reward.size
+        seen, there, done = [], [], []
+        for agent, distribution in zip(self.team_of_it, joint.distributions):
+            if agent == self.index:
+                seen.append(observation)
+                there.append(of_rollout(rollout, distribution, "presence").astype(bool))
+                done.append(action.astype(np.float32))
+                continue
+            told = inbox[agent].team if agent in inbox else {}
+            spec = self.team.specs[agent]
             known = {"observations", "actions", "presence"} <= set(told)  # else rejected: as if it were not there
             seen.append(told["observations"] if known else np.zeros((number, spec.observation_size), np.float32))
             there.append(told["presence"].astype(bool) if known else np.zeros(number, bool))
             words = told["actions"].view(np.float32) if known else np.zeros((taken, spec.action.words), np.float32)
             done.append(self._within(distribution.read(words).numpy()).astype(np.float32))
-        if self.others:
-            rows_of_states |= {"observation": np.concatenate(seen, 1), "there": np.stack(there, 1)}
-            steps["done"] = np.concatenate(done, 1)
-        steps |= {name: row.reshape(taken, *row.shape[2:]) for name, row in self._heard(rollout, inbox, now).items()}
-        # A group, or a team, draws the same steps on every rank, so that all of them stay.
-        kept = None if self.seat.group or self.others else rollout.alive[:-1].reshape(taken)
-        self.memory.add(rows_of_states, steps, rollout, kept)
+        rows = {"observation": np.concatenate(seen, 1), "there": np.stack(there, 1)}
+        joint.remember(now, rows, {"done": np.concatenate(done, 1)}, rollout)
 
     def _heard(self, rollout: Rollout, inbox: Inbox, now: Now) -> Rows:
         """What else is to be remembered of every step, [T, B, …]."""
@@ -267,24 +299,30 @@ class MADDPG(Acting):
         rows = self._drawn()
         weight = rows["alive"].to(rows["reward"].dtype)
         weight = weight / weight.sum().clamp(min=1)
-        after = yield from self._target_actions(rows)
-        with torch.no_grad():
-            following = self.targets[1].network(self._critic_input(rows, *after, "next_"))[:, 0]
-        target = rows["reward"] + self.settings.returns.gamma * following * ~rows["terminated"]
+        if self._passes is None:
+            size = len(weight)
+            targets = (Pass(one.network, size, learns=False) for one in self.targets)
+            self._passes = Passes(Pass(self.policy, size), Pass(self.critic, size), *targets)
+        passes = self._passes
+        x, then = rows["observation"], rows["next_observation"]
+        actions = yield from self._target_actions(rows, passes.target_policy.forward(self._own(then)))
+        following = passes.target_critic.forward(then, self._beside(then, *actions))[0]
+        aim = rows["reward"] + self.settings.returns.gamma * following * ~rows["terminated"]
         # Critic: ½ (Q(o, a) − y)², with what was really done.
-        x = self._critic_input(rows, rows["done"] if self.others else None, self.distribution.own(rows["action"]))
-        if self._pass is None:
-            self._pass = Pass(self.critic, len(x))
-        value = self._pass.forward(x)[0] + self._beyond_own(rows)
-        error = value - target
-        self._pass.backward((weight * error).unsqueeze(0))
+        given = x.new_empty(len(x), self.critic.sizes[1])
+        done = self._beside(x, self._others_of(rows.get("encoded")), self.distribution.own(rows["action"]))
+        value = passes.critic.forward(x, done, given)[0] + self._beyond_own(rows)
+        error = value - aim
+        passes.critic.backward((weight * error).unsqueeze(0))
         self._backward_beyond(weight * error)
+        # Policy: −Q(o, a_1 … μ(o_i) … a_n), the others as they acted; Q as it was before its step, whose first layer is known by now.
+        outputs = passes.policy.forward(self._own(x)).mT.detach().requires_grad_()
+        self._policy_loss(rows, weight, outputs, given).backward()
+        assert outputs.grad is not None
+        passes.policy.backward(outputs.grad.mT)
         rates = self.settings.optimiser
         yield from averaged(self._critic_gradients(), self._sharers)
         of_critic = self._critic_step(rates.critic_learning_rate * rate)
-        # Policy: −Q(o, a_1 … μ(o_i) … a_n), the others as they acted.
-        self.policy.gradient.zero_()
-        self._policy_loss(rows, weight, x[:, : -self.distribution.own_width]).backward()
         yield from averaged([self.policy.gradient], self._sharers)
         of_policy = self.optimisers[0].step(rates.learning_rate * rate)
         for one in self.targets:
@@ -293,45 +331,47 @@ class MADDPG(Acting):
         return float(loss), float((weight * value).sum()), float(of_critic), float(of_policy)
 
     def _drawn(self) -> dict[str, torch.Tensor]:
-        after = tuple(name for name in ("observation", "mask", "there") if name in self.memory.rows)
-        rows = self.memory.draw(self.batch_rng, self.options.batch, after)
-        return {name: torch.from_numpy(row).to(self.device) for name, row in rows.items()}
+        chosen = self.memory.choose(self.batch_rng, self.options.batch)
+        taken = self.memory.take(chosen, ("observation", "mask"))
+        rows = {name: torch.from_numpy(row).to(self.device) for name, row in taken.items()}
+        return rows | self.joint.take(chosen, self.device) if self.joint else rows
 
     def _own(self, observation: torch.Tensor) -> torch.Tensor:
         """What the policy reads, of what everybody sees."""
-        return self.with_identity(observation[:, : self.spec.observation_size])
+        return self.with_identity(observation[:, self._mine])
 
-    def _target_actions(self, rows: Drawn) -> Generator[Say, Any, tuple[torch.Tensor | None, torch.Tensor]]:
-        """What the target policies do in what follows: the others' actions one behind the other, and the own one as the critic reads it."""
-        with torch.no_grad():
-            outputs = self.targets[0].network(self._own(rows["next_observation"])).mT
-            mask = rows.get("next_mask")
-            masked = self.distribution.masked(outputs, None if mask is None else mask.mT)
-            action = self.distribution.greedy(self.policy.best(masked, -2))
+    def _target_actions(
+        self, rows: Drawn, outputs: torch.Tensor
+    ) -> Generator[Say, Any, tuple[torch.Tensor | None, torch.Tensor]]:
+        """What the target policies do in what follows: the others' actions one behind the other, and the own one, as the critic reads them;
+        outputs [outputs, M]: of the own target policy."""
+        mask = rows.get("next_mask")
+        masked = self.distribution.masked(outputs, None if mask is None else mask.mT)
+        action = self.distribution.greedy(self.policy.best(masked, -2))
         own = self.distribution.own(action)
-        if not self.others:
+        if self.joint is None:
             return None, own
         words = np.zeros((len(action), self._words), np.float32)
         words[:, : action.shape[1]] = action.cpu().numpy()
         told = yield Say("actions", words.ravel(), self.team_of_it)
-        theirs = [told[other].reshape(words.shape)[:, : self.team.specs[other].action.words] for other in self.others]
-        return torch.from_numpy(np.concatenate(theirs, 1)).to(self.device), own
+        whole = np.stack([told[agent].reshape(words.shape) for agent in self.team_of_it])
+        return self._others_of(self.joint.encode(whole, rows["next_there"])), own
 
-    def _critic_input(self, rows: Drawn, done: torch.Tensor | None, own: torch.Tensor, when: str = "") -> torch.Tensor:
-        """All that the critic reads: observations, identity, the others' actions, the own one [M, own_width]."""
-        observation = rows[f"{when}observation"]
-        parts = [observation, self.identity.expand(len(observation), -1)] if len(self.identity) else [observation]
-        if done is not None:
-            there, start = rows[f"{when}there"], 0
-            for number, (other, distribution) in enumerate(zip(self.others, self.of_others)):
-                words = done[:, start : (start := start + self.team.specs[other].action.words)]
-                words = words.long() if isinstance(distribution, Categorical) else words
-                parts.append(distribution.encode(words, there[:, number]))
-        return torch.cat([*parts, own], 1)
+    def _others_of(self, encoded: torch.Tensor | None) -> torch.Tensor | None:
+        """The others' actions of everybody's, [M, Σ width]."""
+        return None if encoded is None else torch.cat([encoded[:, : self._before], encoded[:, self._behind :]], 1)
 
-    def _policy_loss(self, rows: Drawn, weight: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-        """−Q(given, μ(o)) and the regularisation, the mean over drawn steps; given [M, …]: what the critic reads before the own action."""
-        outputs = self.policy(self._own(rows["observation"]))
+    def _beside(self, x: torch.Tensor, others: torch.Tensor | None, own: torch.Tensor) -> list[torch.Tensor]:
+        """What the critic reads behind the observations x: identity and the others' actions, and the own one [M, own_width]."""
+        parts = [self.identity.expand(len(x), -1)] if len(self.identity) else []
+        parts += [others] if others is not None else []
+        return [*([torch.cat(parts, 1).to(x)] if parts else []), own.to(x)]
+
+    def _policy_loss(
+        self, rows: Drawn, weight: torch.Tensor, outputs: torch.Tensor, given: torch.Tensor
+    ) -> torch.Tensor:
+        """−Q(o, a_1 … μ(o_i) … a_n) and the regularisation, the mean over drawn steps; outputs [M, outputs]: of the policy;
+        given [M, …]: the critic's first layer without the own action."""
         mask = rows.get("mask")
         raw = outputs[:, : self.distribution.outputs]
         if mask is not None:  # what is forbidden has no size
@@ -349,8 +389,8 @@ class MADDPG(Acting):
         noise = self.distribution.noise(self.gumbel_rng, 1, len(logits))[0].mT.to(logits)
         parts = []
         for part in self.distribution.split(logits + noise):
-            soft = F.softmax(part / self.options.temperature, -1)
-            hard = F.one_hot(part.argmax(-1), part.shape[-1]).to(soft)
+            soft = F.softmax(part.mT / self.options.temperature, -2).mT  # fast along the first axis
+            hard = F.one_hot(part.max(-1).indices, part.shape[-1]).to(soft)
             parts.append(hard + soft - soft.detach())
         return torch.cat(parts, -1)
 
@@ -381,7 +421,13 @@ class MADDPG(Acting):
             "replay": self.memory,
             "batch": self.batch_rng,
             "gumbel": self.gumbel_rng,
+            **({"joint": self.joint} if self.joint and self.index == self.team_of_it[0] else {}),
         }
+
+    def restore_rest(self, read: Callable[[int], Kept]) -> None:
+        """See :class:`~.protocol.Method`: what all remember is in the file of the first of them."""
+        if self.joint and not self.joint.brought:
+            restore_parts({"joint": self.joint}, *read(self.team_of_it[0]))
 
     def description(self) -> dict[str, Any]:
         """See :class:`~.protocol.Method`."""
@@ -398,12 +444,11 @@ class MADDPG(Acting):
 
 
 def of_last_inputs(network: MLP, given: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """What a network with one output says, [M], differentiable by its ``last`` inputs only, which end the row; ``given``: those before them."""
-    weights, width = network.frozen, last.shape[1]
+    """What a network with one output says, [M], differentiable by its ``last`` inputs only, which end the row; ``given`` [M, sizes[1]]: its first layer
+    of those before them."""
+    weights = network.frozen
     activate = {"tanh": torch.tanh, "relu": torch.relu, "elu": F.elu, "silu": F.silu}[network.activation]
-    with torch.no_grad():
-        base = F.linear(network.encode(given), weights["w0"][:, :-width], weights["b0"])
-    x = base + last @ weights["w0"][:, -width:].mT
+    x = given + last @ weights["w0"][:, -last.shape[1] :].mT
     for layer in range(1, network.layers):
         x = F.linear(activate(x), weights[f"w{layer}"], weights[f"b{layer}"])
     return x[:, 0]

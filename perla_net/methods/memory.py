@@ -123,7 +123,7 @@ class Replay:
 
     def steps(self, chosen: np.ndarray) -> Rows:
         """These steps."""
-        return {name: array[chosen] for name, array in self.rows.items()}
+        return {name: array.take(chosen, 0) for name, array in self.rows.items()}  # faster than [chosen]
 
     def whole(self, chosen: np.ndarray) -> Rows:
         """These episodes, as :meth:`draw_episodes` gives them."""

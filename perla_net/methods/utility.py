@@ -41,7 +41,8 @@ class Utility:
         self.network, self.distribution, self.read = network, distribution, read
         self.optimiser = OPTIMISERS[optimiser.method](network, optimiser.epsilon, optimiser.max_gradient_norm)
         self.target = Target(network, every, rate)
-        self._walk: Pass | None = None
+        self._walk: tuple[Pass, Pass, Pass] | None = None
+        """Over single steps: of the network in what was and in what follows, of the target in that."""
 
     def look(self, rows: Drawn) -> Seen:
         """Evaluate the networks on drawn rows."""
@@ -59,12 +60,14 @@ class Utility:
 
     def _in_steps(self, rows: Drawn) -> Seen:
         following = self.read(rows, "following")
-        with torch.no_grad():
-            present, target = self.network(following), self.target.network(following)
         if self._walk is None:
-            self._walk = Pass(self.network, len(following))
-        values = self._walk.forward(self.read(rows, "observation")).mT
-        return Seen(values, *(self.allowed(one, rows, "following_mask") for one in (present, target)))
+            spare = Pass(self.network, len(following), learns=False)
+            there = Pass(self.target.network, len(following), spare, learns=False)
+            self._walk = Pass(self.network, len(following)), spare, there
+        now, present, target = self._walk
+        values = now.forward(self.read(rows, "observation")).mT
+        after = (self.allowed(one.forward(following).mT, rows, "following_mask") for one in (present, target))
+        return Seen(values, *after)
 
     def _along(self, rows: Drawn) -> Seen:
         """The step that follows is the next one of the sequence, or what the episode ended with, which stands behind it."""
@@ -86,7 +89,7 @@ class Utility:
             values.backward(slope)
         else:
             assert self._walk is not None
-            self._walk.backward(slope.mT.contiguous())
+            self._walk[0].backward(slope.mT.contiguous())
 
     def step(self, rate: float) -> torch.Tensor:
         """A gradient step, and the target's; the gradient's norm before clipping."""

@@ -214,7 +214,7 @@ class IQL(Acting):
 
     def _best(self, seen: Seen) -> torch.Tensor:
         """What would be done next, [..., 1]."""
-        return (seen.following if self.options.double else seen.target).argmax(-1, keepdim=True)
+        return (seen.following if self.options.double else seen.target).max(-1, keepdim=True).indices
 
     # State
 

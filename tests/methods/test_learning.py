@@ -589,3 +589,27 @@ def test_a_heterogeneous_team_on_every_topology():
 def test_settings_reach_the_agents():
     config = validated(Config(agents=2, samples=33))
     assert settings_with(config, []).samples == 33
+
+
+@pytest.mark.parametrize("hidden", [(5, 4), (5,), ()])
+@pytest.mark.parametrize("images", [(), ((0, (4, 4, 1)),)])
+def test_a_pass_whose_inputs_come_in_parts(hidden, images):
+    """What stands behind x need not be put together with it; the first layer without the last part is that of autograd."""
+    network = MLP((25, *hidden, 2), "tanh", torch.float64, images=images, channels=(3,) if images else ())
+    network.start(torch.Generator().manual_seed(0), True, 1.0)
+    x = torch.randn(7, 25, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    given = x.new_empty(7, network.sizes[1])
+    walk = Pass(network, 7)
+    outputs, weight = walk.forward(*_in_parts(x), given), torch.randn(2, 7, dtype=torch.float64)
+    assert torch.allclose(outputs.mT, network(x), atol=2e-6)
+    first = network.encode(x)[:, :-3] @ network.frozen["w0"][:, :-3].mT + network.frozen["b0"]
+    assert torch.allclose(given, first)
+    walk.backward(weight)
+    by_hand = network.gradient.clone()
+    network.gradient.zero_()
+    (network(x).mT * weight).sum().backward()
+    assert torch.allclose(by_hand, network.gradient, atol=1e-5)
+
+
+def _in_parts(x):
+    return x[:, :18], (x[:, 18:22], x[:, 22:])

@@ -44,7 +44,7 @@ def in_double(method):
     if getattr(method, "rest", None):
         method.rest.network.to(torch.float64)
         method.rest._pass = None
-    method._pass, drawn = None, method._drawn
+    method._passes, drawn = None, method._drawn
     method._drawn = lambda: {n: row.double() if row.dtype == torch.float32 else row for n, row in drawn().items()}
     method.optimisers[0].step = method._critic_step = lambda rate: torch.zeros(())
 
@@ -83,7 +83,7 @@ def test_the_gradients_are_those_of_slow_losses():
     in_double(method)
     said = np.random.default_rng(0).integers(4, size=(24, 1)).astype(np.float32)
     of_critic, of_policy, rows, noise = updated(method, said)
-    assert rows["terminated"].any() and not rows["mask"].all() and rows["done"].shape == (24, 1)
+    assert rows["terminated"].any() and not rows["mask"].all() and rows["done"].shape == (24, 2)
     size, target = method.spec.observation_size, method.targets
     losses, gains = [], []
     for k in range(24):
@@ -92,10 +92,10 @@ def test_the_gradients_are_those_of_slow_losses():
             logits = layers(target[0].network, following[:size])
             allowed = torch.nonzero(rows["next_mask"][k])[:, 0].tolist()
             mine = hot(max(allowed, key=lambda b: float(logits[b])), 4)
-            theirs = hot(said[k, 0] if rows["next_there"][k, 0] else 4, 5)
+            theirs = hot(said[k, 0] if rows["next_there"][k, 1] else 4, 5)
             worth = layers(target[1].network, torch.cat([following, theirs, mine]))[0]
             y = rows["reward"][k] + 0.99 * worth * (not rows["terminated"][k])
-        theirs = hot(rows["done"][k, 0] if rows["there"][k, 0] else 4, 5)
+        theirs = hot(rows["done"][k, 1] if rows["there"][k, 1] else 4, 5)
         value = layers(method.critic, torch.cat([seen, theirs, hot(rows["action"][k, 0], 4)]))[0]
         losses.append(0.5 * (value - y) ** 2)
         logits = layers(method.policy, seen[:size])
@@ -135,7 +135,7 @@ def test_the_gradients_of_continuous_actions():
             theirs = torch.cat([torch.from_numpy(said[k]).double(), here])
             worth = layers(method.targets[1].network, torch.cat([following, theirs, mine]))[0]
         assert abs(float(rows["action"][k])) <= 1 and not rows["terminated"][k]
-        theirs = torch.cat([rows["done"][k], here])
+        theirs = torch.cat([rows["done"][k, 1:], here])
         value = layers(method.critic, torch.cat([seen, theirs, rows["action"][k]]))[0]
         losses.append(0.5 * (value - rows["reward"][k] - 0.99 * worth) ** 2)
         mean = layers(method.policy, seen[:1])
@@ -212,8 +212,8 @@ def test_the_critic_is_shown_actions_not_probabilities(monkeypatch):
     drawn = method._straight_through(masked.detach())
     assert not drawn[rows["mask"] == 0].any()
     assert torch.allclose(drawn.mean(0), masked.softmax(-1).mean(0), atol=0.05)
-    given = torch.zeros(2000, method.critic.sizes[0] - 4)
-    assert abs(float(method._policy_loss(rows, torch.full((2000,), 1 / 2000), given).detach())) < 100
+    given, outputs = torch.zeros(2000, method.critic.sizes[1]), method.policy(method._own(rows["observation"]))
+    assert abs(float(method._policy_loss(rows, torch.full((2000,), 1 / 2000), outputs, given).detach())) < 100
 
 
 def test_greedy_is_without_noise(tmp_path):
@@ -306,7 +306,7 @@ def test_alone_it_reads_itself():
 
 
 def test_everybody_draws_the_same_and_a_group_has_one_network():
-    """Joint rows are one another's in another order; a group keeps policy, critic and targets equal, beside one who is in none."""
+    """What all saw and did is remembered once; a group keeps policy, critic and targets equal, beside one who is in none."""
     agents = {"number": 4, "groups": {"some": "0-2"}}
     methods = trained("traffic:grid:horizon=15", "maddpg", agents=agents, rounds=2, copies=3, own=SMALL)
     for other in methods[1:3]:
@@ -314,11 +314,8 @@ def test_everybody_draws_the_same_and_a_group_has_one_network():
         assert torch.equal(other.critic.flat, methods[0].critic.flat)
         assert torch.equal(other.targets[1].network.flat, methods[0].targets[1].network.flat)
     assert not torch.equal(methods[3].policy.flat, methods[0].policy.flat)
-    size = methods[0].spec.observation_size
-    one, two = (method.memory.rows["observation"] for method in methods[:2])
-    assert np.array_equal(one[:, :size], two[:, size : 2 * size]) and np.array_equal(
-        one[:, 2 * size :], two[:, 2 * size :]
-    )
+    assert all(method.joint is methods[0].joint for method in methods) and "observation" not in methods[1].memory.rows
+    assert all(np.array_equal(method.memory.following, methods[0].joint.memory.following) for method in methods)
     states = [method.batch_rng.bit_generator.state for method in methods]
     assert all(state == states[0] for state in states)
 
@@ -374,6 +371,15 @@ def test_refusals(settings, sentence):
         prepare(validated({"algorithm": "maddpg"} | settings))
 
 
+def test_everybody_reads_the_others():
+    """Whoever is in the middle is left out of everybody's actions, and its policy reads what it saw."""
+    method = team("traffic:grid:horizon=15", "maddpg", copies=2, agents={"number": 4}, own=SMALL).methods[2]
+    width, size = method.joint.distributions[0].width, method.spec.observation_size
+    everybody = torch.arange(4.0).repeat_interleave(width).expand(3, -1)
+    assert method._others_of(everybody)[0].unique().tolist() == [0, 1, 3]
+    assert torch.equal(method._own(torch.arange(4.0).repeat_interleave(size).expand(3, -1)), torch.full((3, size), 2.0))
+
+
 def test_what_comes_of_a_letter_that_was_rejected():
     """Nothing was seen, nobody was there."""
     simulation = team("games:climbing", "maddpg", copies=2, own=SMALL)
@@ -381,4 +387,5 @@ def test_what_comes_of_a_letter_that_was_rejected():
     method = simulation.methods[0]
     del inboxes[0][1]
     method._remember(rollouts[0], inboxes[0], Now(1, 2))
-    assert not method.memory.rows["there"].any() and not method.memory.rows["observation"][:, 1:].any()
+    rows = method.joint.memory.rows
+    assert not rows["there"][:, 1].any() and not rows["observation"][:, 1:].any() and rows["there"][:, 0].any()
