@@ -31,8 +31,8 @@ from perla_net.ground.errors import InputError
 from perla_net.ground.text import columns
 from perla_net.methods.registry import METHODS, class_of, options
 from perla_net.records.checkpoint import read_agent, read_data
-from perla_net.world.catalogue import describe
-from perla_net.world.environments import SUITES
+from perla_net.world.environments import SUITES, make, takes_any_number
+from perla_net.world.spec import AgentSpec
 
 RANKS = 4
 ROUNDS, MIDDLE, KILLED = 4, 2, 4
@@ -113,18 +113,23 @@ def of_method(name: str, teacher: str) -> Case:
     return Case(name, own(name) | settings)
 
 
-def of_family(name: str, algorithm: str, kinds: set[str]) -> Case:
-    """A method on a family of tasks; ``kinds``: of actions there."""
-    there = kinds <= set(class_of(algorithm).facts.actions)
-    return Case(f"{algorithm} on {name}", own(algorithm) | FAMILIES[name], refused=not there)
+def of_family(name: str, algorithm: str, agents: Sequence[AgentSpec]) -> Case:
+    """A method on a family of tasks with these agents."""
+    settings = FAMILIES[name]
+    if takes_any_number(settings["env"]):  # which would be the number of ranks
+        settings = settings | {"agents": len(agents)}
+    there = {agent.action.kind for agent in agents} <= set(class_of(algorithm).facts.actions)
+    return Case(f"{algorithm} on {name}", own(algorithm) | settings, refused=not there)
 
 
-def installed(names: Sequence[str]) -> tuple[dict[str, set[str]], list[str]]:
-    """Families and their kinds of actions; sentences for those that are not installed."""
+def installed(names: Sequence[str]) -> tuple[dict[str, Sequence[AgentSpec]], list[str]]:
+    """Families and the agents of their tasks; sentences for those that are not installed."""
     found, missing = {}, []
     for name in names:
         try:
-            found[name] = {agent.action.kind for agent in describe(FAMILIES[name]["env"]).agents}
+            environment = make(FAMILIES[name]["env"], 1, FAMILIES[name].get("agents"))
+            found[name] = environment.spec.agents
+            getattr(environment, "close", lambda: None)()
         except InputError as error:
             missing.append(f"{name}: {error}")
     return found, missing
@@ -316,7 +321,7 @@ def chosen(words: Sequence[str], teacher: str, say: Callable[[str], None]) -> li
         say(f"not installed: {sentence}")
     assert set(SUITES) - {"batch"} <= set(FAMILIES), "a suite without a task here"
     cases = [of_method(name, teacher) for name in methods]
-    return cases + [of_family(name, algorithm, kinds) for name, kinds in families.items() for algorithm in ON_ALL]
+    return cases + [of_family(name, algorithm, agents) for name, agents in families.items() for algorithm in ON_ALL]
 
 
 def main(arguments: Sequence[str]) -> int:

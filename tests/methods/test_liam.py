@@ -244,7 +244,10 @@ def test_numbers_do_not_depend_on_ranks_or_on_stops(tmp_path, monkeypatch):
     [
         ({"critic": {"input": "global"}}, "the critic of liam reads what its policy reads"),
         ({"model": {"memory": "gru"}}, "does not learn with a memory"),
-        ({"agents": {"number": 2, "groups": {"all": "0-1"}}}, "liam"),
+        (
+            {"env": "traffic:grid", "topology": "line", "agents": {"number": 4, "groups": {"pair": [0, 2]}}},
+            "agents.groups: liam's decoders tell what each neighbour sees and does, and the neighbours of signal_0_0 and signal_1_0 are not alike",
+        ),
         ({"consensus": {"what": "policies"}}, "averaging is for teams of actor-critics"),
     ],
 )
