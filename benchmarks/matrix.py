@@ -62,7 +62,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "platoon": {"env": "platoon:catchup"},
     "wireless": {"env": "wireless:grid", "agents": 4},
     "voltage": {"env": "voltage:ieee33"},
-    "sumo": {"env": "sumo:cologne8"},
+    "sumo": {"env": "sumo:cologne8", "copies": 2, "evaluate_episodes": 1},
     "mpe2": {"env": "mpe2:simple_line"},
     "lbf": {"env": "lbf:8x8-4p-2f"},
     "rware": {"env": "rware:tiny-4ag"},
@@ -87,12 +87,20 @@ class Case:
 
 @dataclass
 class Verdict:
-    """What became of a row: what is wrong, nothing where all is well; the sentence with which it was refused; seconds of the four runs."""
+    """What became of a row: what is wrong, nothing where all is well; what was said where a run was refused, or broke off; seconds of its runs."""
 
     case: Case
+    folder: Path
     wrong: list[str] = field(default_factory=list)
-    sentence: str = ""
+    ended: str = ""
     seconds: float = 0.0
+
+    def end(self, status: int, log: Path) -> None:
+        """Note a run that ended otherwise than by itself."""
+        said = log.read_text().strip().splitlines() if log.exists() else []
+        self.ended = said[-1].removeprefix("perla_net: ") if said else "said nothing"
+        if not (self.case.refused and status == 2 and len(said) == 1):
+            self.wrong.append(f"{log.stem}: exit status {status}")
 
 
 def own(algorithm: str) -> dict[str, Any]:
@@ -218,46 +226,32 @@ def run_all(ranks: int, steps: Sequence[dict[str, Any]], out: Path) -> list[tupl
 
 def compare(cases: Sequence[Case], out: Path) -> list[Verdict]:
     """Run every row in all four ways, and hold the bytes against each other."""
-    folders = [out / case.name.replace(" ", "-") for case in cases]
-    for case, folder in zip(cases, folders):
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(BOUNDS | case.settings))
-    verdicts = [Verdict(case) for case in cases]
-    going = list(range(len(cases)))
+    verdicts = [Verdict(case, out / case.name.replace(" ", "-")) for case in cases]
+    for one in verdicts:
+        one.folder.mkdir(parents=True)
+        (one.folder / "config.json").write_text(json.dumps(BOUNDS | one.case.settings))
 
-    def stage(ranks: int, what: str, **how: bool) -> None:
-        steps = [step(folders[index], what, **how) for index in going]
-        for index, one, (status, seconds) in zip(list(going), steps, run_all(ranks, steps, out)):
-            verdicts[index].seconds += seconds
-            if status:
-                _ended(verdicts[index], status, Path(one["log"]))
-                going.remove(index)
+    def stage(ranks: int, *kinds: tuple[str, bool, bool]) -> None:
+        going = [(one, step(one.folder, *kind)) for one in verdicts if not one.ended for kind in kinds]
+        for (one, run), (status, seconds) in zip(going, run_all(ranks, [run for _, run in going], out)):
+            one.seconds += seconds
+            if status and not one.ended:
+                one.end(status, Path(run["log"]))
 
-    stage(1, "alone")
-    stage(1, "killed", killed=True)
-    stage(RANKS, "ranks")
-    stage(RANKS, "killed", resumed=True)
-    for index in going:
-        shutil.copytree(folders[index] / "ranks", folders[index] / "back")
-        shutil.rmtree(folders[index] / "back" / "checkpoints" / str(ROUNDS))
-    stage(1, "back", resumed=True)
-    for index in going:
-        verdicts[index].wrong = list(_wrong(folders[index], verdicts[index].case))
-    for verdict in verdicts:
-        if verdict.case.refused and not (verdict.sentence or verdict.wrong):
-            verdict.wrong.append("was not refused")
+    stage(1, ("alone", False, False), ("killed", False, True))
+    stage(RANKS, ("ranks", False, False), ("killed", True, False))
+    for one in verdicts:
+        if not one.ended:
+            shutil.copytree(one.folder / "ranks", one.folder / "back")
+            shutil.rmtree(one.folder / "back" / "checkpoints" / str(ROUNDS))
+    stage(1, ("back", True, False))
+    for one in verdicts:
+        if not one.ended:
+            one.wrong = _wrong(one.folder) + ["was not refused"] * one.case.refused
     return verdicts
 
 
-def _ended(verdict: Verdict, status: int, log: Path) -> None:
-    """Note a run that ended otherwise than by itself."""
-    said = log.read_text().strip().splitlines() if log.exists() else []
-    verdict.sentence = said[-1].removeprefix("perla_net: ") if said else "said nothing"
-    if not (verdict.case.refused and status == 2 and len(said) == 1):
-        verdict.wrong.append(f"{log.stem}: exit status {status}")
-
-
-def _wrong(folder: Path, case: Case) -> list[str]:
+def _wrong(folder: Path) -> list[str]:
     """What is not as it is in the run of one process."""
     wrong = []
     for kind, what in (("ranks", f"on {RANKS} ranks"), ("killed", "after the kill"), ("back", "from the middle")):
@@ -266,9 +260,7 @@ def _wrong(folder: Path, case: Case) -> list[str]:
             differ.append("checkpoint")
         if differ:
             wrong.append(f"{what}: {', '.join(differ)}")
-    if not _learned(folder / "alone"):
-        wrong.append("nothing was learned")
-    return wrong
+    return wrong if _learned(folder / "alone") else [*wrong, "nothing was learned"]
 
 
 def _bytes(file: Path) -> bytes:
@@ -303,7 +295,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
     found = []
     for one in verdicts:
         env = str(one.case.settings["env"])
-        said = f" ({one.sentence})" if one.sentence else ""
+        said = f" ({one.ended})" if one.ended else ""
         alike = "refused, rightly" if one.case.refused else "same bytes"
         found.append([one.case.name, env, f"{one.seconds:.1f} s", ("; ".join(one.wrong) or alike) + said])
     return found
