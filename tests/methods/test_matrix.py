@@ -25,7 +25,8 @@ def verdicts(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests"))))
         patch.syspath_prepend(str(ROOT / "benchmarks"))
-        from matrix import MEMORY, Case, compare, own
+        from matrix import MEMORY, own
+        from matrix_runs import Case, compare
 
         qmix = of_team({"algorithm": "qmix", "qmix": MEMORY | {"target_every": 3}}, "box")
         qmix["agents"]["overrides"]["masked"] = qmix["agents"]["overrides"]["box"]
