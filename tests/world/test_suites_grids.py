@@ -111,7 +111,7 @@ def test_a_copy_is_the_same_alone_and_among_others(env):
     "env, more",
     [
         *(("lbf:8x8-2p-1f", {}), ("rware:tiny-2ag", {}), ("magent2:tiger_deer", {}), ("pettingzoo:pursuit", {})),
-        ("magent2:tiger_deer", {"max_cycles": 15}),  # saved where an episode has just begun
+        ("magent2:battle", {"map_size": 14, "max_cycles": 15}),  # saved where an episode has just begun
     ],
 )
 def test_a_saved_host_is_played_again(env, more):
