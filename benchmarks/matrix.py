@@ -58,7 +58,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "magent2": {"env": "magent2:battle:map_size=14,max_cycles=12"},
     "smax": {"env": "smax:5m_vs_6m"},
     "vmas": {"env": "vmas:navigation"},
-    "pettingzoo": {"env": "pettingzoo:pursuit:n_pursuers=4,x_size=9,y_size=9,max_cycles=20", "copies": 2},
+    "pettingzoo": {"env": "pettingzoo:pursuit:n_pursuers=4,max_cycles=20", "copies": 2},
 }
 """A cheap task of each, for at least as many agents as there are ranks."""
 ON_ALL = ("perla_ippo", "qmix", "maddpg", "coma")
