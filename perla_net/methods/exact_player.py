@@ -14,6 +14,7 @@ from ..learning.models import Policy
 from ..network.exchange import Inbox, Letter
 from ..world.world import Rollout
 from .acting import Acting
+from .coalition import averaged
 from .keeping import Part
 from .look_ahead import naive
 from .pair_games import PairGame, check_games, numbers_of, pair_game, play_by, played_with
@@ -28,7 +29,8 @@ move."""
 
 
 class ExactPlayer(Acting):
-    """Steps x_i ← x_i + Σ_j s_ij over those that it plays with, s_ij what a subclass makes of the game on that edge and of both players' numbers.
+    """Steps x_i ← x_i + Σ_j s_ij over those that it plays with, s_ij what a subclass makes of the game on that edge and of both players' numbers;
+    a group steps by the mean of what its members make of theirs.
 
     Of whom nothing arrives in a round it uses the numbers that it holds, and goes along the naive gradient: that one may not move as it thinks. Nobody
     counts before it was heard.
@@ -37,6 +39,7 @@ class ExactPlayer(Acting):
     facts: ClassVar[Facts]
     name: ClassVar[str]
     statistics = STATISTICS
+    shares = True
 
     def __init__(self, seat: Seat) -> None:
         seat = replace(
@@ -90,6 +93,17 @@ class ExactPlayer(Acting):
             )
         if cls.exact(team, index):
             check_games(team, index, f"--algorithm {cls.name}")
+        for other in team.group_of(index):
+            if other in cls.opponents(team, index):
+                raise InputError(
+                    f"agents.groups: {cls.name} looks ahead of how the parameters of others move, so that {team.specs[index].name} and "
+                    f"{team.specs[other].name}, who are player and opponent, cannot have the same"
+                )
+
+    @classmethod
+    def opponents(cls, team: Team, index: int) -> list[int]:
+        """Those whose steps are looked ahead of."""
+        return played_with(team, index)
 
     @classmethod
     def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:
@@ -100,10 +114,9 @@ class ExactPlayer(Acting):
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
         """Hear, and step; the rollout only shows how it fares."""
-        return self._learn_exactly(inbox)
-        yield
+        return (yield from self._learn_exactly(inbox))
 
-    def _learn_exactly(self, inbox: Inbox) -> dict[str, float]:
+    def _learn_exactly(self, inbox: Inbox) -> Learning:
         x = numbers_of(self.team, self.index, self.policy).requires_grad_()
         total, value, opponents = torch.zeros_like(x), 0.0, 0
         for place, (other, game) in enumerate(self.games.items()):
@@ -119,6 +132,7 @@ class ExactPlayer(Acting):
             value += game.share * float(game.values(x, y)[0].detach())
             opponents += moves
             total += (self.step(other, x, y) if moves else self.rate * naive(game, x, y)).detach()
+        yield from averaged([total], self.seat.group)
         play_by(self.policy, (x + total).detach(), self._bound)
         return {
             "value": value if self.known.any() else float("nan"),

@@ -17,7 +17,7 @@ from .exact_player import ACTIONS, HEARS, STATISTICS, ExactPlayer
 from .keeping import Part
 from .look_ahead import hola, inconsistency
 from .pair_games import Both, PairGame, pair_game, played_with
-from .protocol import Facts, Seat
+from .protocol import Facts, Learning, Seat
 from .team import Team
 
 WILLI = "Willi et al. 2022, arXiv 2203.04098"
@@ -88,8 +88,9 @@ class HOLA(ExactPlayer):
         """See :class:`~.exact_player.ExactPlayer`."""
         return self.steps(other, x, y)[0]
 
-    def _learn_exactly(self, inbox: Inbox) -> dict[str, float]:
-        return super()._learn_exactly(inbox) | self.measure()
+    def _learn_exactly(self, inbox: Inbox) -> Learning:
+        found = yield from super()._learn_exactly(inbox)
+        return found | self.measure()
 
     def measure(self) -> dict[str, float]:
         """:data:`CONSISTENCY`, of the numbers that it has, and of its opponents' that it holds."""
@@ -161,10 +162,10 @@ class COLA(HOLA):
         """See :class:`HOLA`."""
         return self.fits[other](x, y)
 
-    def _learn_exactly(self, inbox: Inbox) -> dict[str, float]:
+    def _learn_exactly(self, inbox: Inbox) -> Learning:
         for fit in self.fits.values():
             fit.update()
-        return super()._learn_exactly(inbox)
+        return (yield from super()._learn_exactly(inbox))
 
     def parts(self) -> Mapping[str, Part]:
         """See :class:`~.acting.Acting`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Mapping, Sequence
+from typing import Generator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from ..learning.distributions import distribution_of
 from ..learning.models import MLP, OPTIMISERS, Policy
 from ..network.exchange import Inbox, Letter
 from ..settings.config import Positive, Rate, Section, Sizes, option
-from ..world.spec import AgentSpec
+from ..world.spec import ActionSpec, AgentSpec
 from ..world.world import Rollout
 from .actor_critic import ActorCritic
+from .coalition import averaged
 from .hearing import Part as Copies
 from .keeping import Part
 from .lesson import Experience
-from .protocol import KINDS, Facts, Learning, Now, Seat
+from .protocol import KINDS, Facts, Learning, Now, Say, Seat
 from .team import Team
 
 RECONSTRUCTED = ("liam_observation_error", "liam_action_cross_entropy")
@@ -51,7 +52,8 @@ class LIAM(ActorCritic):
     """z_t = f(o_1:t, a_1:t−1), fitted with a decoder for each neighbour j:  min E ½ ‖ô_j(z) − o_j‖² / size − log π̂_j(a_j | z).
 
     Policy and critic read (o, z), z as it was when the agent acted: no gradient of PPO reaches f. To act, nothing of others is needed. Who may never hear
-    anybody has no code, and is ``ippo``, bit for bit; while nothing arrives, f stays what it is.
+    anybody has no code, and is ``ippo``, bit for bit; while nothing arrives, f stays what it is. A group shares f and its decoders too, the k-th of each
+    member's neighbours having one decoder.
     """
 
     facts = Facts(
@@ -67,7 +69,7 @@ class LIAM(ActorCritic):
     )
     Options = Options
     statistics = (*ActorCritic.statistics, *RECONSTRUCTED)
-    shares = averages = remembers = False
+    averages = remembers = False
     uses = ("policy_loss", "model.", "model.critic", "optimiser.", "optimiser.critic", "returns.", "ppo.")
 
     def __init__(self, seat: Seat) -> None:
@@ -78,8 +80,9 @@ class LIAM(ActorCritic):
         self.decoders: dict[int, MLP] = {}
         if not isinstance(self.policy, CodedPolicy):
             return
-        *_, streams = seat.streams(6)
-        start, order, *of_each = streams.spawn(2 + len(heard))
+        _, order, *_ = seat.streams(6)[-1].spawn(2 + len(heard))
+        first = seat.group[0] if seat.group else seat.index  # whose start a group has
+        start, _, *of_each = np.random.SeedSequence(seat.seed, spawn_key=(0, first)).spawn(6)[-1].spawn(2 + len(heard))
         self.policy.start_coder(_generator(start), seat.settings.model.orthogonal)
         self.coder = self.policy.coder()
         self.fit_rng = np.random.default_rng(order)
@@ -141,6 +144,12 @@ class LIAM(ActorCritic):
             )
         if spec.observation_kind == "image" and settings.model.encoder != "none":
             raise InputError(f"--algorithm liam: reads numbers, but {spec.name} sees images; use --model.encoder none")
+        for other in team.group_of(index):
+            if _decoded(team, other) != _decoded(team, index):
+                raise InputError(
+                    f"agents.groups: liam's decoders tell what each neighbour sees and does, and the neighbours of {spec.name} and "
+                    f"{team.specs[other].name} are not alike, so that the two cannot share them"
+                )
 
     @classmethod
     def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:
@@ -152,7 +161,9 @@ class LIAM(ActorCritic):
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
         """PPO on observations and codes; then encoder and decoders on what the neighbours told."""
         found = yield from super().learn(rollout, inbox, now)
-        return found | (self._reconstruct(rollout, inbox) if self.decoders else dict.fromkeys(RECONSTRUCTED, np.nan))
+        if not self.decoders:
+            return found | dict.fromkeys(RECONSTRUCTED, np.nan)
+        return found | (yield from self._reconstruct(rollout, inbox))
 
     def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> Experience:
         """See :class:`~.actor_critic.ActorCritic`."""
@@ -162,7 +173,7 @@ class LIAM(ActorCritic):
         x = torch.cat([self.with_identity(self.observation), self.memories[:, : self.options.code]], 1)
         return Experience(rollout, self.reward(rollout, inbox).to(self.device), None, x, self.outputs, None, [])
 
-    def _reconstruct(self, rollout: Rollout, inbox: Inbox) -> dict[str, float]:
+    def _reconstruct(self, rollout: Rollout, inbox: Inbox) -> Learning:
         """Fit encoder and decoders; how well they did before."""
         told = {other: one for other in self.decoders if (one := self._told_by(other, rollout, inbox)) is not None}
         steps, copies = rollout.reward.shape
@@ -170,7 +181,7 @@ class LIAM(ActorCritic):
         for one in told.values():
             one.known &= here
         told = {other: one for other, one in told.items() if bool(one.known.any())}
-        if not told:
+        if not told and not self.seat.group:  # a group stays in step
             return dict.fromkeys(RECONSTRUCTED, float("nan"))
         own = self.distribution.own(self.distribution.read(rollout.action).to(self.device)).view(steps, copies, -1)
         x = self.with_identity(self.observation)[: steps * copies].view(steps, copies, -1)
@@ -182,7 +193,7 @@ class LIAM(ActorCritic):
         for _ in range(self.options.epochs):
             order = torch.from_numpy(self.fit_rng.permutation(copies)).to(self.device)
             for chosen in order.split(some):
-                self._fit(self.losses(x, own, begins, told, chosen), sorted(told))
+                yield from self._fit(self.losses(x, own, begins, told, chosen), sorted(told))
         return {name: float(loss.mean()) for name, loss in zip(RECONSTRUCTED, before)}
 
     def losses(
@@ -207,16 +218,23 @@ class LIAM(ActorCritic):
             return x.new_zeros(0), x.new_zeros(0)
         return torch.stack(errors), torch.stack(entropies)
 
-    def _fit(self, losses: tuple[torch.Tensor, torch.Tensor], told: Sequence[int]) -> None:
-        """One gradient step of the encoder, and of the decoders of those that told something."""
+    def _fit(self, losses: tuple[torch.Tensor, torch.Tensor], told: Sequence[int]) -> Generator[Say, np.ndarray, None]:
+        """One gradient step of the encoder, and of the decoders of those that told something, to this agent or to one of its group:
+        Σ_i g_i / Σ_i f_i over the group, f_i = 1 where agent i was told something, and 0 else."""
         errors, entropies = losses
-        if not len(errors):
-            return
-        networks = [self.policy, *(self.decoders[other] for other in told)]
-        for network in networks:
+        networks = {"coder": self.coder, **{f"decoder.{other}": one for other, one in self.decoders.items()}}
+        for network in (self.policy, *self.decoders.values()):
             network.gradient.zero_()
-        (0.5 * errors.mean() + entropies.mean()).backward()
-        for name in ("coder", *(f"decoder.{other}" for other in told)):
+        if len(errors):
+            (0.5 * errors.mean() + entropies.mean()).backward()
+        moves = torch.tensor([bool(len(errors)) and (name == "coder" or int(name[8:]) in told) for name in networks])
+        flags = moves.to(torch.float32)
+        yield from averaged([*(network.gradient for network in networks.values()), flags], self.seat.group)
+        for (name, network), flag in zip(networks.items(), flags.tolist()):
+            if not flag:
+                continue
+            if flag < 1:
+                network.gradient.div_(flag)
             self.optimisers[name].step(self.options.learning_rate)
 
     def _told_by(self, other: int, rollout: Rollout, inbox: Inbox) -> Told | None:
@@ -247,6 +265,12 @@ class LIAM(ActorCritic):
             found |= {f"decoder.{other}": network for other, network in self.decoders.items()}
             found |= {f"{name}.optimiser": optimiser for name, optimiser in self.optimisers.items()}
         return found
+
+
+def _decoded(team: Team, index: int) -> list[tuple[int, ActionSpec]]:
+    """What an agent's decoders tell, of each of those that it may hear, in order."""
+    heard = [team.specs[other] for other in team.heard_by(index)]
+    return [(spec.observation_size, spec.action.bare) for spec in heard]
 
 
 def _generator(seed: np.random.SeedSequence) -> torch.Generator:

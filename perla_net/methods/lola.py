@@ -12,6 +12,7 @@ from ..learning.distributions import distribution_of
 from ..network.exchange import Inbox, Letter
 from ..settings.config import NonNegative, Positive, Rate, Section, option
 from ..world.world import Rollout
+from .coalition import averaged
 from .dice import Course, Part, halves_of, present_in, sampled_game
 from .exact_player import HEARS, STATISTICS, ExactPlayer
 from .look_ahead import lola, naive
@@ -82,6 +83,11 @@ class LOLA(ExactPlayer):
             check_heard(team, index, other, "--lola.gradient dice")
 
     @classmethod
+    def opponents(cls, team: Team, index: int) -> list[int]:
+        """See :class:`~.exact_player.ExactPlayer`: from samples all that it may hear and that learn."""
+        return super().opponents(team, index) if cls.exact(team, index) else opponents_of(team, index)
+
+    @classmethod
     def wants(cls, team: Team, index: int) -> Mapping[int, Sequence[str]]:
         """See :class:`~.protocol.Method`: parameters; from samples also what the others saw, did and got."""
         if cls.exact(team, index):
@@ -106,10 +112,9 @@ class LOLA(ExactPlayer):
         """One step, exactly or from the rollout."""
         if self.exact(self.team, self.index):
             self._ahead: list[float] = []
-            found = self._learn_exactly(inbox)
+            found = yield from self._learn_exactly(inbox)
             return found | {"look_ahead": float(np.mean(self._ahead)) if self._ahead else float("nan")}
-        return self._learn_from_samples(rollout, inbox)
-        yield
+        return (yield from self._learn_from_samples(rollout, inbox))
 
     def step(self, other: int, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """See :class:`~.exact_player.ExactPlayer`."""
@@ -118,7 +123,7 @@ class LOLA(ExactPlayer):
         self._ahead.append(self.lookahead * float(ahead.norm()))
         return self.rate * lola(game, x, y, self.lookahead, self.options.update)
 
-    def _learn_from_samples(self, rollout: Rollout, inbox: Inbox) -> dict[str, float]:
+    def _learn_from_samples(self, rollout: Rollout, inbox: Inbox) -> Learning:
         returns = self.settings.returns
         course = Course(rollout, returns.gamma, returns.trace)
         there, reward = torch.from_numpy(present_in(rollout)), self.reward(rollout, inbox)
@@ -141,6 +146,7 @@ class LOLA(ExactPlayer):
                     lola(game, x, y, self.lookahead, self.options.update, self.options.inner) - alone
                 ).detach() / len(halves)
                 ahead.append(self.lookahead * float(torch.autograd.grad(game.values(x, y)[1], y)[0].norm()))
+        yield from averaged([total], self.seat.group)
         self.policy.flat.add_(total, alpha=self.rate)
         counts = course.weight * there[: reward.numel()].view(reward.shape)
         return {

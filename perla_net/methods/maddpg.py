@@ -183,21 +183,21 @@ class MADDPG(Acting):
         """See :class:`~.protocol.Method`: actions with bounds; what all of them do in step must be the same."""
         super().check(team, index)
         settings, spec = team.settings[index], team.specs[index]
-        own = settings.sections[cls.name]
+        own, option = settings.sections[cls.name], f"--{cls.name.replace('_', '-')}"
         if not np.isfinite([*spec.action.low, *spec.action.high]).all():
             raise InputError(
                 f"--algorithm {cls.name}: needs continuous actions with bounds, but those of {spec.name} have none"
             )
         if own["memory"] < own["begin"]:
             raise InputError(
-                f"--{cls.name}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.name}.begin {own['begin']}"
+                f"{option}.memory {own['memory']}: holds fewer steps than learning begins with, {option}.begin {own['begin']}"
             )
         cls.check_critic_input(team, index)
         if not cls._central(team, index):
             return
         leader = members(team, index)[0]
         for what, mine, theirs in (
-            (f"--{cls.name}.…", own, team.settings[leader].sections[cls.name]),
+            (f"{option}.…", own, team.settings[leader].sections[cls.name]),
             ("--critic.input", settings.critic.input, team.settings[leader].critic.input),
         ):
             if mine != theirs:

@@ -298,7 +298,8 @@ class Host:
             self.lives.ended[:], self.lives.alive[:] = state["host.ended"], state["host.alive"]
             self.reward[:] = state["host.reward"]
             nothing = np.zeros(self.copies, bool)
-            self._publish(nothing, nothing, np.zeros(self.lives.alive.shape, np.int32))
+            # Who ended with the last step still shows what it saw then.
+            self._publish(nothing, nothing, state["host.flags"] & (TERMINATED | TRUNCATED))
             self._restore_flags(state)
         return True
 

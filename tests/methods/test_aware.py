@@ -9,9 +9,8 @@ import networkx
 import numpy as np
 import pytest
 import torch
-from conftest import job, needs_mpirun, rows, run
+from conftest import job, rows, run
 
-from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.learning.distributions import distribution_of
 from perla_net.learning.models import Policy
@@ -474,47 +473,13 @@ RUNS = {
 }
 
 
-@needs_mpirun
-@pytest.mark.mpi
 @pytest.mark.parametrize("kind", RUNS)
-def test_numbers_do_not_depend_on_ranks_or_on_stops(kind, tmp_path, monkeypatch):
-    """Two ranks, and the run that goes on from the middle, over links that lose."""
+def test_goes_on_from_the_middle(kind, tmp_path, monkeypatch):
+    """To the byte, over links that lose; ranks are in test_matrix.py."""
     monkeypatch.setenv("PYTHONPATH", "tests")
     words = (*RUNS[kind], "--rounds", "4", "--checkpoint-every", "2", "--links.loss", "0.3")
     whole = run(tmp_path / "0", 0, *words, "--keep-checkpoints", "2")
-    if kind in ("dice", "cola"):
-        assert run(tmp_path / "2", 2, *words) == whole
     shutil.rmtree(tmp_path / "0" / "checkpoints" / "4")
     job(0, "perla_net.run", "--resume", str(tmp_path / "0"))
     assert (tmp_path / "0" / "metrics.jsonl").read_bytes() == whole
     assert rows(tmp_path / "0")[-1]["policy_gradient"] is not None
-
-
-@pytest.mark.parametrize(
-    "settings,sentence",
-    [
-        ({"env": "traffic:grid"}, "needs a game whose values can be differentiated exactly"),
-        ({"env": "games:climbing", "algorithm": "cola"}, "needs a game whose values can be differentiated exactly"),
-        ({"env": "games:ipd:graph=ring", "agents": 4}, "with 2 others by one action"),
-        ({"env": "games:ipd", "topology": "empty"}, "must hear the parameters of player_1"),
-        ({"env": "games:ipd", "reward": {"mixing": "team"}}, "lola looks ahead of own payoffs"),
-        ({"env": "games:ipd", "share": "outputs"}, "which has --share outputs"),
-        ({"env": "games:ipd", "model": {"memory": "gru"}}, "without --model.memory gru"),
-        ({"env": "games:ipd", "algorithm": "hola", "model": {"memory": "gru"}}, "does not learn with a memory"),
-        ({"env": "games:ipd", "agents": {"number": 2, "overrides": {"1": {"algorithm": "iql"}}}}, "and player_1 has"),
-        (
-            {
-                "env": "games:tandem",
-                "algorithm": "cola",
-                "agents": {"number": 2, "overrides": {"1": {"cola": {"rate": 1}}}},
-            },
-            "must be the same for player_0 and player_1",
-        ),
-        ({"lola": {"gradient": "dice"}, "share": "modelled"}, "which has --share modelled"),
-        ({"env": "spread", "algorithm": "hola"}, "needs a game whose values can be differentiated exactly"),
-    ],
-)
-def test_refusals(settings, sentence):
-    with pytest.raises(InputError, match=sentence) as found:
-        prepare(validated({"algorithm": "lola", "agents": 2, "topology": "complete"} | settings))
-    assert "\n" not in str(found.value)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import job, needs_mpirun, run
 
-from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.learning.distributions import distribution_of
 from perla_net.methods import coma
@@ -470,43 +466,3 @@ def test_a_group_stays_equal(algorithm, memory):
     assert not torch.equal(weights(methods[0]), weights(methods[3]))
     methods = after(2, algorithm, env="pettingzoo:toys:kind=leaver", agents={"groups": {"both": "0-1"}}, **small)
     assert torch.equal(weights(methods[0]), weights(methods[1]))
-
-
-@needs_mpirun
-@pytest.mark.mpi
-def test_numbers_do_not_depend_on_ranks_or_on_stops(tmp_path):
-    """Two agents of each kind, on 1 and 4 ranks; resumed to the byte; each kind is paid as a team of its own."""
-    file = tmp_path / "team.yaml"
-    agents = {"number": 4, "overrides": {"2-3": {"algorithm": "perla_coma", "perla_coma": {"target_rate": 0.5}}}}
-    file.write_text(
-        json.dumps({"agents": agents, "algorithm": "coma", "coma": {"baseline": "optimal", "target_every": 2}})
-    )
-    words = ("--config", str(file), "--env", "traffic:grid:horizon=15", "--topology", "ring", "--samples", "4")
-    words = (*words, "--exact-limit", "4", "--critic.passes", "2", "--checkpoint-every", "1", "--keep-checkpoints", "3")
-    whole = run(tmp_path / "0", 0, *words)
-    assert run(tmp_path / "4", 4, *words) == whole
-    shutil.rmtree(tmp_path / "4" / "checkpoints" / "3")
-    job(0, "perla_net.run", "--resume", str(tmp_path / "4"))
-    assert (tmp_path / "4" / "metrics.jsonl").read_bytes() == whole
-    ledger = [line.split(",")[1:4] for line in (tmp_path / "0" / "ledger.csv").read_text().splitlines()]
-    told = {(one, other) for one, other, purpose in ledger if purpose == "rewards"}
-    names = ["signal_0_0", "signal_0_1", "signal_1_0", "signal_1_1"]
-    assert told == {(names[a], names[b]) for a, b in ((0, 1), (1, 0), (2, 3), (3, 2))}
-
-
-@pytest.mark.parametrize(
-    "settings, sentence",
-    [
-        ({"env": "voltage:ieee33"}, "is for discrete or multi-discrete actions"),
-        ({"reward": {"mixing": "team"}}, "--reward.mixing team: coma leaves no choice here .*; leave it at own"),
-        ({"critic": {"order": "together"}}, "--critic.order together: coma leaves no choice"),
-        ({"critic": {"window": 1}}, "--critic.window 1: coma leaves no choice here .*; leave it at 4"),
-        ({"returns": {"trace": 0.5}}, "--returns.trace 0.5: coma leaves no choice"),
-        ({"consensus": {"what": "critics"}}, "averaging is for teams of actor-critics that are not counterfactual"),
-        ({"env": "pettingzoo:toys:kind=zoo", "agents": 4}, "is for discrete or multi-discrete actions"),
-    ],
-)
-def test_refusals(settings, sentence):
-    """What it leaves no choice in, and actions that cannot be counted."""
-    with pytest.raises(InputError, match=sentence):
-        simulation_of("coma", **{"agents": 2} | settings)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import job, needs_mpirun, run
 from small_runs import QUICK, TABLES, close, heard, in_double, layers, table, team, trained
 
-from perla_net.ground.errors import InputError
 from perla_net.methods.protocol import Now, Say, run_alone
-from perla_net.settings.options import validated
-from perla_net.simulation.prepare import prepare
 
 PAYOFF = np.array([[11, -30, 0], [-30, 7, 0], [0, 6, 5]], float)
 SMALL = {"begin": 20, "updates": 2, "batch": 16, "episodes": 3}
@@ -186,31 +181,3 @@ def test_a_group_has_one_of_each():
             assert torch.equal(other.policy.flat, methods[0].policy.flat)
             assert torch.equal(other.rest.network.flat, methods[0].rest.network.flat)
         assert methods[0].rest.optimiser.steps == 4
-
-
-@needs_mpirun
-@pytest.mark.mpi
-@pytest.mark.parametrize("algorithm, ranks", [("perla_iql", 0), ("perla_vdn", 4)])
-def test_numbers_do_not_depend_on_ranks_or_on_stops(algorithm, ranks, tmp_path):
-    """One rank and four, over links that lose, with memory; and the run that goes on from the middle."""
-    options = [word for key, value in SMALL.items() for word in (f"--{algorithm}.{key}", str(value))]
-    words = ("--agents", "4", "--env", "traffic:grid:horizon=15", "--links.loss", "0.3", "--links.delay", "1")
-    words = (*words, "--algorithm", algorithm, *options, "--rounds", "4", "--checkpoint-every", "2")
-    words += () if ranks else ("--model.memory", "gru")
-    whole = run(tmp_path / "0", 0, *words, "--keep-checkpoints", "2")
-    if ranks:
-        assert run(tmp_path / "4", ranks, *words) == whole
-    shutil.rmtree(tmp_path / "0" / "checkpoints" / "4")
-    job(0, "perla_net.run", "--resume", str(tmp_path / "0"))
-    assert (tmp_path / "0" / "metrics.jsonl").read_bytes() == whole
-
-
-def test_refusals():
-    """Continuous actions; sums that cannot be taken in step, by the method's own name."""
-    with pytest.raises(InputError, match="--algorithm perla_iql: is for discrete actions"):
-        prepare(validated({"env": "voltage:ieee33", "algorithm": "perla_iql"}))
-    with pytest.raises(InputError, match="--reward.mixing team: perla_vdn learns from"):
-        prepare(validated({"algorithm": "perla_vdn", "agents": 2, "reward": {"mixing": "team"}}))
-    agents = {"number": 2, "overrides": {"1": {"perla_vdn": {"batch": 8}}}}
-    with pytest.raises(InputError, match="--perla-vdn.…: must be the same for all agents with perla_vdn"):
-        prepare(validated({"algorithm": "perla_vdn", "agents": agents}))

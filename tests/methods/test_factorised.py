@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import job, needs_mpirun, rows, run
+from conftest import job, rows, run
 
 import perla_net
 from perla_net.ground.errors import Diverged, InputError, Stopped
@@ -228,25 +227,6 @@ def test_a_group_keeps_one_network():
 # Ranks and stops
 
 
-@needs_mpirun
-@pytest.mark.mpi
-def test_numbers_do_not_depend_on_ranks(tmp_path):
-    """Four ranks, two of which have a replica; agents with 3 and 4 actions, masks, a death in every episode; and what one process makes of
-    the four ranks' checkpoint, with the replica's memory in it."""
-    file = tmp_path / "team.yaml"
-    file.write_text(json.dumps({"agents": zoo("qmix"), "algorithm": "ippo", "env": ZOO, "topology": "complete"}))
-    words = ("--config", str(file), "--rounds", "4", "--checkpoint-every", "2", "--keep-checkpoints", "2")
-    whole = run(tmp_path / "0", 0, *words)
-    assert run(tmp_path / "4", 4, *words) == whole
-    ledgers = [(tmp_path / name / "ledger.csv").read_bytes() for name in "04"]
-    assert ledgers[0] == ledgers[1] and b"box,masked,experience" in ledgers[0]
-    shutil.rmtree(tmp_path / "4" / "checkpoints" / "4")
-    job(0, "perla_net.run", "--resume", str(tmp_path / "4"))
-    assert (tmp_path / "4" / "metrics.jsonl").read_bytes() == whole
-    last = rows(tmp_path / "0")[-1]
-    assert last["td_loss"] is not None and last["mixer_gradient"] > 0
-
-
 @pytest.mark.parametrize("algorithm, memory", [("qplex", "gru"), ("qtran_alt", "none"), ("cw_qmix", "gru")])
 def test_goes_on_from_the_middle(algorithm, memory, tmp_path):
     """To the byte, with its memories and networks; and an agent acts by what is its own."""
@@ -286,22 +266,10 @@ def test_a_replica_that_strays_ends_the_run():
     assert strangers({0: 1.0, 1: 1.0}) == []
 
 
-def test_first_words_and_refusals():
-    """The first line says what the state is; what cannot be learned in step is one sentence."""
+def test_first_words():
+    """The first line says what the state is; a weight is a share."""
     simulation = simulation_of("qmix")
     assert "the state is all observations in the order of agents, 12 numbers" in words_of(simulation.plan)
-    with pytest.raises(InputError, match="--reward.mixing team: qplex learns from the mean reward"):
-        prepare(validated({"algorithm": "qplex", "agents": 2, "reward": {"mixing": "team"}}))
-    with pytest.raises(InputError, match="is for discrete actions"):
-        prepare(validated({"env": "voltage:ieee33", "algorithm": "qmix"}))
-    for what, own in (
-        ("--qtran-base.…", {"qtran_base": {"hidden": 8}}),
-        ("--optimiser.…", {"optimiser": {"critic_learning_rate": 0.1}}),
-        ("--returns.gamma", {"returns": {"gamma": 0.5}}),
-    ):
-        agents = {"number": 2, "overrides": {"1": own}}
-        with pytest.raises(InputError, match=f"{what}: must be the same for all agents with qtran_base"):
-            prepare(validated({"algorithm": "qtran_base", "agents": agents}))
     with pytest.raises(InputError, match="alpha"):
         validated({"algorithm": "cw_qmix", "cw_qmix": {"alpha": 1.5}})
 

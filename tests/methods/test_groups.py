@@ -8,13 +8,19 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import job, needs_mpirun, rows, run
+import torch
+from conftest import ROOT, job, needs_mpirun, rows, run
 
 from perla_net.ground.errors import InputError
+from perla_net.ground.processes import Processes
+from perla_net.learning.models import Network
+from perla_net.methods.registry import METHODS, WITH_ARGUMENT
 from perla_net.records.checkpoint import read_agent
 from perla_net.settings.options import validated
 from perla_net.simulation.prepare import prepare
+from perla_net.simulation.simulation import Simulation
 
+SHARED = ("ps_ippo", "ps_mappo")
 EVALUATED = ("--evaluate-episodes", "2")
 
 
@@ -67,6 +73,41 @@ def test_groups_that_embed(tmp_path):
         0, "perla_net.run", *words, "--topology", "line", "--rounds", "1", "--out", str(tmp_path / "line"), check=False
     )
     assert done.returncode == 2 and "signal_0_1 and signal_0_0 hear others" in done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*SHARED, *WITH_ARGUMENT)])
+def test_every_method_that_learns_shares(name, monkeypatch):
+    """Two who are no neighbours, over links that lose: all that the two learn is the same, and not what the others learn. (COLA's networks are
+    those of an edge; what is learned is the step.)"""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from matrix import OWN_TASK, TRAFFIC, own
+
+    whole = own(name) | OWN_TASK.get(name, TRAFFIC) | {"agents": {"number": 4, "groups": {"pair": [0, 2]}}}
+    more = {"copies": 4, "horizon": 12, "rounds": 2, "links": {"loss": 0.4}, "ppo": {"minibatch": 24}}
+    simulation = Simulation(prepare(validated(whole | more)), Processes())
+    simulation.start()
+    for _ in range(2):
+        simulation.round()
+    one, other, two, _ = (
+        {
+            f"{key}.{part}": tensor
+            for key, network in {**method.parts(), "policy": method.policy}.items()
+            if isinstance(network, Network) and (name != "cola" or key == "policy")
+            for part, tensor in network.frozen.items()
+            if part != "context"  # what a mean field's policy last heard
+        }
+        for method in simulation.methods
+    )
+    assert all(torch.equal(tensor, two[key]) for key, tensor in one.items())
+    assert any(not torch.equal(tensor, other[key]) for key, tensor in one.items() if key.startswith("policy"))
+
+
+@pytest.mark.parametrize("name", ["lola", "hola", "cola"])
+def test_player_and_opponent_are_two(name):
+    """Who looks ahead of another's steps cannot be the same network."""
+    whole = {"env": "games:tandem:graph=ring", "algorithm": name, "agents": {"number": 4, "groups": {"a": "0-1"}}}
+    with pytest.raises(InputError, match=f"agents.groups: {name} looks ahead of how the parameters of others move"):
+        prepare(validated(whole))
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import job, needs_mpirun, rows, run
 
-from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.methods import happo
 from perla_net.methods.coalition import play_together
@@ -289,29 +286,6 @@ def test_steps_of_a_group_can_be_counted(minibatch, memory):
 # Ranks, stops, games, refusals
 
 
-@needs_mpirun
-@pytest.mark.mpi
-def test_numbers_do_not_depend_on_ranks_or_on_stops(tmp_path):
-    """A group among four, on 1 and 4 ranks; resumed to the byte; ratios go from one to the next only."""
-    file = tmp_path / "team.yaml"
-    file.write_text('agents: {number: 4, groups: {pair: "0-1"}}')
-    words = ("--config", str(file), "--algorithm", "happo", "--env", "traffic:grid:horizon=15", "--ppo.epochs", "2")
-    words = (*words, "--checkpoint-every", "1", "--keep-checkpoints", "3", "--horizon", "12")
-    whole = run(tmp_path / "0", 0, *words)
-    assert run(tmp_path / "4", 4, *words) == whole
-    shutil.rmtree(tmp_path / "4" / "checkpoints" / "3")
-    job(0, "perla_net.run", "--resume", str(tmp_path / "4"))
-    assert (tmp_path / "4" / "metrics.jsonl").read_bytes() == whole
-    assert (tmp_path / "0" / "ledger.csv").read_bytes() == (tmp_path / "4" / "ledger.csv").read_bytes()
-    ledger = [line.split(",") for line in (tmp_path / "0" / "ledger.csv").read_text().splitlines()]
-    ratios = [line for line in ledger if line[3] == "ratios" and line[0] == "1"]
-    # Two hand-overs of three blocks, one of which has two agents: 6 or 8 pairs, four bytes a step.
-    assert 6 <= sum(int(line[4]) for line in ratios) <= 8 and all(
-        int(line[5]) == 4 * 48 * int(line[4]) for line in ratios
-    )
-    assert rows(tmp_path / "0")[-1]["factor_spread"] > 0
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_two_steps(seed):
     """Learning on-policy, it finds the 8 behind 2B."""
@@ -334,16 +308,6 @@ def games_after(rounds, env, seed, gamma):
         optimiser={"learning_rate": 0.05, "critic_learning_rate": 0.02},
         returns={"gamma": gamma, "entropy": 0.01},
     )
-
-
-def test_refusals():
-    """Another reward, and settings that could not be in step."""
-    with pytest.raises(InputError, match="--reward.mixing team: happo leaves no choice here .*; leave it at own"):
-        simulation_of(reward={"mixing": "team"})
-    with pytest.raises(InputError, match="--ppo.…: must be the same for all agents with happo"):
-        simulation_of(agents={"number": 3, "overrides": {"1": {"ppo": {"epochs": 7}}}})
-    with pytest.raises(InputError, match="needs equal spaces"):
-        simulation_of(env="voltage:ieee33", agents={"groups": {"a": [0, 1]}})
 
 
 def test_rounds_with_and_without_deaths_go_together():

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
-from conftest import job, needs_mpirun, run
 
 import perla_net
-from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.learning.coded import CodedPolicy
 from perla_net.learning.distributions import distribution_of
@@ -214,41 +210,3 @@ def test_it_is_embedded_like_any_other():
     inboxes = simulation.network.exchange(messages, 3, simulation.edges, rollouts[0].final_at[:, 1])
     (heard,) = other.hearing.hear(rollouts[1], inboxes[1], 3, other.observation, other.mask)
     assert torch.allclose(heard.outputs, one.outputs, atol=1e-6)
-
-
-@needs_mpirun
-@pytest.mark.mpi
-def test_numbers_do_not_depend_on_ranks_or_on_stops(tmp_path, monkeypatch):
-    """Agents of every kind of space that die and are masked, over links that lose."""
-    monkeypatch.setenv("PYTHONPATH", "tests")
-    words = (
-        "--env",
-        "pettingzoo:toys:kind=zoo",
-        "--algorithm",
-        "liam",
-        "--topology",
-        "complete",
-        "--links.loss",
-        "0.3",
-    )
-    words = (*words, "--rounds", "4", "--checkpoint-every", "2", "--liam.minibatch", "40")
-    whole = run(tmp_path / "0", 0, *words, "--keep-checkpoints", "2")
-    assert run(tmp_path / "2", 2, *words) == whole
-    shutil.rmtree(tmp_path / "0" / "checkpoints" / "4")
-    job(0, "perla_net.run", "--resume", str(tmp_path / "0"))
-    assert (tmp_path / "0" / "metrics.jsonl").read_bytes() == whole
-
-
-@pytest.mark.parametrize(
-    "settings,sentence",
-    [
-        ({"critic": {"input": "global"}}, "the critic of liam reads what its policy reads"),
-        ({"model": {"memory": "gru"}}, "does not learn with a memory"),
-        ({"agents": {"number": 2, "groups": {"all": "0-1"}}}, "liam"),
-        ({"consensus": {"what": "policies"}}, "averaging is for teams of actor-critics"),
-    ],
-)
-def test_refusals(settings, sentence):
-    with pytest.raises(InputError, match=sentence) as found:
-        prepare(validated({"env": "games:ipd", "algorithm": "liam", "agents": 2} | settings))
-    assert "\n" not in str(found.value)

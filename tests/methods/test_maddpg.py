@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import job, needs_mpirun, run
+from conftest import run
 from small_runs import close, heard, layers, table, team, trained
 
 from perla_net import load_agent
-from perla_net.ground.errors import InputError
 from perla_net.learning.models import Policy
 from perla_net.methods import maddpg
 from perla_net.methods.joint import JointReplay
 from perla_net.methods.maddpg import Noise, of_last_inputs
 from perla_net.methods.protocol import Now, Say
-from perla_net.settings.options import validated
-from perla_net.simulation.prepare import prepare
 
 SMALL = {"begin": 20, "updates": 2, "batch": 16}
 NETWORKS = {"policy_hidden": [8], "critic_hidden": [8], "policy_gain": 1.0}
@@ -331,44 +327,6 @@ def test_targets(algorithm):
     environment = simulation.world.host.environment
     for method, centre in zip(simulation.methods, environment.centre[:, 0]):
         assert abs(environment.scale * np.tanh(table(method, [1])[0]) - centre) < 0.2
-
-
-@needs_mpirun
-@pytest.mark.mpi
-@pytest.mark.parametrize("algorithm", ["maddpg", "perla_maddpg"])
-def test_numbers_do_not_depend_on_ranks_or_on_stops(algorithm, tmp_path):
-    """One rank and four; and the run that goes on from the middle, with its memory."""
-    options = [word for key, value in SMALL.items() for word in (f"--{algorithm}.{key}", str(value))]
-    words = ("--agents", "4", "--env", "traffic:grid:horizon=15", "--links.loss", "0.3")
-    words = (*words, "--algorithm", algorithm, *options, "--rounds", "4", "--checkpoint-every", "2")
-    whole = run(tmp_path / "0", 0, *words, "--keep-checkpoints", "2")
-    if algorithm == "maddpg":
-        assert run(tmp_path / "4", 4, *words) == whole
-    shutil.rmtree(tmp_path / "0" / "checkpoints" / "4")
-    job(0, "perla_net.run", "--resume", str(tmp_path / "0"))
-    assert (tmp_path / "0" / "metrics.jsonl").read_bytes() == whole
-
-
-@pytest.mark.parametrize(
-    "settings, sentence",
-    [
-        ({"env": "pettingzoo:toys:kind=match,continuous=true,agents=2"}, "needs continuous actions with bounds"),
-        ({"agents": 2, "model": {"memory": "gru"}}, "does not learn with a memory"),
-        ({"agents": 2, "critic": {"input": "neighbourhood"}}, "--critic.input neighbourhood"),
-        ({"agents": 2, "maddpg": {"memory": 500}}, "holds fewer steps than learning begins with"),
-        ({"agents": {"number": 2, "overrides": {"1": {"maddpg": {"batch": 8}}}}}, "must be the same for all agents"),
-        (
-            {"agents": {"number": 2, "overrides": {"1": {"critic": {"input": "own"}}}}},
-            "--critic.input own: must be that of all agents with maddpg",
-        ),
-        ({"env": "pettingzoo:toys:kind=aim", "topology": "empty"}, "is for discrete or multi-discrete or continuous"),
-        ({"algorithm": "perla_maddpg", "agents": 2, "critic": {"input": "global"}}, "--critic.input global"),
-    ],
-)
-def test_refusals(settings, sentence):
-    """One sentence each."""
-    with pytest.raises(InputError, match=sentence):
-        prepare(validated({"algorithm": "maddpg"} | settings))
 
 
 def test_everybody_reads_the_others():

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import job, needs_mpirun, run
+from conftest import run
 from small_runs import QUICK, TABLES, close, heard, in_double, layers, table, team, trained
 
 from perla_net import load_agent
-from perla_net.ground.errors import InputError
 from perla_net.methods.lesson import Lesson
 from perla_net.methods.protocol import Now, run_alone
-from perla_net.settings.options import validated
-from perla_net.simulation.prepare import prepare
 
 PAYOFF = np.array([[11, -30, 0], [-30, 7, 0], [0, 6, 5]], float)
 
@@ -201,42 +197,6 @@ def test_two_steps():
     assert first.argmax() == 0 and np.allclose(first, [0.99 * 7, 0.99 * 2.5], atol=0.7)
 
 
-@needs_mpirun
-@pytest.mark.mpi
-def test_numbers_do_not_depend_on_ranks_or_on_stops(tmp_path):
-    """One rank and four, with memory, over links that lose and budgets that cut; and the run that goes on from the middle."""
-    small = {"begin": 40, "updates": 3, "batch": 16, "episodes": 3, "memory": 400}
-    options = [word for key, value in small.items() for word in (f"--mean_field_q.{key}", str(value))]
-    words = ("--agents", "4", "--env", "traffic:grid:horizon=15", "--model.memory", "gru", "--links.loss", "0.3")
-    words = (
-        *words,
-        "--links.budget",
-        "900",
-        "--algorithm",
-        "mean_field_q",
-        *options,
-        "--rounds",
-        "4",
-        "--checkpoint-every",
-        "2",
-    )
-    whole = run(tmp_path / "0", 0, *words, "--keep-checkpoints", "2")
-    assert run(tmp_path / "4", 4, *words) == whole
-    shutil.rmtree(tmp_path / "0" / "checkpoints" / "4")
-    job(0, "perla_net.run", "--resume", str(tmp_path / "0"))
-    assert (tmp_path / "0" / "metrics.jsonl").read_bytes() == whole
-
-
-def test_refusals():
-    """No mean of different actions; no continuous actions of its own."""
-    with pytest.raises(InputError, match="is for discrete actions"):
-        prepare(validated({"env": "voltage:ieee33", "algorithm": "mean_field_q"}))
-    zoo = {"env": "pettingzoo:toys:kind=zoo", "algorithm": "mean_field_q", "topology": "complete"}
-    overrides = {"1-2": {"algorithm": "ippo"}}
-    with pytest.raises(InputError, match="those of discrete and binary are not of the same kind"):
-        prepare(validated(zoo | {"agents": {"overrides": overrides}}))
-
-
 # MF-AC
 
 
@@ -276,19 +236,3 @@ def test_alone_it_is_the_base(batch_agents):
     simulation = team("traffic:grid:horizon=15", "mean_field_ac", copies=3, batch_agents=batch_agents)
     simulation.round()
     assert simulation.wanted[0] == ["actions", "presence"]
-
-
-@pytest.mark.parametrize(
-    "settings, sentence",
-    [
-        ({"env": "voltage:ieee33"}, "is for discrete or multi-discrete actions"),
-        ({"critic": {"own_action": "input"}}, "--critic.own-action input: is for critics that average out"),
-        ({"critic": {"order": "folds"}}, "--critic.order folds"),
-        ({"measure_variance": True}, "--measure-variance: is for critics"),
-        ({"critic": {"alone": "yes"}}, "--critic.alone yes"),
-    ],
-)
-def test_refusals_of_the_actor_critic(settings, sentence):
-    """What its critic cannot be."""
-    with pytest.raises(InputError, match=sentence):
-        prepare(validated({"algorithm": "mean_field_ac"} | ({} if "env" in settings else {"agents": 2}) | settings))

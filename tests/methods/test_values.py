@@ -11,7 +11,6 @@ import pytest
 import torch
 from conftest import job, needs_mpirun, rows, run
 
-from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.learning.distributions import distribution_of
 from perla_net.learning.models import BLOCKED, Policy
@@ -297,16 +296,3 @@ def test_what_follows_a_cut_is_what_was_seen_there():
     t, copy = rollout.final_at[0]
     assert np.array_equal(rows_["following"][t * 3 + copy], rollout.final_observation[0])
     assert not rows_["terminated"][: method.memory.filled].any()
-
-
-def test_refusals():
-    """Continuous actions; agents whose utilities cannot be added up step by step."""
-    with pytest.raises(InputError, match="is for discrete actions"):
-        prepare(validated({"env": "voltage:ieee33", "algorithm": "iql"}))
-    with pytest.raises(InputError, match="holds fewer steps than learning begins with"):
-        prepare(validated({"algorithm": "iql", "agents": 2, "iql": {"memory": 500}}))
-    with pytest.raises(InputError, match="--reward.mixing team: vdn learns from"):
-        prepare(validated({"algorithm": "vdn", "agents": 2, "reward": {"mixing": "team"}}))
-    agents = {"number": 2, "overrides": {"1": {"vdn": {"batch": 8}}}}
-    with pytest.raises(InputError, match="must be the same for all agents with vdn"):
-        prepare(validated({"algorithm": "vdn", "agents": agents}))

@@ -107,9 +107,15 @@ def test_a_copy_is_the_same_alone_and_among_others(env):
     assert ends[0] == ends[1]
 
 
-@pytest.mark.parametrize("env", ["lbf:8x8-2p-1f", "rware:tiny-2ag", "magent2:tiger_deer", "pettingzoo:pursuit"])
-def test_a_saved_host_is_played_again(env):
-    arguments = ALL.get(env, {})
+@pytest.mark.parametrize(
+    "env, more",
+    [
+        *(("lbf:8x8-2p-1f", {}), ("rware:tiny-2ag", {}), ("magent2:tiger_deer", {}), ("pettingzoo:pursuit", {})),
+        ("magent2:battle", {"map_size": 14, "max_cycles": 15}),  # saved where an episode has just begun
+    ],
+)
+def test_a_saved_host_is_played_again(env, more):
+    arguments = ALL.get(env, {}) | more
     spec = make(env, arguments).spec
     host, other = (Host(make(env, arguments, 2), spec, 0, (3, 1), 0) for _ in range(2))
     host.start()

@@ -111,7 +111,7 @@ class Crowd(Batch):
             self.actions[copy] = []
             self.living[copy] = [team.agents for team in self.teams]
             self.terminated[copy] = self.truncated[copy] = False
-            self.alive[copy] = True
+            self.alive[copy], self.reward[copy] = True, 0
             for team, living in zip(self.teams, self.living[copy]):
                 self._look(copy, team, living, np.ones(len(living), bool))
 
