@@ -191,10 +191,12 @@ class Method:
         if kind not in cls.facts.actions:
             raise InputError(
                 f"--algorithm {algorithm}: is for {' or '.join(cls.facts.actions).replace('_', '-')} actions, but those of {team.specs[index].name} are "
-                f"{kind.replace('_', '-')}"
+                f"{kind.replace('_', '-')}; ippo is for all kinds, and so are others (python -m perla_net.methods)"
             )
         if team.settings[index].model.memory == "gru" and not cls.remembers:
-            raise InputError(f"--model.memory gru: {algorithm} does not learn with a memory ({team.specs[index].name})")
+            raise InputError(
+                f"--model.memory gru: {algorithm} does not learn with a memory; leave it at none ({team.specs[index].name})"
+            )
 
     @classmethod
     def policy_for(cls, team: Team, index: int) -> Policy:
