@@ -345,7 +345,8 @@ def test_numbers_do_not_depend_on_ranks_or_on_stops(algorithm, tmp_path):
     if algorithm == "maddpg":
         assert run(tmp_path / "4", 4, *words) == whole
     shutil.rmtree(tmp_path / "0" / "checkpoints" / "4")
-    job(0, "perla_net.run", "--resume", str(tmp_path / "0"))
+    # On four ranks three read what all remember in the file of the first.
+    job(4 if algorithm == "maddpg" else 0, "perla_net.run", "--resume", str(tmp_path / "0"))
     assert (tmp_path / "0" / "metrics.jsonl").read_bytes() == whole
 
 
