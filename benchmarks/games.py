@@ -44,7 +44,7 @@ TABLES = {
     "rounds": 8,
     "optimiser": {"method": "sgd", "learning_rate": 0.5, "critic_learning_rate": 0.5, "max_gradient_norm": 0.0},
     "model": {"policy_hidden": [], "critic_hidden": []},
-    "own": QUICK | {"updates": 60, "batch": 256},
+    "own": QUICK | {"updates": 40, "batch": 256},
 }
 """Utilities that are tables, moved by plain gradients; exploring uniformly."""
 MIXED = {
@@ -55,11 +55,14 @@ MIXED = {
     "own": QUICK | {"updates": 50, "batch": 32},
 }
 """The same beneath a mixer, moved by Adam."""
-WEIGHTED = MIXED | {"own": MIXED["own"] | {"updates": 100, "central": 64}}
+WEIGHTED = MIXED | {"own": MIXED["own"] | {"updates": 70, "central": 64}}
+BOUND = MIXED | {"own": MIXED["own"] | {"opt_weight": 0.1}}
+"""QTRAN-base: where the greedy joint action is not the best, one loss holds the utilities there in every step, and the other, which pulls them away, acts
+where the best one is drawn."""
 SLOW = MIXED | {
     "optimiser": MIXED["optimiser"] | {"learning_rate": 0.002, "critic_learning_rate": 0.003, "schedule": "constant"},
     "model": {"policy_hidden": [], "policy_gain": 1.0},
-    "own": MIXED["own"] | {"updates": 120},
+    "own": MIXED["own"] | {"updates": 60},
 }
 """QPLEX: utilities that come close to one another need great weights λ, which take time."""
 POLICY = {
@@ -70,16 +73,15 @@ POLICY = {
     "returns": {"entropy": 0.02},
 }
 PPO = POLICY | {"ppo": {"minibatch": 512, "epochs": 6}}
-A2C = POLICY | {"a2c": {"minibatch": 64}}
+A2C = POLICY | {"rounds": 45, "a2c": {"minibatch": 64}}
 DETERMINISTIC = {
     "copies": 32,
-    "rounds": 12,
+    "rounds": 10,
     "optimiser": {"learning_rate": 0.01, "critic_learning_rate": 0.01, "schedule": "constant"},
     "model": {"policy_hidden": [], "critic_hidden": [32]},
     "own": {"begin": 100, "updates": 60, "batch": 128, "target_rate": 0.05},
 }
 EMBEDDED = DETERMINISTIC | {
-    "rounds": 20,
     "optimiser": DETERMINISTIC["optimiser"] | {"learning_rate": 0.02},
     "own": DETERMINISTIC["own"] | {"regularisation": 0.03},
 }
@@ -93,7 +95,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ow_qmix": ("optimistic", WEIGHTED),
     "cw_qmix": ("central", WEIGHTED),
     "qplex": ("any", SLOW),
-    "qtran_base": ("any", MIXED),
+    "qtran_base": ("any", BOUND),
     "qtran_alt": ("any", MIXED),
     "maddpg": ("remembered", DETERMINISTIC),
     "perla_maddpg": ("flow", EMBEDDED),
@@ -103,15 +105,14 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "perla_ippo": ("flow", PPO),
     "perla_mappo": ("flow", PPO),
     "coma": ("flow", A2C),
-    "perla_coma": ("flow", A2C),
+    "perla_coma": ("flow", A2C | {"critic": {"passes": 3}}),
     "perla_ia2c": ("flow", A2C),
-    "mean_field_ac": ("flow", A2C),
+    "mean_field_ac": ("flow", A2C | {"critic": {"passes": 3, "window": 1}}),
 }
 """What kind of learner it is, and its settings."""
 MORE: dict[tuple[str, str], dict[str, Any]] = {
     ("ow_qmix", "two_step"): {"updates": 150},
-    ("cw_qmix", "two_step"): {"updates": 150},
-    ("qtran_base", "qtran, second"): {"updates": 120},
+    ("cw_qmix", "two_step"): {"updates": 100},
 }
 """Options of a method's own that a game takes beyond these."""
 
