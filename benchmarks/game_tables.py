@@ -86,7 +86,7 @@ def of_critic(method: Any, observation: torch.Tensor, shares: Sequence[torch.Ten
     if getattr(method, "rest", None):
         (other,) = method.rest.distributions.values()
     else:
-        (other,) = method.of_others
+        other = method.joint.distributions[1]
     every = other.encode(other.every_action(), torch.ones(len(shares[1]), dtype=torch.bool))
     joint = [(a, b) for a in range(len(shares[0])) for b in range(len(shares[1]))]
     mine, theirs = (torch.stack(part) for part in zip(*((own[a], every[b]) for a, b in joint)))
