@@ -84,7 +84,7 @@ class QMIX(Factorised):
         "Q-learners whose utilities go through a monotonic mixer of the state.",
         "two utilities a drawn step",
         "Rashid et al. 2018, arXiv 1803.11485",
-        "tested",
+        "verified: the loss against a slow one in double precision; small games: games:two_step 8 in 10 of 10 seeds, games:penalty 10 of 10; in games:qtran 0, as its form says",
     )
     name = "qmix"
     Options = Mixer
@@ -102,7 +102,7 @@ class QPLEX(Factorised):
         "Q-learners under a dueling mixer: any joint value whose best joint action is everybody's best.",
         "five numbers a drawn step",
         "Wang et al. 2021, arXiv 2008.01062",
-        "tested",
+        "verified: the loss against a slow one in double precision; small games: represents every table, and is slow to: games:two_step 8 in 3 of 10 seeds within their budget (docs/studies/small_games.md)",
     )
     name = "qplex"
     Options = DuelingMixer
@@ -123,7 +123,7 @@ class QTRAN(Factorised):
         "A free joint value, to which the sum of the utilities is bound from above, and equal at the best joint action.",
         "four numbers a drawn step",
         "Son et al. 2019, arXiv 1905.05408",
-        "tested",
+        "verified: the loss against a slow one in double precision; small games: games:qtran 8 in 10 of 10 seeds, all five games 10 of 10 with --qtran-base.opt-weight 0.1",
     )
     name = "qtran_base"
     Options = Joint
@@ -142,7 +142,7 @@ class QTRANAlternative(QTRAN):
         "QTRAN with its bound at the worst own action, the others' as they were.",
         "all its utilities, and which actions are allowed, a drawn step",
         "Son et al. 2019, arXiv 1905.05408",
-        "tested",
+        "verified: the loss against a slow one in double precision; small games: games:qtran 8 in 10 of 10 seeds, the others in 9 or 10",
     )
     name = "qtran_alt"
     Value = TransformedAlternative
@@ -164,7 +164,7 @@ class OWQMIX(Factorised):
         "QMIX fitted above all to what is better than it says, against an unrestricted critic with utilities of its own.",
         "three numbers a drawn step",
         "Rashid et al. 2020, arXiv 2006.10800",
-        "tested",
+        "verified: the loss against a slow one in double precision; small games: games:qtran 8 in 10 of 10 seeds, games:two_step 8 in 8",
     )
     name = "ow_qmix"
     Options = WeightedMixer
@@ -183,7 +183,7 @@ class CWQMIX(OWQMIX):
         "QMIX fitted above all to its best joint action, and to what is better, against an unrestricted critic with utilities of its own.",
         "five numbers a drawn step",
         "Rashid et al. 2020, arXiv 2006.10800",
-        "tested",
+        "verified: the loss against a slow one in double precision; small games: games:qtran 8 in 10 of 10 seeds, games:two_step 8 in 6",
     )
     name = "cw_qmix"
     Value = CentrallyWeighted

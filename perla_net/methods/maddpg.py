@@ -101,7 +101,7 @@ class MADDPG(Acting):
         "its target policy's actions on drawn steps",
         "its own reward, or --reward.mixing; the whole team",
         "Lowe et al. 2017, arXiv 1706.02275; EPyMARL's regularisation, arXiv 2006.07869",
-        "verified: losses against slow ones; games:targets everybody at its own, games:two_step 8 in 9 of 10 seeds, games:climbing at (2, 2) with 5 a step, 10 of 10",
+        "verified: losses against slow ones; games:targets everybody at its own, games:two_step 8 and games:climbing at (2, 2) with 5 a step, 10 of 10 seeds each",
     )
     Options = Options
     statistics = STATISTICS
