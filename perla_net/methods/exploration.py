@@ -1,4 +1,4 @@
-"""How methods that value actions explore: a share ε of chance, or Boltzmann's distribution at temperature τ."""
+"""How methods that learn from a memory explore: a share ε of chance, Boltzmann's distribution at temperature τ, normal noise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..settings.config import Fraction, NonNegative, Section, option
+
+LEAST = 1e-6
+"""Standard deviation that stands for none."""
 
 
 @dataclass
@@ -23,3 +26,17 @@ class Exploration(Section):
         """Its value when a share ``done`` of the run is over; temperatures are at least 1e-3."""
         value = self.end if done >= self.share else self.start + (self.end - self.start) * done / self.share
         return max(value, 1e-3) if self.kind == "boltzmann" else min(value, 1.0)
+
+
+@dataclass
+class Noise(Section):
+    """Normal noise in continuous actions, in units in which these reach ±1."""
+
+    start: NonNegative = option(0.3, "Its standard deviation at the start.")
+    end: NonNegative = option(0.05, "The same at the end.")
+    share: Fraction = option(0.5, "Share of the run over which it goes from the one to the other, linearly.")
+
+    def at(self, done: float) -> float:
+        """Its value when a share ``done`` of the run is over."""
+        value = self.end if done >= self.share else self.start + (self.end - self.start) * done / self.share
+        return max(value, LEAST)

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Callable, ClassVar, Generator, Mapping, Named
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 
 from ..ground.errors import InputError
@@ -20,6 +19,8 @@ from ..settings.config import Count, NonNegative, Positive, Rate, Section, optio
 from ..world.world import Rollout
 from .acting import Acting, of_rollout, states
 from .coalition import averaged, members
+from .deterministic import of_last_inputs, straight_through
+from .exploration import Noise
 from .joint import JointReplay, TeamMemory
 from .keeping import Kept, Part, restore_parts
 from .memory import Rows
@@ -32,27 +33,9 @@ STATISTICS = ("td_loss", "q_value", "critic_gradient", "policy_gradient", "explo
 actions); steps in the memory."""
 BOUND = 1.0
 """Of a policy's continuous actions."""
-LEAST = 1e-6
-"""Standard deviation that stands for none."""
 
 Shared = Generator[Say, Any, Any]
 Drawn = Mapping[str, torch.Tensor]
-
-
-@dataclass
-class Noise(Section):
-    """Normal noise in continuous actions, in units in which these reach ±1."""
-
-    start: NonNegative = option(0.3, "Its standard deviation at the start.")
-    end: NonNegative = option(0.05, "The same at the end.")
-    share: Annotated[float, Ge(0), Le(1)] = option(
-        0.5, "Share of the run over which it goes from the one to the other, linearly."
-    )
-
-    def at(self, done: float) -> float:
-        """Its value when a share ``done`` of the run is over."""
-        value = self.end if done >= self.share else self.start + (self.end - self.start) * done / self.share
-        return max(value, LEAST)
 
 
 @dataclass
@@ -377,22 +360,13 @@ class MADDPG(Acting):
         if mask is not None:  # what is forbidden has no size
             raw = torch.where(mask > 0, raw, 0.0)
         if self.counted:
-            action = self._straight_through(self.distribution.masked(outputs, mask, -1))
+            assert isinstance(self.distribution, Categorical)
+            logits = self.distribution.masked(outputs, mask, -1)
+            action = straight_through(self.distribution, logits, self.options.temperature, self.gumbel_rng)
         else:
             action = self.policy.decide(outputs, -1)[:, : self.distribution.outputs]
         value = of_last_inputs(self.critic, given, action)
         return (weight * (self.options.regularisation * raw.square().mean(1) - value)).sum()
-
-    def _straight_through(self, logits: torch.Tensor) -> torch.Tensor:
-        """One-hot samples of each component, [M, outputs], with the gradient of softmax((logits + g) / τ), g of Gumbel's distribution."""
-        assert isinstance(self.distribution, Categorical)
-        noise = self.distribution.noise(self.gumbel_rng, 1, len(logits))[0].mT.to(logits)
-        parts = []
-        for part in self.distribution.split(logits + noise):
-            soft = F.softmax(part.mT / self.options.temperature, -2).mT  # fast along the first axis
-            hard = F.one_hot(part.max(-1).indices, part.shape[-1]).to(soft)
-            parts.append(hard + soft - soft.detach())
-        return torch.cat(parts, -1)
 
     # What a critic that averages out its neighbours adds
 
@@ -441,14 +415,3 @@ class MADDPG(Acting):
         self._explore(0.0)
         for one in self.targets:
             one.begin()
-
-
-def of_last_inputs(network: MLP, given: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """What a network with one output says, [M], differentiable by its ``last`` inputs only, which end the row; ``given`` [M, sizes[1]]: its first layer
-    of those before them."""
-    weights = network.frozen
-    activate = {"tanh": torch.tanh, "relu": torch.relu, "elu": F.elu, "silu": F.silu}[network.activation]
-    x = given + last @ weights["w0"][:, -last.shape[1] :].mT
-    for layer in range(1, network.layers):
-        x = F.linear(activate(x), weights[f"w{layer}"], weights[f"b{layer}"])
-    return x[:, 0]

@@ -15,8 +15,9 @@ from small_runs import close, heard, layers, table, team, trained
 from perla_net import load_agent
 from perla_net.learning.models import Policy
 from perla_net.methods import maddpg
+from perla_net.methods.deterministic import of_last_inputs, straight_through
+from perla_net.methods.exploration import Noise
 from perla_net.methods.joint import JointReplay
-from perla_net.methods.maddpg import Noise, of_last_inputs
 from perla_net.methods.protocol import Now, Say
 
 SMALL = {"begin": 20, "updates": 2, "batch": 16}
@@ -205,7 +206,7 @@ def test_the_critic_is_shown_actions_not_probabilities(monkeypatch):
     )
     rows = method._drawn()
     masked = method.distribution.masked(method.policy(method._own(rows["observation"])), rows["mask"], -1)
-    drawn = method._straight_through(masked.detach())
+    drawn = straight_through(method.distribution, masked.detach(), method.options.temperature, method.gumbel_rng)
     assert not drawn[rows["mask"] == 0].any()
     assert torch.allclose(drawn.mean(0), masked.softmax(-1).mean(0), atol=0.05)
     given, outputs = torch.zeros(2000, method.critic.sizes[1]), method.policy(method._own(rows["observation"]))
