@@ -104,15 +104,17 @@ def exact(pairs: int, rounds: int, seed: int) -> str:
 def sampled(pairs: int, rounds: int, seed: int) -> str:
     """The dilemma from trajectories."""
     rows = [HEAD]
-    for how, lookahead in (("naive", 0.0), ("lola, dice", 1.0)):
+    for how in ("naive", "shaping", "surrogate", "step"):
         began = time.perf_counter()
-        options = {"gradient": "dice", "rate": 0.1, "lookahead": lookahead}
+        options = {"gradient": "dice", "rate": 0.1, "update": "shaping" if how == "naive" else how}
+        options |= {"lookahead": 0.0 if how == "naive" else 1.0}
         settings = {"copies": 32, "horizon": 150, "returns": {"gamma": 0.96}, "model": {"policy_hidden": []}}
         for number, simulation in enumerate(
             trained("games:ipd", "lola", pairs, rounds, seed, lola=options, **settings)
         ):
             if number % 25 == 0:
                 print(f"{how}, round {number}: {payoffs(simulation).mean():.3f} a step", flush=True)
+        how = how if how == "naive" else f"lola, {how}"
         rows.append(row_of(simulation, "ipd", how, time.perf_counter() - began))
         print("  ".join(rows[-1]), flush=True)
     return columns(rows)

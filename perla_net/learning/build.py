@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
+
 from ..settings.config import Model
 from ..world.spec import AgentSpec
 from .coded import CodedPolicy
@@ -37,6 +40,11 @@ def policy_for(spec: AgentSpec, model: Model, identity: int, head: str = "sample
         head,
         context,
     )
+
+
+def generator_of(seed: np.random.SeedSequence) -> torch.Generator:
+    """What draws the initial weights of a network."""
+    return torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
 
 
 def policy_from(description: dict[str, Any]) -> Policy:

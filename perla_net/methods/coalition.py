@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import reduce
-from typing import Any, Generator, NamedTuple, Sequence
+from typing import Any, Callable, Generator, Iterable, NamedTuple, Sequence
 
 import numpy as np
 import torch
 
 from ..ground.errors import InputError
+from ..settings.checking import flag
 from ..settings.config import AgentSettings
 from ..world.world import Rollout
 from .presets import PRESETS
@@ -40,6 +41,22 @@ def averaged(gradients: Sequence[torch.Tensor], sharers: Sequence[int]) -> Gener
     parts = torch.from_numpy(mean.astype(np.float32)).split([len(one) for one in gradients])
     for own, part in zip(gradients, parts):
         own.copy_(part)
+
+
+def sharers(team: Team, index: int, together: Sequence[int]) -> tuple[int, ...]:
+    """Those with whom an agent averages its gradients: its group; itself alone where others that learn in step with it are in one."""
+    return team.group_of(index) or ((index,) if any(team.group_of(agent) for agent in together) else ())
+
+
+def check_alike(team: Team, index: int, asked: Callable[[AgentSettings], Iterable[tuple[str, Any]]], why: str) -> None:
+    """Raises InputError where an agent differs from the first with its method; asked(settings): (option, value) of what must be the same."""
+    first = members(team, index)[0]
+    for (what, mine), (_, theirs) in zip(*(asked(team.settings[agent]) for agent in (index, first))):
+        if mine != theirs:
+            raise InputError(
+                f"{what}: must be the same for all agents with {team.settings[index].algorithm}, {why}, but those of {team.specs[index].name} and "
+                f"{team.specs[first].name} differ"
+            )
 
 
 def members(team: Team, index: int) -> tuple[int, ...]:
@@ -71,7 +88,7 @@ def check_choices(settings: AgentSettings) -> None:
         value, default = (_option(of, name) for of in (settings, usual))
         if value != default:
             raise InputError(
-                f"--{name.replace('_', '-')} {value}: {settings.algorithm} leaves no choice here (docs/methods.md); leave it at "
+                f"{flag(name)} {value}: {settings.algorithm} leaves no choice here (docs/methods.md); leave it at "
                 f"{'none' if default is None else default}"
             )
 

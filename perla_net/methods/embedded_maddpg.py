@@ -7,22 +7,16 @@ from dataclasses import dataclass
 import torch
 
 from ..ground.errors import InputError
-from ..settings.config import option
 from . import maddpg
 from .maddpg import MADDPG, STATISTICS, Drawn
 from .protocol import Facts, Seat
-from .rest import OF_EMBEDDING, Embedding, Policies
+from .rest import OF_EMBEDDING, Embedding, PolicyOptions
 from .team import Team
 
 
 @dataclass
-class Options(maddpg.Options):
+class Options(PolicyOptions, maddpg.Options):
     """Those of MADDPG, and whose policies count on remembered steps."""
-
-    policies: Policies = option(
-        "newest",
-        "Over which policies of the neighbours Q is averaged on remembered steps: the newest that are held, or those that acted, as they told them.",
-    )
 
 
 class PerlaMADDPG(Embedding, MADDPG):

@@ -24,7 +24,7 @@ class Exploration(Section):
 
     def at(self, done: float) -> float:
         """Its value when a share ``done`` of the run is over; temperatures are at least 1e-3."""
-        value = self.end if done >= self.share else self.start + (self.end - self.start) * done / self.share
+        value = falling(self.start, self.end, self.share, done)
         return max(value, 1e-3) if self.kind == "boltzmann" else min(value, 1.0)
 
 
@@ -38,5 +38,10 @@ class Noise(Section):
 
     def at(self, done: float) -> float:
         """Its value when a share ``done`` of the run is over."""
-        value = self.end if done >= self.share else self.start + (self.end - self.start) * done / self.share
+        value = falling(self.start, self.end, self.share, done)
         return max(value, LEAST)
+
+
+def falling(start: float, end: float, share: float, done: float) -> float:
+    """From start to end over a share of the run, linearly; done: the share that is over."""
+    return end if done >= share else start + (end - start) * done / share

@@ -20,7 +20,7 @@ REWARD = "the mean reward of all agents with this method; the whole team"
 
 @dataclass
 class Together(Options):
-    """Those of Q-learning, and what the team's value reads."""
+    """Those of Q-learning, and what the team's value reads; --optimiser.critic-learning-rate is that of what makes the team's value."""
 
     state: Literal["environment", "observations"] = option(
         "environment",
@@ -30,8 +30,7 @@ class Together(Options):
 
 @dataclass
 class Mixer(Together):
-    """Q-learning with a memory and target networks, and a monotonic mixer; learning rates (the critic's is the mixer's), gamma and
-    clipping are ``--optimiser.…`` and ``--returns.gamma``."""
+    """Those, and a monotonic mixer."""
 
     width: Positive = option(32, "Width of the mixer's hidden layer.")
     hyper: Positive = option(64, "Width of the hypernetworks' hidden layers.")
@@ -39,8 +38,7 @@ class Mixer(Together):
 
 @dataclass
 class DuelingMixer(Together):
-    """Q-learning with a memory and target networks, and a dueling mixer; learning rates (the critic's is the mixer's), gamma and
-    clipping are ``--optimiser.…`` and ``--returns.gamma``."""
+    """Those, and a dueling mixer."""
 
     hyper: Positive = option(64, "Width of all hidden layers of the mixer.")
     kernels: Positive = option(10, "Terms of the advantages' weights.")
@@ -49,8 +47,7 @@ class DuelingMixer(Together):
 
 @dataclass
 class Joint(Together):
-    """Q-learning with a memory and target networks, and a joint value; learning rates (the critic's is the mixer's), gamma and
-    clipping are ``--optimiser.…`` and ``--returns.gamma``."""
+    """Those, and a joint value."""
 
     hidden: Positive = option(64, "Width of the two hidden layers of the joint value, and of the state's value.")
     opt_weight: NonNegative = option(1.0, "Weight of the loss where joint actions are greedy.")
@@ -59,8 +56,7 @@ class Joint(Together):
 
 @dataclass
 class WeightedMixer(Mixer):
-    """Q-learning with a memory and target networks, a monotonic mixer and an unrestricted critic; learning rates (the critic's is the mixer's), gamma and
-    clipping are ``--optimiser.…`` and ``--returns.gamma``."""
+    """Those, and a monotonic mixer and an unrestricted critic."""
 
     alpha: Fraction = option(0.1, "Weight of the steps that do not count fully.")
     central: Positive = option(256, "Width of the three hidden layers of the unrestricted critic.")

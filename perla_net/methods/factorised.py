@@ -12,7 +12,9 @@ from typing import Any, Callable, ClassVar, Mapping, Sequence
 import numpy as np
 import torch
 
+from ..learning.build import generator_of
 from ..network.exchange import Inbox
+from ..settings.config import AgentSettings
 from ..world.world import Rollout
 from .coalition import averaged
 from .keeping import Kept, Part, restore_parts
@@ -61,7 +63,7 @@ class Factorised(Coalition):
         """With networks that start alike everywhere."""
         seat, options, settings = self.seat, self.options, self.settings
         start = np.random.SeedSequence(seat.seed, spawn_key=(0, self._coalition[0], MIXER))
-        generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
+        generator = generator_of(start)
         specs = self.team.specs
         sizes = Sizes(
             self._state_size(self.team, self.index), tuple(specs[agent].action.sizes[0] for agent in self._coalition)
@@ -72,8 +74,8 @@ class Factorised(Coalition):
     # What is known before anything is built
 
     @classmethod
-    def _in_common(cls, team: Team, index: int) -> list[tuple[str, Any]]:
-        return [*super()._in_common(team, index), ("--optimiser.…", team.settings[index].optimiser)]
+    def _in_common(cls, settings: AgentSettings) -> list[tuple[str, Any]]:
+        return [*super()._in_common(settings), ("--optimiser.…", settings.optimiser)]
 
     @classmethod
     def wants_state(cls, team: Team, index: int) -> bool:

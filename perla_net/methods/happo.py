@@ -11,12 +11,12 @@ from typing import Any, Generator
 import numpy as np
 import torch
 
-from ..ground.errors import InputError
 from ..network.exchange import Inbox
+from ..settings.config import AgentSettings
 from ..world.world import Rollout
 from .acting import along
 from .actor_critic import ActorCritic
-from .coalition import check_choices, members, play_together
+from .coalition import check_alike, check_choices, members, play_together, sharers
 from .lesson import Lesson
 from .order import STATISTICS, improve, look
 from .protocol import KINDS, Facts, Learning, Now, Say, Seat
@@ -54,9 +54,8 @@ class HAPPO(ActorCritic):
         self.together = members(team, seat.index)
         self.blocks = sorted({team.group_of(agent) or (agent,) for agent in self.together})
         """Those that learn as one, each in order."""
-        self.shared = any(len(block) > 1 for block in self.blocks)
-        if self.shared:  # who is in no group stays in step
-            self.learner.group = self.learner.trainer.group = seat.group or (seat.index,)
+        self.learner.group = self.learner.trainer.group = sharers(team, seat.index, self.together)
+        self.shared = bool(self.learner.group)
 
     # What is known before anything is built
 
@@ -64,15 +63,12 @@ class HAPPO(ActorCritic):
     def check(cls, team: Team, index: int) -> None:
         """See :class:`~.protocol.Method`: there is one advantage for all."""
         super().check(team, index)
-        first = members(team, index)[0]
-        mine, theirs = team.settings[index], team.settings[first]
-        check_choices(mine)
-        for name in ("returns", "ppo", "critic"):
-            if getattr(mine, name) != getattr(theirs, name):
-                raise InputError(
-                    f"--{name}.…: must be the same for all agents with happo, who learn in turn from one advantage, but those of "
-                    f"{team.specs[index].name} and {team.specs[first].name} differ"
-                )
+        check_choices(team.settings[index])
+        check_alike(team, index, cls._in_common, "who learn in turn from one advantage")
+
+    @classmethod
+    def _in_common(cls, settings: AgentSettings) -> list[tuple[str, Any]]:
+        return [(f"--{name}.…", getattr(settings, name)) for name in ("returns", "ppo", "critic")]
 
     @classmethod
     def talks_to_neighbours(cls, team: Team, index: int) -> bool:

@@ -10,6 +10,7 @@ import torch
 from annotated_types import Ge, Le
 
 from ..ground.errors import InputError
+from ..learning.build import generator_of
 from ..learning.models import MLP, Adam
 from ..network.exchange import Inbox
 from ..settings.config import Count, NonNegative, Positive, Rate, Section, Sizes, option
@@ -190,7 +191,7 @@ class Fit:
         self.networks, self.optimisers = [], []
         for one in starts:
             network = MLP((2 * number, *self.options.hidden, number), "tanh", torch.float64)
-            network.start(torch.Generator().manual_seed(int(one.generate_state(1, np.uint64)[0] >> 1)), True, 0.1)
+            network.start(generator_of(one), True, 0.1)
             self.networks.append(network)
             self.optimisers.append(Adam(network, 1e-8, 0.0))
 

@@ -57,16 +57,12 @@ class JointReplay:
         self.filled = min(self.filled + number, self.capacity)
         self._steps = np.flatnonzero(self.following[: self.filled] >= 0)
 
-    def draw(self, rng: np.random.Generator, number: int, after: tuple[str, ...]) -> Rows:
-        """Steps drawn with replacement, entries [number, …]; of the columns ``after`` also what follows, as ``next_…``."""
-        return self.take(self.choose(rng, number), after)
-
     def choose(self, rng: np.random.Generator, number: int) -> np.ndarray:
         """Which steps are drawn with replacement; the same in every memory that was filled in step with this one."""
         return self._steps[rng.integers(len(self._steps), size=number)]
 
     def take(self, chosen: np.ndarray, after: tuple[str, ...]) -> Rows:
-        """What was chosen, as :meth:`draw` gives it."""
+        """What was chosen, entries [number, …]; of the columns ``after`` also what follows, as ``next_…``."""
         found = {name: array.take(chosen, 0) for name, array in self.rows.items()}
         following = self.following[chosen]
         return found | {f"next_{name}": self.rows[name].take(following, 0) for name in after if name in self.rows}

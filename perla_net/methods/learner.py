@@ -8,7 +8,7 @@ from typing import Generator, Sequence
 import numpy as np
 import torch
 
-from ..learning.build import policy_for
+from ..learning.build import generator_of, policy_for
 from ..learning.distributions import Categorical
 from ..learning.models import MLP, OPTIMISERS
 from ..learning.ridge import PENALTIES, gram, ridge, ridge_from
@@ -45,7 +45,7 @@ class Learner(EmbeddedCritic):
         self.policy = policy_for(spec, settings.model, len(identity))
         super().__init__(spec, settings, neighbours, views, flags + self.policy.width + len(identity), streams[2])
         model = settings.model
-        start = torch.Generator().manual_seed(int(streams[0].generate_state(1, np.uint64)[0] >> 1))
+        start = generator_of(streams[0])
         self.policy.start(start, model.orthogonal, model.policy_gain, model.policy_deviation)
         self.critic.start(start, model.orthogonal, 1.0)
         for network in (self.policy, self.critic, *([self.rest] if self.rest else ())):

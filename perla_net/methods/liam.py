@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..ground.errors import InputError
+from ..learning.build import generator_of
 from ..learning.coded import CodedPolicy
 from ..learning.distributions import distribution_of
 from ..learning.models import MLP, OPTIMISERS, Policy
@@ -83,7 +84,7 @@ class LIAM(ActorCritic):
         _, order, *_ = seat.streams(6)[-1].spawn(2 + len(heard))
         first = seat.group[0] if seat.group else seat.index  # whose start a group has
         start, _, *of_each = np.random.SeedSequence(seat.seed, spawn_key=(0, first)).spawn(6)[-1].spawn(2 + len(heard))
-        self.policy.start_coder(_generator(start), seat.settings.model.orthogonal)
+        self.policy.start_coder(generator_of(start), seat.settings.model.orthogonal)
         self.coder = self.policy.coder()
         self.fit_rng = np.random.default_rng(order)
         optimiser = OPTIMISERS["adam"]
@@ -92,7 +93,7 @@ class LIAM(ActorCritic):
             size, distribution = seat.team.specs[other].observation_size, self.distributions[other]
             sizes = (self.options.code, *self.options.hidden, size + distribution.outputs + distribution.free)
             self.decoders[other] = MLP(sizes, "relu")
-            self.decoders[other].start(_generator(one), True, 0.01)
+            self.decoders[other].start(generator_of(one), True, 0.01)
             self.decoders[other].to(self.device)
             self.optimisers[f"decoder.{other}"] = optimiser(self.decoders[other], 1e-5, 0.5)
 
@@ -271,7 +272,3 @@ def _decoded(team: Team, index: int) -> list[tuple[int, ActionSpec]]:
     """What an agent's decoders tell, of each of those that it may hear, in order."""
     heard = [team.specs[other] for other in team.heard_by(index)]
     return [(spec.observation_size, spec.action.bare) for spec in heard]
-
-
-def _generator(seed: np.random.SeedSequence) -> torch.Generator:
-    return torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))

@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any, Sequence
 
 from ..ground.errors import InputError
-from ..settings.checking import flat, type_name
+from ..settings.checking import flag, flat, type_name
 from .presets import PRESETS
 from .protocol import Facts
 from .registry import ANYWHERE, METHODS, WITH_ARGUMENT, class_of, section_of
@@ -81,9 +81,9 @@ def details(name: str) -> str:
         lines += wrap(f"{head + ':':<13}{cell}", 116, initial_indent="  ", subsequent_indent=" " * 15)
     lines.append("  options:")
     found = options_of(kind)
-    for flag, hint, default, sentence in found:
+    for option, hint, default, sentence in found:
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        lines += [f"    {flag} ({type_name(hint)}; default {'none' if shown is None else shown})"]
+        lines += [f"    {option} ({type_name(hint)}; default {'none' if shown is None else shown})"]
         lines += wrap(sentence, 110, initial_indent="        ", subsequent_indent="        ")
     if not found:
         lines.append("    none of its own")
@@ -114,7 +114,7 @@ def options_of(name: str) -> list[tuple[str, Any, Any, str]]:
         of_critic = tuple(begin for begin in common if "critic" in begin)
         shared = [entry for entry in flat(AgentSettings) if entry[0].startswith(common)]
         rows += [entry for entry in shared if "critic" not in entry[0] or entry[0].startswith(of_critic)]
-    return [("--" + key.replace("_", "-"), *rest) for key, *rest in rows]
+    return [(flag(key), *rest) for key, *rest in rows]
 
 
 def describe(names: Sequence[str]) -> str:

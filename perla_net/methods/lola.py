@@ -31,15 +31,15 @@ class Options(Section):
     )
     update: Literal["shaping", "surrogate", "step"] = option(
         "shaping",
-        "Of exact values: only the term by which the opponent's step is shaped (Foerster's code); the derivative of the whole first-order "
-        "surrogate (Letcher, COLA); or of the value at the step itself. From samples it is always the last.",
+        "Only the term by which the opponent's step is shaped (Foerster's code); the derivative of the whole first-order surrogate (Letcher, "
+        "COLA); or of the value at the step itself.",
     )
     rate: Optional[Rate] = option(None, "Step size of the agent (default: 1 exactly, 0.2 from samples).")
     lookahead: Optional[NonNegative] = option(
         None,
         "Step size η that the opponent is taken to have (default: 1 exactly, 0.1 from samples; 0: the naive gradient).",
     )
-    inner: Positive = option(2, "Steps that it is taken to make, from samples (exactly: one).")
+    inner: Positive = option(2, "Steps that it is taken to make, from samples and with update step (else: one).")
     deviation: NonNegative = option(
         1.0, "Standard deviation of an exact player's first numbers (log odds, or its action)."
     )

@@ -14,7 +14,6 @@ from .pair_games import Both, PairGame
 
 Steps = Callable[[torch.Tensor, torch.Tensor], Both]
 """Both players' numbers → both players' steps."""
-FORMS = ("shaping", "surrogate", "step")
 
 
 def slope(value: torch.Tensor, of: torch.Tensor) -> torch.Tensor:

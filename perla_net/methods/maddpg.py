@@ -11,19 +11,20 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from ..ground.errors import InputError
-from ..learning.build import image_in, policy_for
+from ..learning.build import generator_of, image_in, policy_for
 from ..learning.distributions import Categorical, distribution_of
 from ..learning.models import MLP, OPTIMISERS, Pass, Policy
 from ..network.exchange import Inbox
-from ..settings.config import Count, NonNegative, Positive, Rate, Section, option
+from ..settings.checking import flag
+from ..settings.config import AgentSettings, Count, NonNegative, Positive, Rate, Section, option
 from ..world.world import Rollout
 from .acting import Acting, of_rollout, states
-from .coalition import averaged, members
+from .coalition import averaged, check_alike, members, sharers
 from .deterministic import of_last_inputs, straight_through
 from .exploration import Noise
 from .joint import JointReplay, TeamMemory
 from .keeping import Kept, Part, restore_parts
-from .memory import Rows
+from .memory import Rows, check_begin
 from .protocol import Facts, Learning, Now, Say, Seat, shape_of
 from .targets import Target
 from .team import Team
@@ -123,7 +124,7 @@ class MADDPG(Acting):
             (size, *model.critic_hidden, 1), model.critic_activation, images=images, channels=model.channels
         )
         of_critic = np.random.SeedSequence(start.entropy, spawn_key=(*start.spawn_key, 1, 0))
-        generator = torch.Generator().manual_seed(int(of_critic.generate_state(1, np.uint64)[0] >> 1))
+        generator = generator_of(of_critic)
         self.critic.start(generator, model.orthogonal, 1.0)
         self.critic.to(self.device)
         kind = OPTIMISERS[optimiser.method]
@@ -135,9 +136,8 @@ class MADDPG(Acting):
         if self.team_of_it:  # the first agent's stream: the same steps are drawn everywhere
             batch = np.random.SeedSequence(self.seat.seed, spawn_key=(0, self.team_of_it[0])).spawn(3)[2]
         self.batch_rng, self.gumbel_rng = np.random.default_rng(batch), np.random.default_rng(gumbel)
-        in_step = any(seat.team.group_of(agent) for agent in self.team_of_it)
-        self._sharers = seat.group or ((seat.index,) if in_step else ())
-        """Those whose gradients are averaged; who is in no group stays in step."""
+        self._sharers = sharers(seat.team, seat.index, self.team_of_it)
+        """Those whose gradients are averaged."""
         self._words = max(spec.action.words for spec in specs)
         """Of an action, the most of all agents: who says less says zeros behind it."""
         self._passes: Passes | None = None
@@ -166,28 +166,18 @@ class MADDPG(Acting):
         """See :class:`~.protocol.Method`: actions with bounds; what all of them do in step must be the same."""
         super().check(team, index)
         settings, spec = team.settings[index], team.specs[index]
-        own, option = settings.sections[cls.name], f"--{cls.name.replace('_', '-')}"
         if not np.isfinite([*spec.action.low, *spec.action.high]).all():
             raise InputError(
                 f"--algorithm {cls.name}: needs continuous actions with bounds, but those of {spec.name} have none"
             )
-        if own["memory"] < own["begin"]:
-            raise InputError(
-                f"{option}.memory {own['memory']}: holds fewer steps than learning begins with, {option}.begin {own['begin']}"
-            )
+        check_begin(settings.sections[cls.name], flag(cls.name))
         cls.check_critic_input(team, index)
-        if not cls._central(team, index):
-            return
-        leader = members(team, index)[0]
-        for what, mine, theirs in (
-            (f"{option}.…", own, team.settings[leader].sections[cls.name]),
-            ("--critic.input", settings.critic.input, team.settings[leader].critic.input),
-        ):
-            if mine != theirs:
-                raise InputError(
-                    f"{what}: must be the same for all agents with {cls.name}, who draw the same steps, but those of {spec.name} and "
-                    f"{team.specs[leader].name} differ"
-                )
+        if cls._central(team, index):
+            check_alike(team, index, cls._in_common, "who draw the same steps")
+
+    @classmethod
+    def _in_common(cls, settings: AgentSettings) -> list[tuple[str, Any]]:
+        return [(f"{flag(cls.name)}.…", settings.sections[cls.name]), ("--critic.input", settings.critic.input)]
 
     @classmethod
     def check_critic_input(cls, team: Team, index: int) -> None:

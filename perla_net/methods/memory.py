@@ -6,6 +6,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from ..ground.errors import InputError
 from ..world.world import Rollout
 
 Rows = dict[str, np.ndarray]
@@ -109,14 +110,6 @@ class Replay:
         self.at = stop
         self.filled = max(self.filled, stop)
 
-    def draw_steps(self, rng: np.random.Generator, number: int) -> Rows:
-        """Steps drawn with replacement, entries [number, …]."""
-        return self.steps(self.choose(rng, number))
-
-    def draw_episodes(self, rng: np.random.Generator, number: int) -> Rows:
-        """Episodes drawn with replacement, entries [longest, number, …], zeros behind the shorter ones; ``there`` [longest, number] bool."""
-        return self.whole(self.choose(rng, number))
-
     def choose(self, rng: np.random.Generator, number: int) -> np.ndarray:
         """Which steps, or which episodes, are drawn with replacement; the same in every memory that was filled in step with this one."""
         return rng.integers(len(self.spans) if self.episodes else self.filled, size=number)
@@ -126,7 +119,7 @@ class Replay:
         return {name: array.take(chosen, 0) for name, array in self.rows.items()}  # faster than [chosen]
 
     def whole(self, chosen: np.ndarray) -> Rows:
-        """These episodes, as :meth:`draw_episodes` gives them."""
+        """These episodes, entries [longest, number, …], zeros behind the shorter ones; ``there`` [longest, number] bool."""
         spans = [self.spans[k] for k in chosen]
         number, longest = len(spans), max(length for _, length in spans)
         found = {name: np.zeros((longest, number, *array.shape[1:]), array.dtype) for name, array in self.rows.items()}
@@ -165,3 +158,11 @@ class Replay:
             [{name: arrays[f"open.{name}"][start:stop].copy() for name in self.rows}] if stop > start else []
             for start, stop in zip(starts, starts[1:])
         ]
+
+
+def check_begin(options: Mapping[str, Any], flag: str) -> None:
+    """Raises InputError where a memory holds fewer steps than learning begins with; options: a method's section, flag: its name."""
+    if options["memory"] < options["begin"]:
+        raise InputError(
+            f"{flag}.memory {options['memory']}: holds fewer steps than learning begins with, {flag}.begin {options['begin']}"
+        )

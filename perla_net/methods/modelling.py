@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..learning.build import image_in
+from ..learning.build import generator_of, image_in
 from ..learning.distributions import Distribution
 from ..learning.models import Adam, Pass, Policy
 from ..settings.config import Model as Networks
@@ -39,7 +39,7 @@ class Model:
         image = image_in(own, networks)
         self.policy = Policy(own.observation_size, hidden, *outputs, activation, "none", image, networks.channels)
         start, order = stream.spawn(2)
-        generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
+        generator = generator_of(start)
         self.policy.start(generator, networks.orthogonal, networks.policy_gain)
         self.policy.to(device)
         self.optimiser = Adam(self.policy, 1e-5, 0.5)

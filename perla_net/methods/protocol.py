@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ..ground.errors import InputError
+from ..learning.build import generator_of
 from ..learning.models import MLP, Policy
 from ..network.exchange import Inbox, Sections
 from ..network.talk import Say
@@ -122,7 +123,7 @@ class Seat:
     def new_policy(self, start: np.random.SeedSequence) -> Policy:
         """The agent's policy network with initial parameters."""
         policy = self.team.policy_of(self.index)
-        generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
+        generator = generator_of(start)
         model = self.settings.model
         policy.start(generator, model.orthogonal, model.policy_gain, model.policy_deviation)
         policy.to(self.device)

@@ -20,16 +20,18 @@ what the neighbours do *now* also on steps that are long past; or (``told``) the
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Literal, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from ..learning.build import image_in
+from ..learning.build import generator_of, image_in
 from ..learning.distributions import distribution_of
 from ..learning.embedding import Peer, choose_estimator, embed
 from ..learning.models import BLOCKED, MLP, OPTIMISERS, Pass
 from ..network.exchange import Inbox
+from ..settings.config import Section, option
 from ..world.world import Rollout
 from .acting import Acting
 from .hearing import Hearing, Neighbour
@@ -63,7 +65,7 @@ class Rest:
         )
         first, *_, draws = seat.streams(4)
         start = np.random.SeedSequence(first.entropy, spawn_key=(*first.spawn_key, 0, 0))
-        generator = torch.Generator().manual_seed(int(start.generate_state(1, np.uint64)[0] >> 1))
+        generator = generator_of(start)
         self.network.start(generator, model.orthogonal, 1.0)
         self.network.to(seat.device)
         self.optimiser = OPTIMISERS[optimiser.method](self.network, optimiser.epsilon, optimiser.max_gradient_norm)
@@ -175,6 +177,16 @@ class Rest:
     def parts(self) -> dict[str, Part]:
         """What changes."""
         return {"rest": self.network, "rest.optimiser": self.optimiser, "embed": self.rng, "heard": self.hearing}
+
+
+@dataclass
+class PolicyOptions(Section):
+    """Whose policies count on remembered steps."""
+
+    policies: Policies = option(
+        "newest",
+        "Over which policies of the neighbours Q is averaged on remembered steps: the newest that are held, or those that acted, as they told them.",
+    )
 
 
 OF_EMBEDDING = ("optimiser.critic", "model.critic", "samples", "estimator", "exact_limit")

@@ -16,13 +16,14 @@ from ..ground.errors import InputError
 from ..learning.build import policy_for
 from ..learning.models import Policy
 from ..network.exchange import Inbox
-from ..settings.config import Count, Positive, Section, option
+from ..settings.checking import flag
+from ..settings.config import AgentSettings, Count, Positive, Section, option
 from ..world.world import Rollout
 from .acting import Acting
-from .coalition import averaged, members
+from .coalition import averaged, check_alike, members, sharers
 from .exploration import Exploration
 from .keeping import Part
-from .memory import Replay, Rows, steps_of
+from .memory import Replay, Rows, check_begin, steps_of
 from .protocol import Facts, Learning, Now, Say, Seat
 from .team import Team
 from .utility import Drawn, Seen, Utility
@@ -105,11 +106,6 @@ class IQL(Acting):
     # What is known before anything is built
 
     @classmethod
-    def flag(cls) -> str:
-        """Its section on the command line."""
-        return cls.name.replace("_", "-")
-
-    @classmethod
     def policy_for(cls, team: Team, index: int) -> Policy:
         """See :class:`~.protocol.Method`: its outputs are Q-values, and how it explores is part of it."""
         settings = team.settings[index]
@@ -120,11 +116,7 @@ class IQL(Acting):
     def check(cls, team: Team, index: int) -> None:
         """See :class:`~.protocol.Method`: and it must be able to begin."""
         super().check(team, index)
-        own = team.settings[index].sections[cls.name]
-        if own["memory"] < own["begin"]:
-            raise InputError(
-                f"--{cls.flag()}.memory {own['memory']}: holds fewer steps than learning begins with, --{cls.flag()}.begin {own['begin']}"
-            )
+        check_begin(team.settings[index].sections[cls.name], flag(cls.name))
 
     # Learning
 
@@ -236,8 +228,7 @@ class Coalition(IQL):
     def __init__(self, seat: Seat) -> None:
         self._coalition = members(seat.team, seat.index)
         super().__init__(seat)
-        if any(seat.team.group_of(agent) for agent in self._coalition):  # who is in no group stays in step
-            self._sharers = seat.group or (seat.index,)
+        self._sharers = sharers(seat.team, seat.index, self._coalition)
 
     def _batches(self, own: np.random.SeedSequence) -> np.random.Generator:
         """The first agent's stream: the same steps are drawn everywhere."""
@@ -245,11 +236,10 @@ class Coalition(IQL):
         return np.random.default_rng(first.spawn(3)[2])
 
     @classmethod
-    def _in_common(cls, team: Team, index: int) -> list[tuple[str, Any]]:
+    def _in_common(cls, settings: AgentSettings) -> list[tuple[str, Any]]:
         """(option, value) of what must be the same for all of them."""
-        settings = team.settings[index]
         return [
-            (f"--{cls.flag()}.…", settings.sections[cls.name]),
+            (f"{flag(cls.name)}.…", settings.sections[cls.name]),
             ("--returns.gamma", settings.returns.gamma),
             ("--model.memory", settings.model.memory),
         ]
@@ -258,17 +248,12 @@ class Coalition(IQL):
     def check(cls, team: Team, index: int) -> None:
         """See :class:`~.protocol.Method`: the team's value can be learned only in step."""
         super().check(team, index)
-        mixing, first = team.settings[index].reward.mixing, members(team, index)[0]
+        mixing = team.settings[index].reward.mixing
         if mixing != "own":
             raise InputError(
                 f"--reward.mixing {mixing}: {cls.name} learns from the mean reward of all agents with it; leave it at own"
             )
-        for (what, mine), (_, theirs) in zip(cls._in_common(team, index), cls._in_common(team, first)):
-            if mine != theirs:
-                raise InputError(
-                    f"{what}: must be the same for all agents with {cls.name}, which learn the team's value together, step by step, "
-                    f"but those of {team.specs[index].name} and {team.specs[first].name} differ"
-                )
+        check_alike(team, index, cls._in_common, "which learn the team's value together, step by step")
 
     @classmethod
     def talks(cls, team: Team, index: int) -> bool:

@@ -17,6 +17,11 @@ PER_AGENT = tuple(entry.name for entry in dataclasses.fields(AgentSettings))
 """Options that agents may differ in."""
 
 
+def flag(name: str) -> str:
+    """An option's name on the command line."""
+    return "--" + name.replace("_", "-")
+
+
 @lru_cache
 def _adapter(kind: type) -> TypeAdapter:
     return TypeAdapter(kind)

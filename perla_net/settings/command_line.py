@@ -10,7 +10,7 @@ from typing import Any, Literal, Sequence, get_origin
 from ..ground.errors import InputError
 from ..ground.files import given as given_path
 from . import sections
-from .checking import bare, flat, read_word, type_name
+from .checking import bare, flag, flat, read_word, type_name
 from .config import Config
 from .data import to_data
 from .options import is_whole, nested, validated
@@ -44,9 +44,8 @@ def command_line(arguments: Sequence[str]) -> Config:
     )
     for name, hint, default, sentence in flat(Config):
         if not name.startswith("agents."):
-            flag = "--" + name.replace("_", "-")
             reader.add_argument(
-                flag,
+                flag(name),
                 dest=name,
                 default=argparse.SUPPRESS,
                 metavar=_metavar(hint),
@@ -61,7 +60,7 @@ def command_line(arguments: Sequence[str]) -> Config:
         tree["agents"] = {"number": tree["agents"]}
     for name, text in given.items():
         _set(tree, name, _from_text(text, name))
-    options = {name: "--" + name.replace("_", "-") for name in given}
+    options = {name: flag(name) for name in given}
     config = validated(tree, file or "options", options | {"agents.number": "--agents"} if given else {})
     if config.resume and config.start_from:
         raise InputError(
@@ -143,9 +142,9 @@ def resumed(config: Config, given: set[str] | None = None) -> Config:
         if _get(asked, name) == _get(stored, name):
             continue
         if name not in RESUMABLE:
-            flag = "--agents" if name == "agents.number" else "--" + name.replace("_", "-")
+            asked_by = "--agents" if name == "agents.number" else flag(name)
             raise InputError(
-                f"--resume {config.resume}: continues the run as it was configured; {flag} cannot be changed"
+                f"--resume {config.resume}: continues the run as it was configured; {asked_by} cannot be changed"
             )
         stored[name] = asked[name]
     return validated(stored | {"resume": config.resume, "out": config.resume}, str(file))

@@ -12,7 +12,7 @@ from ..ground.errors import InputError
 from ..ground.files import given as given_path
 from ..ground.selection import selected
 from . import sections
-from .checking import PER_AGENT, check, read_word
+from .checking import PER_AGENT, check, flag, read_word
 from .config import AgentSettings, Config
 from .data import to_data
 
@@ -44,7 +44,7 @@ def validated(tree: Config | dict[str, Any], source: str = "Config", options: di
     config = check(Config, data, source, options or {})
     for name in ("out", "resume", "start_from"):
         if getattr(config, name) is not None:
-            setattr(config, name, str(given_path(getattr(config, name), "--" + name.replace("_", "-"))))
+            setattr(config, name, str(given_path(getattr(config, name), flag(name))))
     flags = options or {}
     kinds = [settings_with(config, [], source, flags)]
     for selector, override in [("default", config.agents.default), *config.agents.overrides.items()]:

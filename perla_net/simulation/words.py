@@ -13,8 +13,8 @@ def who_learns(plan: Plan, team: Team) -> str:
     """How the agents act and learn, and how they embed the most that one hears in a round, with the counts behind the choice."""
     kinds: dict[str, int] = {}
     for agent, entry in enumerate(team.settings):
-        of_method = team.methods[agent].first_words(team, agent)
-        text = _estimator(plan, team, agent) if entry.algorithm in PRESETS else of_method
+        embeds = entry.algorithm in PRESETS
+        text = _estimator(plan, team, agent) if embeds else team.methods[agent].first_words(team, agent)
         if entry.algorithm != plan.config.algorithm:
             text = f"{entry.algorithm}, {text}" if text else entry.algorithm
         if plan.config.agents.groups and team.group_of(agent):

@@ -160,6 +160,14 @@ def test_what_is_remembered_counts_as_others_act_now(algorithm, greedy):
     assert (table(one, [1]).argmax(), table(other, [1]).argmax()) == greedy
 
 
+@pytest.mark.parametrize("algorithm, greedy", [("perla_iql", 1), ("perla_vdn", 1), ("mean_field_q", 1), ("vdn", 2)])
+def test_the_best_beside_the_partner_of_now(algorithm, greedy):
+    """The run of docs/methods.md: with the defaults' exploration both find (1, 1), 7 a step, where vdn has 5."""
+    own = {"begin": 100, "target_every": 20, "updates": 40}
+    methods = trained("games:climbing", algorithm, returns={"gamma": 0.0}, rounds=20, own=own, **TABLES)
+    assert [int(method.policy(torch.ones(1, 1))[0].argmax()) for method in methods] == [greedy] * 2
+
+
 @pytest.mark.parametrize("algorithm", ["perla_iql", "perla_vdn"])
 @pytest.mark.parametrize("share", ["outputs", "own_view", "modelled"])
 def test_however_policies_are_told(algorithm, share):

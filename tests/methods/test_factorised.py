@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import job, rows, run
+from conftest import ROOT, job, rows, run
 
 import perla_net
 from perla_net.ground.errors import Diverged, InputError, Stopped
@@ -29,7 +30,8 @@ ZOO = "pettingzoo:toys:kind=zoo"
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
-    """Jobs and this process find ``toys``."""
+    """Jobs and this process find ``toys``; this process what reads learned tables."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
@@ -308,20 +310,10 @@ def solved(env, algorithm, seed, updates=50, **settings):
 @torch.no_grad()
 def joint_table(methods, observation):
     """(everybody's greedy action, Q_tot of all joint actions) where both see the same."""
+    tables = importlib.import_module("game_tables")
     seen = torch.tensor([observation], dtype=torch.float32)
-    each = [method.policy(seen)[0] for method in methods]
-    value, actions = methods[0].replica.value, len(each[0])
-    joint = torch.cartesian_prod(torch.arange(actions), torch.arange(actions))
-    state, there = torch.cat([seen, seen], 1).expand(len(joint), -1), torch.ones(len(joint), 2)
-    chosen = torch.stack([each[i][joint[:, i]] for i in range(2)], 1)
-    if "joint" in value.networks:
-        total = value.networks["joint"].value(state, value.joint(joint, there))
-    elif methods[0].name == "qplex":
-        greatest = torch.stack([one.max() for one in each]).expand(len(joint), 2)
-        total = value.networks["mixer"](state, value.joint(joint, there), chosen, greatest)
-    else:
-        total = value.networks["mixer"](state, chosen)
-    return tuple(int(one.argmax()) for one in each), total.view(actions, actions).numpy()
+    each = [tables.outputs(method, seen) for method in methods]
+    return tuple(int(one.argmax()) for one in each), tables.team_value(methods, seen, each).numpy()
 
 
 @pytest.mark.parametrize("algorithm, seed", [("qmix", 0), ("qmix", 1), ("qplex", 0), ("ow_qmix", 0)])

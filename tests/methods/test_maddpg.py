@@ -263,7 +263,7 @@ def test_a_memory_of_states_knows_what_follows():
                 ended = [8 + k for k, at in enumerate(finals) if at == (t, copy)]
                 follows[100 * turn + 2 * t + copy] = 100 * turn + (ended[0] if ended else 2 * t + copy + 2)
         memory.add(states, steps, shape, np.arange(6) != 3)
-        drawn = memory.draw(rng, 300, ("state",))
+        drawn = memory.take(memory.choose(rng, 300), ("state",))
         assert all(follows[k] == after for k, after in zip(drawn["state"], drawn["next_state"]))
         assert np.array_equal(drawn["state"], drawn["step"]) and not (drawn["state"] % 100 == 3).any()
         last = sorted(set(drawn["state"]))
@@ -277,7 +277,7 @@ def test_a_memory_of_states_knows_what_follows():
     assert np.array_equal(memory.following, again.following) and np.array_equal(memory._steps, again._steps)
     small = JointReplay(5)
     small.add(*of_rollout(0, 3, 2, []))
-    drawn = small.draw(rng, 50, ("state",))
+    drawn = small.take(small.choose(rng, 50), ("state",))
     assert set(drawn["state"]) == {3, 4, 5} and np.array_equal(drawn["next_state"], drawn["state"] + 2)
 
 

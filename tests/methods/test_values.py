@@ -232,7 +232,7 @@ def test_a_memory_of_steps_keeps_the_newest():
     memory.add(some(0, 4), np.zeros((5, 1), bool))
     memory.add(some(4, 4), np.zeros((5, 1), bool), kept=np.array([[True], [False], [True], [True]]))
     assert len(memory) == 5 and sorted(memory.rows["number"]) == [2, 3, 4, 6, 7]
-    drawn = memory.draw_steps(np.random.default_rng(0), 200)["number"]
+    drawn = memory.take(memory.choose(np.random.default_rng(0), 200))["number"]
     assert set(drawn) == {2, 3, 4, 6, 7}
     memory.add(some(10, 9), np.zeros((10, 1), bool))
     assert sorted(memory.rows["number"]) == [14, 15, 16, 17, 18]
@@ -253,7 +253,7 @@ def test_a_memory_of_episodes_keeps_whole_ones():
     memory.add(some(16, 2, 2), np.zeros((3, 2), bool))  # copy 0 has 6 8 10 12 14 16 18: six of them are one
     kept = [memory.rows["number"][first : first + length].tolist() for first, length in memory.spans]
     assert kept[-1] == [6, 8, 10, 12, 14, 16] and [0, 2, 4] not in kept
-    drawn = memory.draw_episodes(np.random.default_rng(1), 20)
+    drawn = memory.take(memory.choose(np.random.default_rng(1), 20))
     assert drawn["there"].sum() == (drawn["number"] > 0).sum() and drawn["number"].shape == (6, 20)
     again = Replay(12, episodes=True, longest=6)
     arrays, numbers = memory.state()
