@@ -81,7 +81,7 @@ class Copies:
         shape = (self.copies, len(self.agents))
         self.reward = np.zeros(shape, np.float32)
         self.earned = np.zeros((self.copies, len(self.weights)))
-        """Each objective's sum over the running episode, mean over agents, without weights."""
+        """Each objective's sum over the running episode and the agents, without weights."""
         self._check_weights()
         self.terminated, self.truncated, self.alive = np.zeros((3, *shape), bool)
         self.seen: list[list[Any]] = [[None] * len(self.agents) for _ in self.envs]
@@ -251,7 +251,7 @@ class Copies:
             if self.alive[copy, index]:
                 paid = contract.reward(self.name, rewards, key, len(self.weights))
                 if self.weights:
-                    self.earned[copy] += paid / len(self.keys)
+                    self.earned[copy] += paid
                     paid = sum(weight * float(number) for weight, number in zip(self.weights, paid))
                 self.reward[copy, index] = paid
                 self.terminated[copy, index] = contract.flag(self.name, "termination", terminated, key)
@@ -314,7 +314,9 @@ class Copies:
                 f"--env {self.name}: metrics() must tell the same figures at any time, numbers all of them: "
                 f"{', '.join(self._figures)} ({error!r})"
             ) from None
-        return told | {f"objective_{index}": column[copies] for index, column in enumerate(self.earned.T.copy())}
+        return told | {
+            f"objective_{index}": column[copies] / len(self.keys) for index, column in enumerate(self.earned.T)
+        }
 
     def save(self) -> dict[str, np.ndarray]:
         """The actions of each running episode (words, padded with zeros), their number, and the newest observations."""

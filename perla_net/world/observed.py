@@ -63,22 +63,19 @@ class Observed:
         """What a Dict's or Tuple's observation holds, in the order of the parts."""
         keys = [part.key for part in self.parts]
         if self.kind == "dict":
-            if not isinstance(seen, Mapping):
-                raise ValueError(f"is {short(seen)}, but its space is a Dict of {_names(keys)}")
-            if len(seen) != len(keys) or any(key not in seen for key in keys):
-                raise ValueError(f"is a dict of {_names(seen)}, but its space is a Dict of {_names(keys)}")
+            if not isinstance(seen, Mapping) or len(seen) != len(keys) or any(key not in seen for key in keys):
+                raise ValueError(f"is {_described(seen)}, but its space is a Dict of {_names(keys)}")
             return [seen[key] for key in keys]
-        if not isinstance(seen, (tuple, list)) and not (isinstance(seen, np.ndarray) and seen.ndim):
-            raise ValueError(f"is {short(seen)}, but its space is a Tuple of {len(keys)}")
-        if len(seen) != len(keys):
-            raise ValueError(f"has {len(seen)} parts, but its space is a Tuple of {len(keys)}")
+        several = isinstance(seen, (tuple, list)) or (isinstance(seen, np.ndarray) and seen.ndim)
+        if not several or len(seen) != len(keys):
+            raise ValueError(f"is {_described(seen)}, but its space is a Tuple of {len(keys)}")
         return list(seen)
 
     def _row(self, seen: Any) -> np.ndarray:
         """The row of a space that is neither a Dict nor a Tuple."""
         kind = self.kind
         if isinstance(seen, Mapping):
-            raise ValueError(f"is a dict of {_names(seen)}, but its space is not a Dict")
+            raise ValueError(f"is {_described(seen)}, but its space is not a Dict")
         if seen is None:
             raise ValueError("is None")
         array = as_array(seen)
@@ -165,6 +162,15 @@ def observed_from_data(entry: dict[str, Any]) -> Observed:
 
 def _names(keys: Any) -> str:
     return ", ".join(map(str, keys)) or "nothing"
+
+
+def _described(seen: Any) -> str:
+    """What something is that should have been a Dict's or a Tuple's observation."""
+    if isinstance(seen, Mapping):
+        return f"a dict of {_names(seen)}"
+    if isinstance(seen, (tuple, list)):
+        return f"a {type(seen).__name__} of {len(seen)}"
+    return f"an array of shape {seen.shape}" if isinstance(seen, np.ndarray) and seen.ndim else short(seen)
 
 
 def as_array(value: Any) -> np.ndarray:
