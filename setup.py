@@ -12,6 +12,7 @@ FILM = [*PLOT, "pillow>=10", "imageio-ffmpeg>=0.5"]
 REPORT = [*PLOT, "plotly>=7.0"]
 TENSORBOARD = ["tensorboard>=2.20"]
 WANDB = ["wandb>=0.31"]
+MOMALAND = ["momaland>=0.2,<0.3"]  # not among the tests' packages: it brings pygame, which writes over pygame-ce
 DOCS = ["mkdocs-material>=9.5"]
 PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=1.0", "pygame-ce>=2.4", "pymunk>=6.2", "box2d>=2.3.10"]
 SUITES = {
@@ -72,6 +73,7 @@ setup(
     extras_require={
         "docs": DOCS,
         "film": FILM,
+        "momaland": MOMALAND,
         "mpi": MPI,
         "plot": PLOT,
         "report": REPORT,

@@ -327,11 +327,63 @@ class Duck:
 
 
 class Arguments(Plain):
-    """Tells what it was given, in its figures."""
+    """Tells what it was given."""
 
     def __init__(self, size=0, name="", rate=0.5, flag=False):
         super().__init__()
         print("given", repr(size), repr(name), repr(rate), repr(flag))
+
+
+class Nested(Plain):
+    """Sees a Dict of a Tuple, an image and what not; a1 has a mask in it, beside the rest. wrong: one part is not what its space says from
+    the third step on; vector: is paid two objectives."""
+
+    def __init__(self, wrong="", image=4, vector=False):
+        super().__init__()
+        self.wrong, self.image, self.vector = wrong, image, vector
+
+    def observation_space(self, agent):
+        parts = {
+            "who": spaces.Discrete(3, start=-3),
+            "grid": spaces.Box(-3, 3, (2, 2), np.int64),
+            "more": spaces.Tuple(
+                [spaces.MultiDiscrete([2, 3], start=[0, 1]), spaces.Box(0, 1, (self.image, 2, 3), np.uint8)]
+            ),
+        }
+        return spaces.Dict(parts | {"action_mask": spaces.MultiBinary(3)} if agent == "a1" else parts)
+
+    def see(self, name):
+        index, odd = self.possible_agents.index(name), self.wrong if self.t > 1 else ""
+        seen = {
+            "more": (np.array([index % 2, 1 + index]), np.full((self.image, 2, 3), self.t % 2, np.uint8)),
+            "grid": np.full((2, 2), self.t - 2)[: 1 if odd == "shape" else 2],
+            "who": -index if odd == "value" else index - 3,
+        }
+        if odd == "key":
+            del seen["who"]
+        return seen | {"action_mask": np.array([0, 1, 0], np.int8)} if name == "a1" else seen
+
+    def pay(self, name, actions):
+        return [1, actions[name]] if self.vector else 1.0
+
+    def step(self, actions):
+        assert actions.get("a1", 1) == 1, "the only action that the mask allows"
+        return super().step(actions)
+
+
+class Objectives(Plain):
+    """Is paid a vector: 1, the agent's index, its action; told: has a reward_space; odd: another number in the third step."""
+
+    def __init__(self, told=True, odd=False, files=(), **more):
+        super().__init__()
+        self.odd = odd
+        if told:
+            self.reward_space = lambda agent: spaces.Box(-9, 9, (3,))
+        assert list(files) in ([], ["a,b.xml", {"k": [1, None, True]}]) and not more, (files, more)
+
+    def pay(self, name, actions):
+        paid = np.array([1, self.possible_agents.index(name), actions[name]], np.float32)
+        return paid[:2] if self.odd and self.t > 1 else paid
 
 
 KINDS = {
@@ -351,6 +403,8 @@ KINDS = {
     "arguments": Arguments,
     "figures": Figures,
     "moves": Moves,
+    "nested": Nested,
+    "objectives": Objectives,
     "duck": Duck,
 }
 

@@ -132,7 +132,7 @@ class LIAM(ActorCritic):
         if not team.heard_by(index):
             return spec
         size = spec.observation_size + team.settings[index].sections["liam"]["code"]
-        return replace(spec, observation_size=size, observation_kind="box", observation_shape=(size,))
+        return replace(spec, observation_size=size, observation_kind="box", observation_shape=(size,), observation=None)
 
     @classmethod
     def check(cls, team: Team, index: int) -> None:

@@ -12,6 +12,7 @@ from ..methods.presets import PRESETS, critic_input, embeds, reads_mean
 from ..network.links import bad_share
 from ..network.schedule import Schedule
 from .critic_checks import check_critic
+from .fits import seen_text
 from .plan import Plan
 
 if TYPE_CHECKING:  # only for annotations: nobody imports torch before the plan stands
@@ -81,8 +82,7 @@ def check_combinations(plan: Plan) -> None:
             if settings[other].share == "own_view" and not agents[other].reads_like(agents[index]):
                 raise InputError(
                     f"--share own_view: {agents[index].name} cannot evaluate {agents[other].name}'s policy on its own observation: "
-                    f"{agents[index].observation_kind}{agents[index].observation_shape} is not "
-                    f"{agents[other].observation_kind}{agents[other].observation_shape}"
+                    f"{seen_text(agents[index])} is not {seen_text(agents[other])}"
                 )
         together = [
             [agents[other].action.joint for other in those]

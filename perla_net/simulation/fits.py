@@ -59,7 +59,12 @@ def _spaces(agent: AgentSpec) -> str:
     action = agent.action
     acts = f"{action.kind}{action.sizes}" if action.sizes else f"{action.kind}{tuple(zip(action.low, action.high))}"
     masks = " with masks" if agent.masked else ""
-    return f"observations {agent.observation_kind}{agent.observation_shape} and actions {acts}{masks}"
+    return f"observations {seen_text(agent)} and actions {acts}{masks}"
+
+
+def seen_text(agent: AgentSpec) -> str:
+    """An agent's observations, in messages."""
+    return agent.seen.text if agent.observation else f"{agent.observation_kind}{agent.observation_shape}"
 
 
 def check_controllers(world: WorldSpec, wanted: Mapping[int, str], there: Mapping[str, Any]) -> None:

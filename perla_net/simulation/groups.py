@@ -68,7 +68,10 @@ def check_groups(plan: Plan, groups: Mapping[str, tuple[int, ...]]) -> None:
                 raise InputError(
                     f"{where}: {settings[other].algorithm} does not keep one network for several agents ({name})"
                 )
-            one, two = ((a.observation_size, a.action, a.masked) for a in (agents[other], agents[first]))
+            one, two = (
+                (a.observation_size, a.observation and a.seen.meaning, a.action, a.masked)
+                for a in (agents[other], agents[first])
+            )
             if one != two:
                 raise InputError(
                     f"{where}: parameter sharing needs equal spaces, but {name} and {agents[first].name} differ"
@@ -91,6 +94,5 @@ def _heard(plan: Plan) -> list[list[Any]]:
     for source, target in sorted(plan.schedule.potential(plan.config.links.hops)):
         entry, heard = plan.settings[target], specs[source]
         acts = heard.action.bare if embeds(entry) or reads_mean(entry) else None
-        seen = heard.observation_kind, heard.observation_shape
-        found[target].append((acts, seen if critic_input(entry) == "neighbourhood" else None))
+        found[target].append((acts, heard.seen.meaning if critic_input(entry) == "neighbourhood" else None))
     return [inputs if any(part != (None, None) for part in inputs) else [] for inputs in found]

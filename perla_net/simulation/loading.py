@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 import torch
@@ -29,14 +29,14 @@ class LoadedAgent:
         self._begins = True
 
     def act(self, observation: Any, mask: Any = None, rng: np.random.Generator | None = None) -> Any:
-        """The action for one observation of the agent's own space, which the action space contains: an int, or an array for
-        several components.
+        """The action for one observation of the agent's own space, as its environment gives it (a Dict or Tuple where it is one): an int,
+        or an array for several components, which the action space contains.
 
-        Greedy without ``rng``, else sampled. ``mask``: allowed actions (also taken from a Dict observation).
+        Greedy without ``rng``, else sampled. ``mask``: allowed actions (also taken from a Dict with an ``action_mask``).
         Raises ValueError for an observation or a mask that is not of the space.
         """
-        if isinstance(observation, dict) and {"observation", "action_mask"} <= set(observation):
-            observation, mask = observation["observation"], observation["action_mask"]
+        if isinstance(observation, Mapping) and "action_mask" in observation:
+            observation, mask = self.spec.apart(observation)
         try:
             row = self.spec.flatten(observation)
         except ValueError as error:

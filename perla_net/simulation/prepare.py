@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..ground.errors import InputError
+from ..ground.selection import listed
 from ..network.schedule import Schedule
 from ..settings.config import Config
 from ..settings.specs import parse_spec
@@ -44,6 +45,11 @@ def prepare(
         notes += rehearse(config.env, environment, world)
     names = [agent.name for agent in world.agents]
     number = len(names)
+    flat = [
+        one.name for one in world.agents if one.observation and any(part.kind == "image" for part in one.seen.leaves)
+    ]
+    if flat:
+        notes.append(f"images inside a Dict or Tuple are seen as numbers, not through convolutions ({listed(flat)})")
     if ranks > number:
         raise InputError(
             f"{ranks} ranks for {number} agents: each rank needs an agent; type mpirun -n {number} or fewer, or raise --agents"

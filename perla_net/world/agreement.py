@@ -14,7 +14,8 @@ from ..ground.errors import Stopped
 from ..ground.processes import Processes
 from ..ground.selection import listed
 from ..settings.data import to_data
-from .spec import WorldSpec, short
+from .observed import short
+from .spec import WorldSpec
 
 
 def agree_on_world(

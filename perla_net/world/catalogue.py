@@ -21,20 +21,18 @@ def describe(env: str) -> WorldSpec:
     return _looked_at(env)[0]
 
 
-def _looked_at(env: str) -> tuple[WorldSpec, float | None]:
-    """The same, and the greatest payoff of an agent and step, where the environment knows it."""
+def _looked_at(env: str) -> tuple[WorldSpec, float | None, int]:
+    """The same, the greatest payoff of an agent and step, where the environment knows it, and how many objectives its reward has."""
     batch = make(env, 1, None)
     try:
-        return batch.spec, getattr(batch, "optimum", None)
+        return batch.spec, getattr(batch, "optimum", None), getattr(batch, "objectives", 1)
     finally:
         getattr(batch, "close", lambda: None)()
 
 
 def space_text(spec: AgentSpec) -> str:
     """An observation space in a few characters."""
-    shape = "×".join(map(str, spec.observation_shape))
-    kinds = {"image": f"image {shape}", "discrete": f"one of {shape}", "multi_binary": f"{shape} bits"}
-    return kinds.get(spec.observation_kind, shape) + (" + mask" if spec.masked else "")
+    return spec.seen.text + (" + mask" if spec.masked else "")
 
 
 def action_text(action: ActionSpec) -> str:
@@ -86,7 +84,7 @@ def names_of(suite: str, names: Sequence[str]) -> list[str]:
 
 def details(env: str) -> str:
     """One environment, agent by agent."""
-    world, optimum = _looked_at(env)
+    world, optimum, objectives = _looked_at(env)
     heard: dict[int, list[int]] = {index: [] for index in range(len(world.agents))}
     for source, target in world.interaction or ():
         heard[target].append(source)
@@ -101,4 +99,6 @@ def details(env: str) -> str:
     }
     if isinstance(optimum, (int, float)):
         facts["optimum"] = f"{optimum:.6g} for an agent and step (mean over agents, without noise)"
+    if objectives > 1:
+        facts["reward"] = f"{objectives} objectives, one number by reward_weights=[{','.join(['1'] * objectives)}]"
     return "\n".join([world.name, *(f"  {name}: {value}" for name, value in facts.items()), columns(rows)])

@@ -14,7 +14,8 @@ from typing import Any, Callable, Hashable, Mapping, Sequence
 import numpy as np
 
 from ..ground.errors import ContractError, InputError
-from .spec import AgentSpec, as_array, short
+from .observed import as_array, short
+from .spec import AgentSpec
 
 NAMELESS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 """What no name may hold: it would break a line of a file, or could not be written."""
@@ -135,29 +136,55 @@ def flag(env: str, what: str, given: Mapping[Hashable, Any], agent: Hashable) ->
     return bool(array.ravel()[0])
 
 
-def reward(env: str, given: Mapping[Hashable, Any], agent: Hashable) -> float:
-    """The reward of an agent that was there. Raises ContractError for what is missing or not one number."""
+def reward(env: str, given: Mapping[Hashable, Any], agent: Hashable, objectives: int = 0) -> float | np.ndarray:
+    """The reward of an agent that was there; of so many ``objectives`` an array, [objectives] float64. Raises ContractError for what is
+    missing or not one number, or not so many."""
     try:
         value = given[agent]
     except KeyError:
         raise ContractError(f"--env {env}: step returned no reward for {agent}, who was there") from None
-    if type(value) is float:
+    if type(value) is float and not objectives:
         return value
     array = as_array(value)
-    if array.size != 1 or array.dtype.kind not in "fiub":
-        raise ContractError(f"--env {env}: the reward of {agent} is {short(value)}, not a number")
+    numbers = array.size if array.dtype.kind in "fiub" else 0
+    if objectives and numbers:
+        if numbers != objectives:
+            raise ContractError(
+                f"--env {env}: reward_weights has {objectives} numbers, but the reward of {agent} has {numbers} ({short(value)})"
+            )
+        return array.ravel().astype(np.float64)
+    if numbers != 1:
+        hint = f"; {weights_hint(numbers)}" if numbers else ""
+        raise ContractError(f"--env {env}: the reward of {agent} is {short(value)}, not a number{hint}")
     return float(array.ravel()[0])
 
 
+def weights_hint(objectives: int) -> str:
+    """How so many objectives become one number."""
+    return f"its {objectives} objectives become one by an argument of --env: reward_weights=[{','.join(['1'] * objectives)}]"
+
+
+def objectives_of(env: str, object: Any, agent: Hashable) -> int | None:
+    """How many numbers a reward has, where the environment has a ``reward_space``, as multi-objective ones do; None where it has not.
+    Raises InputError."""
+    method = getattr(object, "reward_space", None)
+    if not callable(method):
+        return None
+    try:
+        return int(np.prod(method(agent).shape))
+    except Exception as error:  # anybody's code
+        raise InputError(f"--env {env}: reward_space({agent}) fails ({' '.join(repr(error).split())})") from None
+
+
 def observed(env: str, spec: AgentSpec, seen: Any, in_dict: bool) -> tuple[np.ndarray, Any]:
-    """(observation as float32, its mask as it came or None). in_dict: the space is a Dict of observation and action_mask. Raises
-    ContractError for what is not of the space."""
+    """(observation as float32, its mask as it came or None). in_dict: the space is a Dict with an action_mask. Raises ContractError for
+    what is not of the space."""
     mask = None
     try:
         if in_dict:
-            if not isinstance(seen, Mapping) or not {"observation", "action_mask"} <= set(seen):
-                raise ValueError(f"is {short(seen)}, but its space is a Dict of observation and action_mask")
-            seen, mask = seen["observation"], seen["action_mask"]
+            if not isinstance(seen, Mapping) or "action_mask" not in seen:
+                raise ValueError(f"is {short(seen)}, but its space is a Dict with an action_mask")
+            seen, mask = spec.apart(seen)
         return spec.flatten(seen), mask
     except ValueError as error:
         raise ContractError(f"--env {env}: the observation of {spec.name} {error}") from None

@@ -23,8 +23,9 @@ from gymnasium import spaces
 from ..ground.errors import ContractError, InputError
 from ..ground.selection import listed
 from . import contract, streams
+from .observed import short
 from .spaces import agent_spec
-from .spec import AgentSpec, WorldSpec, short
+from .spec import AgentSpec, WorldSpec
 
 
 class Copies:
@@ -37,10 +38,17 @@ class Copies:
     streams (``streams.py``); whoever makes many of them keeps these as they were.
     """
 
-    def __init__(self, name: str, envs: Sequence[Any], agents: int | None, unknown: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        envs: Sequence[Any],
+        agents: int | None,
+        unknown: bool = False,
+        weights: Sequence[float] = (),
+    ) -> None:
         """``name``: as in ``--env``, for messages; ``agents``: the number asked for, or None; ``unknown``: the environment is
-        anybody's, so that it has a rehearsal before it is relied on."""
-        self.name, self.envs, self.unknown = name, list(envs), unknown
+        anybody's, so that it has a rehearsal before it is relied on; ``weights``: of the objectives, where a reward is a vector of them."""
+        self.name, self.envs, self.unknown, self.weights = name, list(envs), unknown, tuple(weights)
         first = self.envs[0]
         if not hasattr(first, "possible_agents"):
             raise InputError(
@@ -72,6 +80,9 @@ class Copies:
         self.copies = len(self.envs)
         shape = (self.copies, len(self.agents))
         self.reward = np.zeros(shape, np.float32)
+        self.earned = np.zeros((self.copies, len(self.weights)))
+        """Each objective's sum over the running episode and the agents, without weights."""
+        self._check_weights()
         self.terminated, self.truncated, self.alive = np.zeros((3, *shape), bool)
         self.seen: list[list[Any]] = [[None] * len(self.agents) for _ in self.envs]
         self.masks: list[list[Any]] = [[None] * len(self.agents) for _ in self.envs]
@@ -85,6 +96,19 @@ class Copies:
             self._find_masks()
         self._state = self._state_spec(first)
         """What ``state()`` gives, as an agent's observation would be described; None where there is none."""
+
+    @property
+    def objectives(self) -> int:
+        """How many numbers a reward has, as far as the environment tells."""
+        return contract.objectives_of(self.name, self.envs[0], self.keys[0]) or 1
+
+    def _check_weights(self) -> None:
+        for key in self.keys if self.weights else ():
+            number = contract.objectives_of(self.name, self.envs[0], key)
+            if number not in (None, len(self.weights)):
+                raise InputError(
+                    f"--env {self.name}: reward_weights has {len(self.weights)} numbers, but the reward of {key} has {number}"
+                )
 
     def _told_by(self, env: Any) -> list[str]:
         """Names of what ``metrics()`` tells; some can only tell of an episode that has begun."""
@@ -197,6 +221,7 @@ class Copies:
         """Begin a new episode in the given copies. Raises ContractError."""
         for copy, seed in zip(copies, seeds, strict=True):
             self.actions[copy] = []
+            self.earned[copy] = 0
             self.seen[copy] = [None] * len(self.agents)  # what somebody saw in the last episode is not of this one
             self._episodes[copy] = int(seed.generate_state(1, np.uint64)[0])
             streams.begin(self._episodes[copy], 0)
@@ -224,7 +249,11 @@ class Copies:
         observations, rewards, terminated, truncated, infos = contract.parts(self.name, "step", result)
         for index, key in enumerate(self.keys):
             if self.alive[copy, index]:
-                self.reward[copy, index] = contract.reward(self.name, rewards, key)
+                paid = contract.reward(self.name, rewards, key, len(self.weights))
+                if self.weights:
+                    self.earned[copy] += paid
+                    paid = sum(weight * float(number) for weight, number in zip(self.weights, paid))
+                self.reward[copy, index] = paid
                 self.terminated[copy, index] = contract.flag(self.name, "termination", terminated, key)
                 cut = contract.flag(self.name, "truncation", truncated, key)
                 self.truncated[copy, index] = cut and not self.terminated[copy, index]
@@ -276,15 +305,18 @@ class Copies:
                     mask[row] = 1 if given is None or gone else given
 
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
-        """What the environments' ``metrics()`` tell of the running episodes."""
+        """What the environments' ``metrics()`` tell of the running episodes, and each objective where there are several."""
         found = [self.envs[copy].metrics() for copy in copies] if self._figures else []
         try:
-            return {name: np.array([float(figures[name]) for figures in found]) for name in self._figures}
+            told = {name: np.array([float(figures[name]) for figures in found]) for name in self._figures}
         except (KeyError, TypeError, ValueError) as error:
             raise ContractError(
                 f"--env {self.name}: metrics() must tell the same figures at any time, numbers all of them: "
                 f"{', '.join(self._figures)} ({error!r})"
             ) from None
+        return told | {
+            f"objective_{index}": column[copies] / len(self.keys) for index, column in enumerate(self.earned.T)
+        }
 
     def save(self) -> dict[str, np.ndarray]:
         """The actions of each running episode (words, padded with zeros), their number, and the newest observations."""

@@ -140,6 +140,14 @@ SUITES = {
         "vmas",
         ("vmas", "gym"),
     ),
+    "momaland": Suite(
+        "suites.momaland",
+        ("beach", "item_gathering", "catch", "escort", "surround", "multiwalker_stability", "pistonball"),
+        "tasks of several objectives, which reward_weights=[…] makes one of",
+        "GPL-3.0",
+        "momaland",
+        ("momaland", "pettingzoo", "gymnasium"),
+    ),
     "batch": Suite("suites.batch", (), "anybody's batch environment, as MODULE.CLASS", "each its own"),
     "pettingzoo": Suite(
         "suites.pettingzoo",

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
+from ..settings.specs import written
 from .environments import make
 from .spec import ActionSpec
 
@@ -23,7 +24,8 @@ def parallel_env(
 ) -> ParallelEnv:
     """One of the program's own environments, with its own arguments. Raises InputError for what it does not know."""
     if arguments:
-        env += (":" if "=" not in env else ",") + ",".join(f"{key}={value}" for key, value in arguments.items())
+        given = ",".join(f"{key}={written(value)}" for key, value in arguments.items())
+        env += (":" if "=" not in env else ",") + given
     return BatchParallelEnv(make(env, 1, agents), render_mode)
 
 

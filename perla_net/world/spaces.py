@@ -9,50 +9,75 @@ import numpy as np
 from gymnasium import spaces
 
 from ..ground.errors import InputError
+from .observed import Observed, short
 from .spec import ActionSpec, AgentSpec, Part
 
 FLOATS = (np.float16, np.float32, np.float64)
 
 
+SMALL_IMAGE = 4096
+"""Bytes of an image that may stand in a Dict or Tuple, where it does not go through convolutions."""
+
+
 def agent_spec(env: str, name: str, observation: spaces.Space, action: spaces.Space) -> AgentSpec:
     """One agent's spaces. Raises InputError, naming ``env``, for those that are not supported."""
-    masked, start, bounds = False, 0, ((0,), (255,))
-    what = action_spec(env, name, action)
-    if isinstance(observation, spaces.Dict):
-        if set(observation.spaces) != {"observation", "action_mask"}:
-            raise InputError(
-                f"--env {env}: {name}'s observation is a Dict of {sorted(observation.spaces)}; only observation "
-                "and action_mask are supported"
-            )
-        mask = observation["action_mask"]
+    what, masked = action_spec(env, name, action), False
+    if isinstance(observation, spaces.Dict) and "action_mask" in observation.spaces:
+        observation, mask = _apart(observation)
         flags = math.prod(mask.shape or (getattr(mask, "n", 0),))
         if not what.flags or flags != what.flags:
             raise InputError(
                 f"--env {env}: {name}'s action_mask of {flags} flags does not fit its action space {action}; one flag "
                 "per discrete action is supported"
             )
-        observation, masked = observation["observation"], True
-    if isinstance(observation, spaces.Box):
-        image = observation.dtype == np.uint8 and len(observation.shape) in (2, 3)
-        kind, shape = "image" if image else "box", tuple(observation.shape)
-        size = math.prod(shape)
-        if image:
-            bounds = _one_for_all(observation.low), _one_for_all(observation.high)
-    elif isinstance(observation, spaces.Discrete):
-        kind, shape, size, start = "discrete", (int(observation.n),), int(observation.n), int(observation.start)
-    elif isinstance(observation, spaces.MultiBinary):
-        shape = tuple(np.atleast_1d(observation.shape).tolist())
-        kind, size = "multi_binary", math.prod(shape)
-    else:
-        raise InputError(
-            f"--env {env}: {name}'s observation space {type(observation).__name__} is not supported; Box, "
-            "Discrete, MultiBinary and Dict(observation, action_mask) are"
-        )
-    if not size:
+        masked = True
+    seen = observed(env, f"{name}'s observation", observation)
+    if not seen.size:
         raise InputError(
             f"--env {env}: {name}'s observation space {observation} has no numbers in it; one at least is needed"
         )
-    return AgentSpec(name, size, kind, shape, what, masked, start, *bounds)
+    if seen.parts or seen.sizes:
+        return AgentSpec(name, seen.size, seen.kind, (seen.size,), what, masked, observation=seen)
+    return AgentSpec(name, seen.size, seen.kind, seen.shape, what, masked, seen.start[0], seen.low, seen.high)
+
+
+def _apart(observation: spaces.Dict) -> tuple[spaces.Space, spaces.Space]:
+    """(what is observed, the action mask) of a Dict with an ``action_mask``; at run time :meth:`AgentSpec.apart` does the same."""
+    rest = {key: space for key, space in observation.spaces.items() if key != "action_mask"}
+    return rest["observation"] if set(rest) == {"observation"} else spaces.Dict(rest), observation["action_mask"]
+
+
+def observed(env: str, what: str, space: spaces.Space, key: str | int | None = None) -> Observed:
+    """A space of observations, and all that it holds; ``what``: whose, for messages. Raises InputError for one that is not supported."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)) and len(space.spaces):
+        kind = "dict" if isinstance(space, spaces.Dict) else "tuple"
+        items = list(space.spaces.items() if kind == "dict" else enumerate(space.spaces))
+        if odd := [key for key, _ in items if type(key) not in (str, int)]:
+            raise InputError(
+                f"--env {env}: {what} has the key {short(odd[0])}; keys of a Dict must be text or whole numbers"
+            )
+        parts = tuple(observed(env, f"{what}[{place!r}]", part, place) for place, part in items)
+        return Observed(kind, (len(parts),), key=key, parts=parts)
+    if isinstance(space, spaces.Box):
+        if space.dtype != np.uint8 or len(space.shape) not in (2, 3):
+            return Observed("box", tuple(space.shape), key=key)
+        if key is not None and math.prod(space.shape) > SMALL_IMAGE:
+            raise InputError(
+                f"--env {env}: {what} is an image of {'×'.join(map(str, space.shape))} bytes inside a Dict or Tuple, where images are not seen "
+                f"through convolutions; at most {SMALL_IMAGE} bytes are taken so: shrink it, or make it the whole observation"
+            )
+        return Observed("image", tuple(space.shape), (0,), _one_for_all(space.low), _one_for_all(space.high), key=key)
+    if isinstance(space, spaces.Discrete):
+        return Observed("discrete", (int(space.n),), (int(space.start),), key=key)
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.size:
+        sizes, start = (tuple(int(number) for number in of.ravel()) for of in (space.nvec, space.start))
+        return Observed("multi_discrete", tuple(space.shape), start, sizes=sizes, key=key)
+    if isinstance(space, spaces.MultiBinary):
+        return Observed("multi_binary", tuple(np.atleast_1d(space.shape).tolist()), key=key)
+    raise InputError(
+        f"--env {env}: {what} is a space {type(space).__name__}, which is not supported; Box, Discrete, MultiDiscrete, MultiBinary, and "
+        "Dict and Tuple of these are"
+    )
 
 
 def _one_for_all(bound: np.ndarray) -> tuple[int, ...]:

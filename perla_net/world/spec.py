@@ -9,6 +9,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from .observed import Observed, as_array, observed_from_data
+
 
 @dataclass(frozen=True)
 class Part:
@@ -134,9 +136,8 @@ class AgentSpec:
     """One agent: its name, its observation (flattened to ``observation_size`` float32) and its actions.
 
     ``observation_kind`` and ``observation_shape`` tell the original space, so that two observations of equal
-    length but different meaning are not taken for one another: ``box``, ``image`` (bytes [height, width, channels], which
-    become numbers from 0 to 1 between ``observation_low`` and ``observation_high``, a number for all or one for each),
-    ``discrete`` (one-hot; ``observation_start`` is its least value) or ``multi_binary``.
+    length but different meaning are not taken for one another: see :class:`~.observed.Observed`, which is made of them;
+    ``observation`` is that itself where they cannot tell it: of a Dict, a Tuple or a MultiDiscrete.
     ``masked``: an action mask comes with every observation, one flag per logit.
     """
 
@@ -149,57 +150,28 @@ class AgentSpec:
     observation_start: int = 0
     observation_low: tuple[int, ...] = (0,)
     observation_high: tuple[int, ...] = (255,)
+    observation: Observed | None = None
+
+    @cached_property
+    def seen(self) -> Observed:
+        """What it observes."""
+        start = (self.observation_start,)
+        flat = self.observation_kind, self.observation_shape, start, self.observation_low, self.observation_high
+        return self.observation or Observed(*flat)
 
     def flatten(self, seen: Any) -> np.ndarray:
-        """An observation of the space (without a Dict around it) as ``observation_size`` float32.
+        """An observation of the space (without an action mask) as ``observation_size`` float32.
 
         Raises ValueError for what is not of the space, in words that follow "the observation of NAME".
         """
-        kind = self.observation_kind
-        if (
-            type(seen) is np.ndarray
-            and kind == "box"
-            and seen.shape == self.observation_shape
-            and seen.dtype.kind == "f"
-        ):
-            return seen.astype(np.float32).ravel()
-        if isinstance(seen, Mapping):
-            raise ValueError(f"is a dict of {', '.join(map(str, seen)) or 'nothing'}, but its space is not a Dict")
-        if seen is None:
-            raise ValueError("is None")
-        array = as_array(seen)
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"holds {short(seen)}, not numbers")
-        if kind == "discrete":
-            return self._one_hot(array, seen)
-        if _plain(array.shape) != _plain(self.observation_shape):
-            raise ValueError(f"has shape {array.shape}, but its space says {self.observation_shape}")
-        if kind == "multi_binary" and not ((array == 0) | (array == 1)).all():
-            raise ValueError(f"holds {array[(array != 0) & (array != 1)][0]}, but its space has 0 and 1")
-        if kind != "image":
-            return array.astype(np.float32).ravel()
-        if array.dtype.kind == "f":
-            raise ValueError(f"holds {array.dtype}, but its space says bytes (uint8)")
-        low, span = self._bytes
-        above = array.astype(np.float32).ravel() - low
-        if above.min() < 0 or (above > span).any():
-            raise ValueError(f"holds numbers from {array.min()} to {array.max()}, which its space does not have")
-        return above / span
+        return self.seen.flatten(seen)
 
-    def _one_hot(self, array: np.ndarray, seen: Any) -> np.ndarray:
-        number = float(array.ravel()[0]) - self.observation_start if array.size == 1 else -1.0
-        if not number.is_integer() or not 0 <= number < self.observation_size:
-            last = self.observation_start + self.observation_size - 1
-            raise ValueError(f"is {short(seen)}, but its space has {self.observation_start} to {last}")
-        row = np.zeros(self.observation_size, np.float32)
-        row[int(number)] = 1
-        return row
-
-    @cached_property
-    def _bytes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least value of each byte, and how many lie above it (1 where none does), float32."""
-        low, high = np.array(self.observation_low, np.float32), np.array(self.observation_high, np.float32)
-        return low, np.where(high > low, high - low, np.float32(1))
+    def apart(self, seen: Mapping[Any, Any]) -> tuple[Any, Any]:
+        """(observation, action mask) of a Dict with an ``action_mask``: what is called ``observation``, or else all the rest."""
+        rest = {key: value for key, value in seen.items() if key != "action_mask"}
+        within = {part.key for part in self.seen.parts}
+        alone = set(rest) == {"observation"} or ("observation" in rest and "observation" not in within)
+        return rest["observation"] if alone else rest, seen["action_mask"]
 
     def allowed(self, mask: Any) -> np.ndarray:
         """An action mask as ``action.flags`` float32, each 1 (allowed) or 0. None: everything is allowed.
@@ -235,20 +207,7 @@ class AgentSpec:
 
     def reads_like(self, other: AgentSpec) -> bool:
         """True when a policy for one observation can be evaluated on the other."""
-        return self._meaning == other._meaning
-
-    @property
-    def _meaning(self) -> tuple[Any, ...]:
-        scale = (self.observation_low, self.observation_high) if self.observation_kind == "image" else ()
-        return self.observation_kind, self.observation_shape, scale
-
-
-def as_array(value: Any) -> np.ndarray:
-    """Anything as an array; of objects where it cannot be one of numbers (of different lengths, on a device, with a gradient)."""
-    try:
-        return np.asarray(value)
-    except Exception:  # anybody's type
-        return np.array([None])
+        return self.seen.meaning == other.seen.meaning
 
 
 def _leaves(value: Any) -> list[np.ndarray]:
@@ -256,17 +215,6 @@ def _leaves(value: Any) -> list[np.ndarray]:
     if isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.dtype == object):
         return [leaf for part in value for leaf in _leaves(part)]
     return [np.ravel(as_array(value))]
-
-
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without the axes of length one, which change nothing."""
-    return tuple(length for length in shape if length != 1)
-
-
-def short(value: Any) -> str:
-    """A value in at most 60 characters of one line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 @dataclass(frozen=True)
@@ -300,4 +248,6 @@ def agent_from_data(entry: dict[str, Any]) -> AgentSpec:
     action = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["action"].items()}
     action["parts"] = tuple(Part(**(part | {"shape": tuple(part["shape"])})) for part in action["parts"])
     own = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    if entry.get("observation"):
+        own["observation"] = observed_from_data(entry["observation"])
     return AgentSpec(**(own | {"action": ActionSpec(**action)}))

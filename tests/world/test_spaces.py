@@ -190,8 +190,13 @@ def test_actions_that_are_not_supported(space, sentence):
     ("space", "sentence"),
     [
         (spaces.Box(-1, 1, (0,), np.float32), "has no numbers in it"),
-        (spaces.Tuple((NOTHING, NOTHING)), "Tuple is not supported"),
-        (spaces.Dict(x=NOTHING), "is a Dict of"),
+        (spaces.Text(3), "a's observation is a space Text, which is not supported"),
+        (spaces.Dict(x=spaces.Tuple((NOTHING, spaces.Text(3)))), r"a's observation\['x'\]\[1\] is a space Text"),
+        (spaces.Dict({(1, 2): NOTHING}), r"has the key \(1, 2\); keys of a Dict must be text or whole numbers"),
+        (
+            spaces.Tuple((spaces.Box(0, 255, (64, 64, 3), np.uint8),)),
+            "is an image of 64×64×3 bytes inside a Dict or Tuple",
+        ),
         (spaces.Dict(observation=NOTHING, action_mask=spaces.Text(3)), "does not fit its action space"),
     ],
 )

@@ -50,7 +50,7 @@ def graph_of(env: str, graph: Any, agents: int | None) -> networkx.Graph:
                 f"--agents {agents}: {env} is for 2; for more it needs a graph, as in --env {env}:graph=ring"
             )
         return networkx.path_graph(2)
-    if graph in FAMILIES:
+    if isinstance(graph, str) and graph in FAMILIES:
         if agents is not None and agents < 2:
             raise InputError(f"--agents {agents}: {env} needs at least 2")
         return FAMILIES[graph](agents or 2)

@@ -12,7 +12,7 @@ from ...ground.errors import ContractError, InputError
 from ...settings.data import to_data
 from .. import contract, streams
 from ..networked.base import build
-from ..spec import short
+from ..observed import short
 
 TOLD = {"reward": "fiu", "terminated": "b", "truncated": "b", "alive": "b"}
 """Arrays that tell of a step → kinds of numbers that they may hold."""

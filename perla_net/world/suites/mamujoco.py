@@ -231,8 +231,8 @@ def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, 
             raise InputError(
                 f"--env {env}: unknown argument '{key}'; it takes {', '.join(['agent_obsk', 'horizon', *known])}"
             )
-        if isinstance(value, str):
-            raise InputError(f"--env {env}: {key} '{value}' is not a number, true or false")
+        if isinstance(value, (str, list, dict)):
+            raise InputError(f"--env {env}: {key} {value!r} is not a number, true or false")
     if render and "DISPLAY" not in os.environ:
         os.environ.setdefault("MUJOCO_GL", "egl")
     bodies = [Body(scenario, parts, hops, horizon, render, own) for _ in range(copies)]

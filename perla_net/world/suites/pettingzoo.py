@@ -1,9 +1,9 @@
 """``pettingzoo:pursuit``, ``pettingzoo:MODULE``: environments with PettingZoo's parallel API, by short name or import path.
 
 Short names are those of PettingZoo's own modules, with the version or without (``pursuit``, ``pursuit_v5``: that which is
-installed); anything else is a module with a ``parallel_env``, to which the arguments go: ``pettingzoo:my.module:size=5``. One
-argument is ours: ``shrink=4`` keeps every fourth row and column of images. What modules of PettingZoo report wrongly is put
-right, see the classes here.
+installed); anything else is a module with a ``parallel_env``, to which the arguments go: ``pettingzoo:my.module:size=5``. Two
+arguments are ours, and never reach it: ``shrink=4`` keeps every fourth row and column of images, ``reward_weights=[1,0.5]`` makes one number
+of a reward that is a vector of objectives. What modules of PettingZoo report wrongly is put right, see the classes here.
 """
 
 from __future__ import annotations
@@ -137,6 +137,10 @@ CORRECTED = {
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Copies:
     """``copies`` objects made by ``MODULE.parallel_env(**arguments)``."""
     module = name
+    if name.partition(".")[0] == "momaland":
+        raise InputError(
+            f"--env pettingzoo:{name}: say momaland:beach and the like, where what the package reports wrongly is put right"
+        )
     if "." not in name:
         found = [versioned(f"pettingzoo.{family}", name) for family in FAMILIES]
         module = next(filter(None, found), name)
@@ -161,14 +165,23 @@ def modules_of(package: str) -> list[str]:
 
 
 def parallel_copies(
-    name: str, module: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool
+    name: str,
+    module: str,
+    arguments: dict[str, Any],
+    copies: int,
+    agents: int | None,
+    render: bool,
+    played: type[Played] = Played,
 ) -> Copies:
-    """The same for a suite whose environments are such modules; ``name`` as in ``--env``. Raises InputError."""
+    """The same for a suite whose environments are such modules; ``name`` as in ``--env``, ``played``: what puts right what they report.
+    Raises InputError."""
     construct = _constructor(name, module)
     shrink = bounded(name, "shrink", arguments.get("shrink", 1), 1, math.inf, whole=True)
-    arguments = {key: value for key, value in arguments.items() if key != "shrink"}
+    weights = _weights(name, arguments.get("reward_weights"))
+    arguments = {key: value for key, value in arguments.items() if key not in ("shrink", "reward_weights")}
     top, _, last = module.rpartition(".")
-    played = CORRECTED.get(re.sub(r"_v\d+$", "", last), Played) if top.startswith("pettingzoo.") else Played
+    if top.startswith("pettingzoo."):
+        played = CORRECTED.get(re.sub(r"_v\d+$", "", last), Played)
     if render or played.draws_to_see:
         arguments = {"render_mode": "rgb_array", **arguments}
     envs = []
@@ -185,7 +198,20 @@ def parallel_copies(
         shape = envs[0].env.observation_space(agent).shape or ()
         if len(shape) != 3:
             raise InputError(f"--env {name}: shrink is for images, and {agent} does not see any")
-    return Copies(name, envs, agents, unknown=top.partition(".")[0] not in ("pettingzoo", "mpe2"))
+    known = top.partition(".")[0] in ("pettingzoo", "mpe2") and not weights
+    return Copies(name, envs, agents, not known, weights)
+
+
+def _weights(name: str, given: Any) -> list[float]:
+    """``reward_weights``: a number for each objective; none where they are not given. Raises InputError."""
+    if given is None:
+        return []
+    numbers = given if isinstance(given, list) else []
+    if not numbers or any(type(one) not in (int, float) or not math.isfinite(one) for one in numbers):
+        raise InputError(
+            f"--env {name}: reward_weights {given!r} is not a list of numbers such as [1,0.5], one for each objective"
+        )
+    return [float(one) for one in numbers]
 
 
 def _constructor(name: str, module: str) -> Any:

@@ -138,7 +138,7 @@ def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, 
         max_steps: int = 500,
         max_inactivity_steps: int | None = None,
     ) -> Copies:
-        if reward not in REWARDS:
+        if str(reward) not in REWARDS:
             raise InputError(f"--env {env}: reward '{reward}' is none of {', '.join(REWARDS)}")
         bounded(env, "column_height", column_height, 1, LARGEST, whole=True)
         bounded(env, "sensor_range", sensor_range, 1, LARGEST, whole=True)
