@@ -13,7 +13,7 @@ REPORT = [*PLOT, "plotly>=7.0"]
 TENSORBOARD = ["tensorboard>=2.20"]
 WANDB = ["wandb>=0.31"]
 MOMALAND = ["momaland>=0.2,<0.3"]  # not among the tests' packages: it brings pygame, which writes over pygame-ce
-DOCS = ["mkdocs-material>=9.5"]
+DOCS = ["zensical>=0.0.73", "mkdocstrings[python]>=1.0"]
 PETTINGZOO = ["pettingzoo>=1.24", "gymnasium>=1.0", "pygame-ce>=2.4", "pymunk>=6.2", "box2d>=2.3.10"]
 SUITES = {
     "lbf": ["lbforaging>=2.0", "gymnasium>=1.0"],
@@ -27,7 +27,15 @@ SUITES = {
     "vmas": ["vmas>=1.5.2"],
 }
 TEST = [
-    *("pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "pandapower>=3.0", "websocket-client>=1.8"),
+    *(
+        "pytest>=8",
+        "pytest-timeout>=2.3",
+        "ruff>=0.9",
+        "pandapower>=3.0",
+        "websocket-client>=1.8",
+        "nbclient>=0.10",
+        "ipykernel>=6.29",
+    ),
     *(*MPI, *FILM, *REPORT, *TENSORBOARD, *WANDB, *DOCS, *sum(SUITES.values(), [])),
 ]
 

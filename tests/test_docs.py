@@ -16,7 +16,11 @@ import pytest
 import yaml
 from conftest import ROOT
 
-PAGES = ["README.md", *(str(file.relative_to(ROOT)) for file in sorted((ROOT / "docs").rglob("*.md")))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(str(file.relative_to(ROOT)) for file in sorted((ROOT / "docs").rglob("*.md"))),
+]
 SMALL = "--rounds 1 --copies 2 --horizon 5 --ppo.minibatch 8 --evaluate-episodes 1 --display none".split()
 ELSEWHERE = (
     "pip",
@@ -29,7 +33,7 @@ ELSEWHERE = (
     "SLURM_HOSTFILE=",
     "tensorboard",
     "wandb",
-    "mkdocs",
+    "zensical",
 )
 """Begins of commands that other tests run (test_launch.py, .ci/run), or that need what is not here."""
 
@@ -48,6 +52,8 @@ MAINS = {
     "perla_net.methods": "perla_net.methods.__main__",
 }
 """Modules whose command line is elsewhere."""
+LONG = ("flagship", "when_it_pays", "no_harm", "who_hears_whom")
+"""Studies of minutes to hours, of which only the plan is made here."""
 LONGER = {"OTHER": "50", "runs/team": "30"}
 """Runs of which the pages name checkpoints that these small ones would not have."""
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -110,7 +116,7 @@ def place(tmp_path_factory):
         stand_in(place / run, number)
     arguments = [sys.executable, "-W", "ignore", "-m", "perla_net.study", str(file), "--out", "STUDY"]
     subprocess.run(arguments, check=True, timeout=300, cwd=place, capture_output=True)
-    for name in ("spread", "topologies", "flagship", "when_it_pays", "no_harm"):
+    for name in ("spread", "topologies", *LONG):
         shutil.copytree(place / "STUDY", place / "studies" / name)
     return place
 
@@ -155,8 +161,8 @@ def test_a_command_works(place, monkeypatch, capsys, line):
         arguments = [
             word.replace("sumo:grid4x4", "sumo:grid4x4:horizon=20") for word in (*arguments, "--episodes", "1")
         ]
-    for name in ("flagship", "when_it_pays", "no_harm"):  # half an hour to an hour and a half each
-        if f"docs/studies/{name}.yaml" in arguments:
+    for name in LONG:
+        if any(Path(word).name == f"{name}.yaml" for word in arguments):
             shutil.rmtree(place / "studies" / name)
             assert main_of(module)([*arguments, "--dry-run"]) == 0
             shutil.copytree(place / "STUDY", place / "studies" / name)
@@ -264,11 +270,62 @@ def test_programs_that_reproduce_figures_are_there():
         assert (ROOT / "benchmarks" / name).is_file(), name
 
 
+def test_pages_made_of_the_program_are_up_to_date(monkeypatch):
+    """What `python docs/reference/generate.py` would write; of suites that take seconds to make, that every name is there."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "reference"))
+    program = importlib.import_module("generate")
+    assert (ROOT / "docs" / "reference" / "options.md").read_text() == program.options()
+    shown = (ROOT / "docs" / "reference" / "environments.md").read_text()
+    for suite, facts in program.SUITES.items():
+        for name in facts.names:
+            assert f"| {f'{suite}:{name}'.rstrip(':')} |" in shown, (suite, name)
+        if not facts.extra:
+            assert program.of_suite(suite) in shown, suite
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    """Every cell, with a smaller team."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    text = (ROOT / "docs" / "examples" / "tour.ipynb").read_text()
+    smaller = text.replace("agents=32, rounds=12", "agents=8, rounds=3").replace("range(32)", "range(8)")
+    assert smaller.count("agents=8") == 1
+    book = nbformat.reads(smaller, 4)
+    NotebookClient(book, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    done = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert len(done) >= 6 and all(cell.execution_count for cell in done)
+    assert sum("image/png" in str(cell.outputs) for cell in done) == 2
+
+
+def test_links_from_the_first_pages_lead_somewhere():
+    """The site checks those of its own pages, anchors and all; README.md and CONTRIBUTING.md are not among them."""
+    for page in ("README.md", "CONTRIBUTING.md"):
+        links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text())
+        assert links
+        for link in links:
+            path, _, anchor = link.partition("#")
+            if path.startswith("https:"):
+                continue
+            assert (ROOT / path).exists(), (page, link)
+            heads = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.MULTILINE) if anchor else []
+            assert not anchor or anchor in [re.sub(r"[^\w-]", "", head.lower().replace(" ", "-")) for head in heads], (
+                link
+            )
+
+
 def test_the_site_is_built_without_a_warning(tmp_path):
-    arguments = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    """Its links and anchors lead somewhere, and every page is in the navigation."""
+    for name in ("docs", "perla_net"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "zensical.toml", tmp_path)
+    arguments = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    for page in PAGES[1:]:
+    told = (ROOT / "zensical.toml").read_text()
+    for page in PAGES[2:]:
         name = page.removeprefix("docs/").removesuffix(".md")
         built = tmp_path / "site" / ("index.html" if name == "index" else f"{name}/index.html")
-        assert built.is_file(), built
+        assert built.is_file() and f'"{name}.md"' in told, page

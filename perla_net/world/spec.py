@@ -220,7 +220,7 @@ def _leaves(value: Any) -> list[np.ndarray]:
 @dataclass(frozen=True)
 class WorldSpec:
     """An environment: agents in order, who influences whom (j → i), the usual length of an episode, and where agents are:
-    ``positions`` [agents][dimensions] if they never move, ``moves`` if the environment tells them as it goes; ``state``: numbers in the
+    ``positions`` ``[agents][dimensions]`` if they never move, ``moves`` if the environment tells them as it goes; ``state``: numbers in the
     state of the whole that it tells, for learning together; 0 where it tells none."""
 
     name: str
