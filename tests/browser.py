@@ -110,10 +110,10 @@ class Browser:
         return self.until("document.getElementById('pasted').value")
 
     def open(self, file: Path) -> None:
-        """Load a page and wait until every visible figure is drawn."""
+        """Load a page and wait until every figure in sight is drawn."""
         self.call("Page.navigate", url=file.as_uri())
         end = time.monotonic() + 60
-        drawn = "document.readyState === 'complete' && [...document.querySelectorAll('figure:not([hidden]) .plot')]"
+        drawn = "document.readyState === 'complete' && [...document.querySelectorAll('.plot')].filter((plot) => plot.offsetParent)"
         while not self.run(
             f"location.protocol === 'file:' && {drawn}.every((plot) => plot.querySelector('.main-svg'))"
         ):
