@@ -83,8 +83,8 @@
     return shown;
   }
 
-  // What plotly.js draws of a chart; small: on the first screen, where the ranking tells the colours.
-  function drawing(chart, width, small) {
+  // What plotly.js draws of a chart; small: its height on the first screen, where the ranking tells the colours.
+  function drawing(chart, width, small = 0) {
     const hover = `<b>%{meta}</b><br>${chart.x.label}: %{customdata:.4~s}${chart.x.unit}<br>${chart.y.label}: %{y:.5~g}<extra></extra>`;
     const data = makers[chart.kind](chart, hover);
     const across = ["bars", "intervals"].includes(chart.kind);
@@ -94,7 +94,7 @@
     const columns = Math.max(1, Math.min(3, Math.floor(Math.min(84, width / 7.6) / Math.max(1, ...entries)))); // that also fit on paper
     const rows = Math.ceil(entries.length / columns);
     const layout = {
-      height: small ? 280 : Math.max(220, across ? 90 + 26 * names.size : 380) + 22 * rows, font: FONT, hoverlabel: { namelength: -1 }, hovermode: "closest",
+      height: small || Math.max(220, across ? 90 + 26 * names.size : 380) + 22 * rows, font: FONT, hoverlabel: { namelength: -1 }, hovermode: "closest",
       margin: { l: 12, r: 16, t: across ? 30 : 12, b: across ? 12 : small ? 40 : 62 + 20 * rows }, barmode: "stack", showlegend: legend, dragmode: coarse ? false : "zoom",
       legend: { orientation: "h", traceorder: "normal", yref: across ? "paper" : "container", y: across ? 1.02 : 0, yanchor: "bottom", x: 0 },
       xaxis: axis(chart.x), yaxis: axis(chart.y),
@@ -196,7 +196,7 @@
     const height = small ? 300 : 560;
     const layout = {
       height, margin: { l: 10, r: 10, t: 10, b: 10 }, hovermode: "closest", font: FONT, dragmode: coarse ? false : "pan",
-      xaxis: { visible: false, range: [-0.08, 1.08] }, yaxis: { visible: false, range: [-0.08, 1.1], scaleanchor: "x" },
+      xaxis: { visible: false, range: plot.clientWidth < 500 ? [-0.18, 1.18] : [-0.08, 1.08] }, yaxis: { visible: false, range: [-0.08, 1.1], scaleanchor: "x" },
     };
     const move = () => {
       const at = slider ? Number(slider.value) : 0;
@@ -240,7 +240,7 @@
     } else if (figure.querySelector(".chips")) {
       showRuns(figure, shown, plot);
     } else {
-      const { data, layout } = drawing(shown, plot.clientWidth, small);
+      const { data, layout } = drawing(shown, plot.clientWidth, small && (figure.parentElement.querySelector(".graph") ? 280 : 380));
       Plotly.newPlot(plot, data, layout, small ? plain : settings);
     }
     if (small) {
