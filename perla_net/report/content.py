@@ -126,7 +126,7 @@ def _over_all(scores: Scores, items: list[Chart | Table], task: str, graphs: dic
         graph = graphs.get(f"{one.name} on {task}")
         seeds = _count(len(scores.seeds[one.name]), "seed")
         rows.append(Row(one.name, one.x[0], one.low[0], one.high[0], seeds, colour, graph.key if graph else ""))
-    return overview.of_all(scores, rows, graphs, charts["efficiency"].key if "efficiency" in charts else "")
+    return overview.of_all(scores, rows, graphs, charts.get("efficiency", charts["profiles"]).key)
 
 
 def _tidy(section: Section) -> Section:
@@ -393,7 +393,7 @@ def _notes(groups: Sequence[Group], runs: Sequence[Run], points: int) -> list[st
         notes.append(f"Settings have different numbers of complete runs ({', '.join(map(str, numbers))}).")
     if any(len(run.training) > points for run in runs):
         notes.append(
-            f"Curves are drawn here with {points} evenly spaced points; the CSV files of --figures have {POINTS}, the runs' "
+            f"Curves are drawn here with {points} evenly spaced points; the CSV files of --figures have up to {POINTS}, the runs' "
             "folders every round."
         )
     if len(groups) > CHOICES:

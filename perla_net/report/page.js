@@ -124,7 +124,8 @@
     const places = graph.positions;
     const count = places.length;
     const size = (count <= 24 ? 22 : count <= 80 ? 14 : 8) * (small && count > 8 ? 0.75 : 1);
-    const gap = (size / 2) * (1.18 / Math.min(width, height)); // the radius of a node, in units of the drawing
+    const thin = Math.max(0.3, Math.min(1, Math.sqrt((small ? 30 : 60) / Math.max(1, stop.edges.length)))); // many edges are to be told apart, too
+    const gap = (size / 2) * (1.22 / Math.min(width, height)); // the radius of a node, in units of the drawing
     const wide = width > 1.4 * height; // there is room for names beside the outermost nodes
     const beside = ([x, y]) => wide && (x < 0.02 || x > 0.98) ? `middle ${x < 0.5 ? "left" : "right"}` : `${y >= 0.5 ? "top" : "bottom"} center`;
     const named = count <= (small ? 16 : 40);
@@ -147,7 +148,7 @@
       const line = lines.get(kind);
       line.x.push(start[0], end[0], null);
       line.y.push(start[1], end[1], null);
-      line.size.push(0, (count <= 80 ? 9 : 6) + Math.ceil((total / largest) * WIDTHS), 0);
+      line.size.push(0, thin * ((count <= 80 ? 9 : 6) + Math.ceil((total / largest) * WIDTHS)), 0);
       hover.x.push(start[0] * 0.4 + end[0] * 0.6);
       hover.y.push(start[1] * 0.4 + end[1] * 0.6);
       const parts = graph.purposes.map((name, k) => [name, bytes[k]]).filter(([, b]) => b > 0).sort((a, b) => b[1] - a[1]);
@@ -160,8 +161,8 @@
       const [level, there] = kind.split("|").map(Number);
       return {
         type: "scatter", mode: "lines+markers", x: line.x, y: line.y, hoverinfo: "skip", showlegend: false,
-        line: { width: 0.8 + 0.9 * level, color: there ? "rgba(91,106,117,0.75)" : "rgba(213,94,0,0.6)", dash: there ? "solid" : "dot" },
-        marker: { symbol: "arrow", angleref: "previous", size: line.size, color: there ? "#44525d" : "#d55e00", opacity: 1, line: { width: 0 } },
+        line: { width: thin * (0.8 + 0.9 * level), color: there ? `rgba(91,106,117,${0.75 * thin})` : "rgba(213,94,0,0.6)", dash: there ? "solid" : "dot" },
+        marker: { symbol: "arrow", angleref: "previous", size: line.size, color: there ? "#44525d" : "#d55e00", opacity: Math.min(1, 1.4 * thin), line: { width: 0 } },
       };
     });
     const known = graph.stops.flatMap((other) => other.returns).filter((value) => value !== null);
@@ -196,7 +197,7 @@
     const height = small ? 300 : 560;
     const layout = {
       height, margin: { l: 10, r: 10, t: 10, b: 10 }, hovermode: "closest", font: FONT, dragmode: coarse ? false : "pan",
-      xaxis: { visible: false, range: plot.clientWidth < 500 ? [-0.18, 1.18] : [-0.08, 1.08] }, yaxis: { visible: false, range: [-0.08, 1.1], scaleanchor: "x" },
+      xaxis: { visible: false, range: plot.clientWidth < 500 ? [-0.18, 1.18] : [-0.08, 1.08] }, yaxis: { visible: false, range: [-0.12, 1.12], scaleanchor: "x" },
     };
     const move = () => {
       const at = slider ? Number(slider.value) : 0;

@@ -31,7 +31,9 @@ def write_page(report: Report, file: Path) -> None:
 
 def page(report: Report) -> str:
     """The page's text. All text that comes from files is escaped: as HTML here, as JSON without ``<`` in the data."""
-    lines = "".join(f"<p>{escape(line)}</p>" for line in report.lines)
+    lines = [f"<p>{escape(line)}</p>" for line in report.lines]
+    if len(lines) > 5:  # of many tasks
+        lines[2:] = ["<details><summary>The best on each task</summary>", *lines[2:], "</details>"]
     tabs: dict[str, list[Section]] = {}
     for section in report.sections:
         tabs.setdefault(section.title, []).append(section)
@@ -50,11 +52,12 @@ def page(report: Report) -> str:
 <style>
 {(HERE / "page.css").read_text(encoding="utf-8")}
 </style>
+<noscript><style>[hidden] {{ display: block !important; }}</style></noscript>
 </head>
 <body>
 <header>
 <h1>{escape(report.headline)}</h1>
-{lines}
+{"".join(lines)}
 </header>
 <main>
 {first_screen(report.overviews, report.notes)}
@@ -82,7 +85,7 @@ def _panel(number: int, title: str, sections: list[Section]) -> str:
             for k, (section, text) in enumerate(zip(sections, parts))
         ]
     return (
-        f'<section id="panel-{number}" role="tabpanel" aria-labelledby="tab-{number}" tabindex="-1">'
+        f'<section id="panel-{number}" role="tabpanel" aria-labelledby="tab-{number}"{" hidden" * (number > 0)}>'
         f"<h2>{escape(title)}</h2>{''.join(parts)}</section>\n"
     )
 

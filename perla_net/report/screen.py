@@ -11,8 +11,8 @@ from .drawing import COLOURS, DASHES
 from .groups import number_text
 from .overview import Overview, Row
 
-FIRST, SHORT = 12, 5
-"""Rows of a ranking; those behind them are in a fold. Rows of a short one."""
+FIRST, SHORT, LONG = 12, 5, 400
+"""Rows of a ranking; those behind them are in a fold. Rows of a short one. Letters of a sentence that is in a fold, too."""
 STROKES = dict(zip(DASHES, ("none", "7 4", "2 3", "8 3 2 3")))
 
 
@@ -34,8 +34,11 @@ def _overview(number: int, one: Overview, told: str) -> str:
     table = _ranking(one, rows[:FIRST])
     if len(rows) > FIRST:
         table += f"<details><summary>{len(rows) - FIRST} more</summary>{_ranking(one, rows[FIRST:])}</details>"
-    hint = ' <span class="screen">Press a setting to see its curve and its graph.</span>' if chosen else ""
-    card = f'<div class="card"><h2>{escape(one.title)}</h2>{table}<p class="sentence">{escape(one.sentence)}{hint}</p></div>'
+    told_how = f'<p class="sentence">{escape(one.sentence)}</p>'
+    if len(one.sentence) > LONG:
+        told_how = f"<details><summary>How they were scored</summary>{told_how}</details>"
+    hint = '<p class="sentence screen">Press a setting to see its curve and its graph.</p>' if chosen else ""
+    card = f'<div class="card"><h2>{escape(one.title)}</h2>{table}{hint}{told_how}</div>'
     curve, graph = _view("curve", one.curve), _view("graph", one.graph)
     # Two columns of about one height: the graph stands below a short ranking, beside a long one.
     columns = (card + graph, curve + told) if len(rows) <= SHORT else (card + told, curve + graph)
@@ -58,7 +61,7 @@ def _ranking(one: Overview, rows: Sequence[str]) -> str:
         f'<span style="left:{_at(tick, one):.1f}%">{number_text(tick)}</span>' for tick in _ticks(one.scale)
     )
     return (
-        f'<table class="ranking"><thead><tr><th scope="col">{"setting" if one.rows[0].graph else ""}</th>'
+        f'<table class="ranking" aria-label="{escape(one.title)}"><thead><tr><th scope="col">{"setting" if one.rows[0].graph else ""}</th>'
         f'<th scope="col" class="axis"><div>{ticks}</div></th><th scope="col" class="number">{escape(one.label)}</th></tr></thead>'
         f"<tbody>\n{''.join(rows)}</tbody></table>"
     )
