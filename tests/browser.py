@@ -9,10 +9,22 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 
 def find_chromium() -> str | None:
     """A Chromium on PATH, under any of its names."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+def started(tmp_path_factory):
+    """For a fixture: a browser, ended afterwards; skips where none can be had."""
+    if find_chromium() is None:
+        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
+    pytest.importorskip("websocket", reason="websocket-client is not installed: pip install websocket-client")
+    one = Browser(tmp_path_factory.mktemp("chromium"))
+    yield one
+    one.close()
 
 
 class Browser:
@@ -110,10 +122,10 @@ class Browser:
         return self.until("document.getElementById('pasted').value")
 
     def open(self, file: Path) -> None:
-        """Load a page and wait until every visible figure is drawn."""
+        """Load a page and wait until every figure in sight is drawn."""
         self.call("Page.navigate", url=file.as_uri())
         end = time.monotonic() + 60
-        drawn = "document.readyState === 'complete' && [...document.querySelectorAll('figure:not([hidden]) .plot')]"
+        drawn = "document.readyState === 'complete' && [...document.querySelectorAll('.plot')].filter((plot) => plot.offsetParent)"
         while not self.run(
             f"location.protocol === 'file:' && {drawn}.every((plot) => plot.querySelector('.main-svg'))"
         ):

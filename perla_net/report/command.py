@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     write_page(report, out)
     begun = sum(len(run.training) > 0 for run in runs)
-    number = f"{len(runs)} run{'s' * (len(runs) > 1)}"
+    number = _count(len(runs), "run")
     print(
         f"report on {number if begun == len(runs) else f'{begun} of {number}'}: {out} ({out.stat().st_size / 1e6:.1f} MB)"
     )
@@ -80,7 +80,16 @@ def _read(folders: Sequence[str], metric: str | None) -> tuple[dict[str, Any], l
             raise InputError(f"{studies[0]}: is a study; a report is on one study, or on the folders of runs")
         index, runs = open_study(places[0], metric)
         return index, runs, metric or index.get("metric") or "return"
+    for place in places:
+        if not (place / "config.yaml").is_file():
+            inside = sum(1 for _ in place.glob("*/config.yaml"))
+            there = f"; {_count(inside, 'run')} in it: give {place}/*" if inside else ""
+            raise InputError(f"{place}: holds neither a run (config.yaml) nor a study (index.json){there}")
     return {}, [open_run(place, metric or "return") for place in places], metric or "return"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _title(index: dict[str, Any], runs: Sequence[Run]) -> str:

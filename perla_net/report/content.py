@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Sequence
 
 import numpy as np
 
 from ..records.run_folder import Run
 from ..studies.comparison import FEW
-from . import figures, tables
+from . import figures, overview, tables
 from .figures import Chart, Graph
 from .groups import AVERAGES, POINTS, Average, Estimate, Group, different, group, number_text, part
-from .tables import Table
+from .overview import Overview, Row
+from .packing import points_of
+from .tables import Scores, Table
 
 CHOICES = 40
 """Graphs, and figures of agents, of at most so many groups."""
@@ -29,19 +31,22 @@ class Choice:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page."""
+    """A part of the page: a tab, or a fold of a tab where several have its title and each a part of its own."""
 
     title: str
     items: list[Chart | Graph | Table | Choice]
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """headline: what was compared; lines: what stands below it; notes: what a reader must know before he trusts a figure."""
+    """headline: what was compared; lines: what stands below it; notes: what a reader must know before he trusts a figure;
+    overviews: the first screen, one for each task, and one over all of several."""
 
     headline: str
     lines: list[str]
     notes: list[str]
+    overviews: list[Overview] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
 
     def figures(self) -> list[Chart | Graph]:
@@ -80,45 +85,53 @@ def build(
     averaged, interval = AVERAGES[average]
     finals, source = _finals(runs, metric, score)
     name = "team return" if metric == "return" else metric
-    comparisons, missing = _comparisons(by_task, finals, ranges or {}, higher)
+    comparisons, compared, missing = _comparisons(by_task, finals, ranges or {}, higher)
+    names = _names(groups)
+    drawn = _choices("Who heard whom", by_task, "graph", _graph_maker(groups))
+    learning = _learning(by_task, finals, source, averaged, interval, name)
+    results = [tables.settings(groups, finals, source, averaged, name, interval), tables.controllers(groups, averaged)]
     sections = [
-        Section("Results", [tables.settings(groups, finals, source, averaged, name, interval)]),
-        *_learning(by_task, finals, source, averaged, interval, name),
+        Section("Results", _there(*results)),
+        *learning,
+        Section("Runs", [*_single_runs(by_task, name), tables.runs(groups, finals, name, names)]),
         *comparisons,
-        _choices("Who heard whom", by_task, "graph", _graph_maker(groups)),
-        _choices(
-            "Agents",
-            by_task,
-            "agents",
-            lambda one, key: figures.agents(one, key, averaged),
-        ),
-        Section("Time", [item for item in [figures.timings(groups, _names(groups))] if item]),
-        Section(
-            "Configuration and runs",
-            [
-                item
-                for item in (
-                    tables.differences(groups),
-                    tables.controllers(groups, averaged),
-                    tables.runs(groups, finals, name),
-                    tables.common(groups),
-                )
-                if item
-            ],
-        ),
+        drawn,
+        _choices("Agents", by_task, "agents", lambda one, key: figures.agents(one, key, averaged)),
+        Section("Time", _there(figures.timings(groups, names))),
+        Section("Configuration", _there(tables.differences(groups), tables.common(groups))),
     ]
-    return Report(
-        title,
-        _lines(groups, by_task, finals, averaged, name, higher),
-        [*_notes(groups, runs), *missing],
-        [_tidy(section) for section in sections if section.items],
-    )
+    graphs = {called: made for item in drawn.items for called, made in item.options}
+    screens = []
+    for section, members in zip(learning, by_task.values()):
+        of_members = {one.name: graphs[name] for one, name in zip(members, _names(members, groups)) if name in graphs}
+        curve = section.items[0].key if section.items else ""
+        words = (interval, source, name)
+        screens.append(overview.of_task(members, finals, of_members, averaged, words, higher, metric, curve))
+    if len(by_task) > 1 and "all tasks" in compared:
+        screens.insert(0, _over_all(*compared["all tasks"], next(iter(by_task)), graphs))
+    lines = _lines(groups, by_task, finals, averaged, name, higher)
+    report = Report(title, lines, [], screens, [_tidy(section) for section in sections if section.items])
+    return replace(report, notes=[*_notes(groups, runs, points_of(report.figures())), *missing])
+
+
+def _there(*items: Chart | Table | None) -> list[Any]:
+    return [item for item in items if item]
+
+
+def _over_all(scores: Scores, items: list[Chart | Table], task: str, graphs: dict[str, Graph]) -> Overview:
+    """The first screen over all tasks; its graphs are those of the first task."""
+    charts = {item.key.partition("-")[0]: item for item in items if isinstance(item, Chart)}
+    rows = []
+    for colour, one in enumerate(charts["iqm"].series):
+        graph = graphs.get(f"{one.name} on {task}")
+        seeds = _count(len(scores.seeds[one.name]), "seed")
+        rows.append(Row(one.name, one.x[0], one.low[0], one.high[0], seeds, colour, graph.key if graph else ""))
+    return overview.of_all(scores, rows, graphs, charts.get("efficiency", charts["profiles"]).key)
 
 
 def _tidy(section: Section) -> Section:
-    return Section(
-        section.title, [item.without_single_task() if isinstance(item, Table) else item for item in section.items]
-    )
+    items = [item.without_single_task() if isinstance(item, Table) else item for item in section.items]
+    return replace(section, items=items)
 
 
 def _finals(runs: Sequence[Run], metric: str, score: str) -> tuple[dict[int, float], str]:
@@ -172,13 +185,15 @@ def _learning(
     kinds += [("training", trained)]
     for task, groups in by_task.items():
         items: list[Chart | Graph | Table | Choice] = []
-        where = f" on {task}"
+        over = interval if any(len(one.complete) > 1 for one in groups) else "one run, no interval"
+        where, dashed = f" on {task}", " Dashed: a run that is not done, by itself."
         main, text = kinds[0]
         entries = [
             figures.learning(
                 figures.key_of("learning", kind, task if len(by_task) > 1 else ""),
                 ("Learning curves" if kind == main else "Training returns") + where,
-                f"{words[0].upper()}{words[1:]}; {interval}. Dashed: a run that is not done, by itself.",
+                f"{words[0].upper()}{words[1:]}; {over}."
+                + dashed * any(not run.done for one in groups for run in one.runs),
                 groups,
                 kind,
                 "env_steps",
@@ -207,7 +222,7 @@ def _learning(
             figures.cost(
                 figures.key_of("cost", ending),
                 "What the end cost" + where,
-                f"Final {metric} ({source}) against the bytes of the whole run; {interval}. Faint: single runs.",
+                f"Final {metric} ({source}) against the bytes of the whole run; {over}. Faint: single runs.",
                 groups,
                 finals,
                 average,
@@ -215,18 +230,40 @@ def _learning(
             ),
         )
         items += [entry for entry in entries if entry]
-        found.append(Section("Learning" + (where if len(by_task) > 1 else ""), items))
+        found.append(Section("Learning", items, ending))
     return found
+
+
+def _single_runs(by_task: dict[str, list[Group]], metric: str) -> list[Chart | Choice]:
+    """Curves of single runs, on one task at a time."""
+    options = []
+    for task, groups in by_task.items():
+        evaluated = any(len(run.evaluation) for one in groups for run in one.runs)
+        made = figures.runs(
+            figures.key_of("runs", task if len(by_task) > 1 else ""),
+            f"Single runs on {task}",
+            f"{metric[0].upper()}{metric[1:]} of every run by itself, "
+            + ("at the evaluation points." if evaluated else "of the training episodes.")
+            + (" Press what is to be compared; pressed again, it is let go." if len(groups) > 1 else "")
+            + " Dashed: a run that is not done." * any(not run.done for one in groups for run in one.runs),
+            groups,
+            _names(groups, [one for groups in by_task.values() for one in groups]),
+            "evaluation" if evaluated else "training",
+            metric,
+        )
+        options += [(task, made)] if made else []
+    return [Choice("task", options)] if options else []
 
 
 def _comparisons(
     by_task: dict[str, list[Group]], finals: dict[int, float], ranges: dict[str, Sequence[float]], higher: bool
-) -> tuple[list[Section], list[str]]:
-    """Statistics of the settings over all tasks where there are several, and on each task; and why some are missing."""
+) -> tuple[list[Section], dict[str, tuple[Scores, list[Chart | Table]]], list[str]]:
+    """Statistics of the settings over all tasks where there are several, and on each task: as sections, and by task with their
+    scores; and why some are missing."""
     everything = [one for groups in by_task.values() for one in groups]
     parts = [("all tasks", everything)] if len(by_task) > 1 else []
     parts += list(by_task.items())
-    found, missing = [], []
+    found, compared, missing = [], {}, []
     for name, groups in parts:
         if len({one.name for one in groups}) < 2:
             continue
@@ -236,12 +273,14 @@ def _comparisons(
             continue
         ending = "" if len(by_task) == 1 else name
         made, charts = tables.compare(scores, ending)
-        found.append(Section("Comparison" + (f": {ending}" if ending else ""), [*charts, *made]))
-    return found, missing
+        found.append(Section("Comparison", [*charts, *made], ending))
+        compared[name] = scores, found[-1].items
+    return found, compared, missing
 
 
-def _names(groups: Sequence[Group]) -> list[str]:
-    several = len({one.task for one in groups}) > 1
+def _names(groups: Sequence[Group], every: Sequence[Group] | None = None) -> list[str]:
+    """Names of groups by which they are told apart among all of a report (default: these are all)."""
+    several = len({one.task for one in every or groups}) > 1
     return [f"{one.name} on {one.task}" if several else one.name for one in groups]
 
 
@@ -253,11 +292,7 @@ def _choices(
     names = _names([one for groups in by_task.values() for one in groups])[:CHOICES]
     keys = figures.unique([figures.key_of(prefix, name) for name in names])
     options = [(name, made) for one, name, key in zip(groups, names, keys) if (made := make(one, key)) is not None]
-    talking = (
-        k
-        for k, (_, made) in enumerate(options)
-        if isinstance(made, Graph) and any(sum(sent) for _, _, sent in made.stops[0].edges)
-    )
+    talking = (k for k, (_, made) in enumerate(options) if isinstance(made, Graph) and overview.talks(made))
     return Section(title, [Choice("setting", options, next(talking, 0))] if options else [])
 
 
@@ -296,19 +331,16 @@ def _lines(
         told = [f"{name} ({', '.join(v[:6])}{', …' if len(v) > 6 else ''})" for name, v in values.items() if len(v) > 1]
         lines.append("Compared: " + "; ".join(told) + ".")
     for task, members in by_task.items():
-        best = _best(members, finals, average, higher)
+        best = _best(members, finals, average, higher) if len(members) > 1 else None
         if best:
             names, found, number = best
             text = number_text(found.value)
             text += "" if found.low is None else f" [{number_text(found.low)}, {number_text(found.high)}]"
             runs_text = _count(number, "run")
-            if len(members) == 1:
-                lines.append(f"Final {metric} on {task}: {text} ({runs_text}).")
-            else:
-                who = names[0] + (f" and {_count(len(names) - 1, 'other setting')} alike" if len(names) > 1 else "")
-                lines.append(
-                    f"{'Highest' if higher else 'Lowest'} final {metric} on {task}: {text} by {who} ({runs_text})."
-                )
+            who = names[0] + (f" and {_count(len(names) - 1, 'other setting')} alike" if len(names) > 1 else "")
+            lines.append(
+                f"{'Highest' if higher else 'Lowest'} final {metric} on {task}: {text} by {who} ({runs_text})."
+            )
     return lines
 
 
@@ -332,7 +364,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def _notes(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
+def _notes(groups: Sequence[Group], runs: Sequence[Run], points: int) -> list[str]:
     notes = []
     states: dict[str, list[str]] = {}
     several = len({one.task for one in groups}) > 1
@@ -359,8 +391,11 @@ def _notes(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     numbers = sorted({len(one.complete) for one in groups})
     if len(numbers) > 1:
         notes.append(f"Settings have different numbers of complete runs ({', '.join(map(str, numbers))}).")
-    if any(len(run.training) > POINTS for run in runs):
-        notes.append(f"Curves are drawn with {POINTS} evenly spaced points; the runs' folders hold every round.")
+    if any(len(run.training) > points for run in runs):
+        notes.append(
+            f"Curves are drawn here with {points} evenly spaced points; the CSV files of --figures have up to {POINTS}, the runs' "
+            "folders every round."
+        )
     if len(groups) > CHOICES:
         notes.append(f"Graphs and agents are shown for the first {CHOICES} of {len(groups)} settings.")
     machines: dict[tuple[Any, Any], int] = {}

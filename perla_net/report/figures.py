@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ground.errors import InputError
 from ..records.run_folder import PHASES, Curve, Run, graphs_of, json_of, traffic_of
-from .groups import Average, Group, average_curve, thinned
+from .groups import Average, Estimate, Group, average_curve, part, shown, thinned
 
 MANY_AGENTS = 24
 """Teams larger than this are shown as quantiles over agents."""
@@ -22,7 +22,8 @@ STOPS, CELLS = 60, 60_000
 class Series:
     """One curve, bar or point: x [P] and y [P]; ``low`` and ``high`` [P]: its interval along the measured axis.
 
-    colour: number of its colour. style: ``solid``, ``dashed`` (an unfinished run) or ``faint`` (one run of a group).
+    colour: number of its colour. style: ``solid``, ``dashed`` (an unfinished run) or ``faint`` (one run of a group). Of a
+    single run's curve that may be chosen, group: its setting, facets: what this consists of, by name.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Series:
     high: Sequence[float] | None = None
     colour: int = 0
     style: str = "solid"
+    group: str = ""
+    facets: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,25 @@ def learning(
         return None
     x_label = "environment steps (all copies)" if axis == "env_steps" else "agent traffic so far"
     return Chart(key, title, sentence, "lines", x_label, metric, series, "" if axis == "env_steps" else "B")
+
+
+def runs(
+    key: str, title: str, sentence: str, groups: Sequence[Group], names: Sequence[str], source: str, metric: str
+) -> Chart | None:
+    """A curve a run, to be chosen from; None where there are fewer than two. names: of the groups, in order."""
+    series = []
+    for colour, (group, name) in enumerate(zip(groups, names)):
+        facets = {axis: part("", value).strip() or shown(value) for axis, value in group.settings.items()}
+        for run in group.runs:
+            found = average_curve([curve(run, source)], lambda values: Estimate(values[0]))
+            if found is not None:
+                label = f"{group.name}, seed {run.seed}" + ("" if run.done else f" ({run.state})")
+                style = "solid" if run.done else "dashed"
+                line = found[0]
+                series.append(Series(label, line.env_steps, line.values, None, None, colour, style, name, facets))
+    if len(series) < 2:
+        return None
+    return Chart(key, title, sentence, "lines", "environment steps (all copies)", metric, series)
 
 
 def cost(

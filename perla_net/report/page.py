@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from html import escape
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any
 
 from ..ground.errors import InputError
 from .content import Choice, Report, Section
-from .drawing import graph_data, plotly_chart, plotly_source
+from .drawing import plotly_source
 from .figures import Chart, Graph
 from .groups import number_text
+from .packing import packed
+from .screen import first_screen
 from .tables import Table
 
 HERE = Path(__file__).parent
@@ -30,13 +31,17 @@ def write_page(report: Report, file: Path) -> None:
 
 def page(report: Report) -> str:
     """The page's text. All text that comes from files is escaped: as HTML here, as JSON without ``<`` in the data."""
-    data = {figure.key: _data(figure) for figure in report.figures()}
-    sections = [_section(number, section) for number, section in enumerate(report.sections)]
-    links = "".join(
-        f'<a href="#section-{number}">{escape(section.title)}</a>' for number, section in enumerate(report.sections)
+    lines = [f"<p>{escape(line)}</p>" for line in report.lines]
+    if len(lines) > 5:  # of many tasks
+        lines[2:] = ["<details><summary>The best on each task</summary>", *lines[2:], "</details>"]
+    tabs: dict[str, list[Section]] = {}
+    for section in report.sections:
+        tabs.setdefault(section.title, []).append(section)
+    buttons = "".join(
+        f'<button type="button" role="tab" id="tab-{k}" aria-controls="panel-{k}">{escape(title)}</button>'
+        for k, title in enumerate(tabs)
     )
-    lines = "".join(f"<p>{escape(line)}</p>" for line in report.lines)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
+    panels = "".join(_panel(k, title, sections) for k, (title, sections) in enumerate(tabs.items()))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -47,20 +52,21 @@ def page(report: Report) -> str:
 <style>
 {(HERE / "page.css").read_text(encoding="utf-8")}
 </style>
+<noscript><style>[hidden] {{ display: block !important; }}</style></noscript>
 </head>
 <body>
 <header>
 <h1>{escape(report.headline)}</h1>
-{lines}
-{f'<ul class="notes">{notes}</ul>' if notes else ""}
-<nav>{links}</nav>
+{"".join(lines)}
 </header>
 <main>
-{"".join(sections)}
+{first_screen(report.overviews, report.notes)}
+<div role="tablist" aria-label="Parts of the report">{buttons}</div>
+{panels}
 </main>
 <footer>Written by perla_net.report. Curves: drag to zoom, double-click to reset, click a name in the legend to hide a curve.
-Tables: click a head to sort.</footer>
-<script type="application/json" id="figures">{json.dumps(data, allow_nan=False).replace("<", chr(92) + "u003c")}</script>
+Tables: click a head to sort; copies are unrounded. What is drawn is rounded to what a screen can show.</footer>
+<script type="application/json" id="figures">{packed(report.figures())}</script>
 <script>{plotly_source().replace("</script", "<" + chr(92) + "/script")}</script>
 <script>
 {(HERE / "page.js").read_text(encoding="utf-8")}
@@ -70,18 +76,21 @@ Tables: click a head to sort.</footer>
 """
 
 
-def _data(figure: Chart | Graph) -> dict[str, Any]:
-    if isinstance(figure, Graph):
-        return {"graph": graph_data(figure)}
-    return {"chart": plotly_chart(figure)}
+def _panel(number: int, title: str, sections: list[Section]) -> str:
+    """One tab: the items of its section, or a fold for each section where there are several."""
+    parts = [f'<div class="items">{"".join(_item(item) for item in section.items)}</div>' for section in sections]
+    if len(sections) > 1:
+        parts = [
+            f"<details{' open' * (k == 0)}><summary>{escape(section.part or 'all tasks')}</summary>{text}</details>"
+            for k, (section, text) in enumerate(zip(sections, parts))
+        ]
+    return (
+        f'<section id="panel-{number}" role="tabpanel" aria-labelledby="tab-{number}"{" hidden" * (number > 0)}>'
+        f"<h2>{escape(title)}</h2>{''.join(parts)}</section>\n"
+    )
 
 
-def _section(number: int, section: Section) -> str:
-    items = "".join(_item(item, number) for item in section.items)
-    return f'<section id="section-{number}"><h2>{escape(section.title)}</h2>{items}</section>\n'
-
-
-def _item(item: Chart | Graph | Table | Choice, number: int) -> str:
+def _item(item: Chart | Graph | Table | Choice) -> str:
     if isinstance(item, Table):
         return _table(item)
     if isinstance(item, Choice):
@@ -98,16 +107,34 @@ def _item(item: Chart | Graph | Table | Choice, number: int) -> str:
 
 
 def _figure(figure: Chart | Graph, hidden: str) -> str:
-    slider = ""
+    controls = ""
     if isinstance(figure, Graph):
-        slider = (
+        controls = (
             f'<div class="slider"><label>rounds <input type="range" min="0" max="{len(figure.stops) - 1}" value="0" '
             f'step="1"></label><output></output></div>'
         )
+    elif any(one.facets for one in figure.series):
+        controls = _chips(figure)
     return (
         f'<figure id="figure-{escape(figure.key)}" data-key="{escape(figure.key)}"{hidden}><h3>{escape(figure.title)}</h3>'
-        f'<p class="sentence">{escape(figure.sentence)}</p>{slider}<div class="plot"></div></figure>'
+        f'<p class="sentence">{escape(figure.sentence)}</p>{controls}<div class="plot"></div></figure>'
     )
+
+
+def _chips(chart: Chart) -> str:
+    """Buttons that choose among the curves of single runs: for each axis of the comparison its values."""
+    text = ""
+    for axis in dict.fromkeys(axis for one in chart.series for axis in one.facets):
+        values = list(dict.fromkeys(one.facets.get(axis, "") for one in chart.series))
+        buttons = "".join(
+            f'<button type="button" aria-pressed="false" data-axis="{escape(axis)}" data-value="{escape(value)}">'
+            f"{escape(value or 'none')}</button>"
+            for value in values
+        )
+        text += (
+            f'<div class="chips" role="group" aria-label="{escape(axis)}"><span>{escape(axis)}</span>{buttons}</div>'
+        )
+    return text
 
 
 def _table(table: Table) -> str:
@@ -117,8 +144,10 @@ def _table(table: Table) -> str:
         f'<th scope="col"{kind}><button type="button">{escape(name)}</button></th>'
         for name, kind in zip(table.head, classes)
     )
+    marks = [f' data-group="{escape(name)}"' for name in table.groups] or [""] * len(table.body)
     body = "".join(
-        "<tr>" + "".join(_cell(cell, kind) for cell, kind in zip(row, classes)) + "</tr>\n" for row in table.body
+        f"<tr{mark}>" + "".join(_cell(cell, kind) for cell, kind in zip(row, classes)) + "</tr>\n"
+        for row, mark in zip(table.body, marks)
     )
     return (
         f'<div class="table" id="table-{escape(table.key)}"><button type="button" class="copy">copy as TSV</button>'
@@ -128,7 +157,7 @@ def _table(table: Table) -> str:
 
 
 def _cell(cell: Any, kind: str) -> str:
-    short = ' class="short"' if not kind and len(str(cell)) <= 44 else kind
+    short = ' class="short"' if not kind and len(str(cell)) <= 24 else kind
     return f"<td{short}{_raw(cell)}>{_shown(cell)}</td>"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Sequence
 
@@ -19,13 +19,15 @@ ALL_PAIRS, MOST_PAIRS = 8, 300
 
 @dataclass(frozen=True)
 class Table:
-    """A head and rows of numbers, texts and None (not known)."""
+    """A head and rows of numbers, texts and None (not known). groups: the setting that each row belongs to, where a page may
+    show the rows of some."""
 
     key: str
     title: str
     sentence: str
     head: list[str]
     body: list[list[Any]]
+    groups: list[str] = field(default_factory=list)
 
     def without_single_task(self) -> Table:
         """Without the column ``task`` where all rows have the same."""
@@ -76,8 +78,8 @@ def settings(
     return Table("settings", "Settings", sentence, head, body)
 
 
-def runs(every: Sequence[Group], finals: dict[int, float], metric: str) -> Table:
-    """A row a run, those that are not done included."""
+def runs(every: Sequence[Group], finals: dict[int, float], metric: str, names: Sequence[str]) -> Table:
+    """A row a run, those that are not done included. names: of the groups, in order, distinct also between tasks."""
     head = ["setting", "task", "seed", "state", "reason", "rounds", f"final {metric}", f"absolute {metric}"]
     head += ["agent traffic, B", "time, s", "ranks", "run"]
     body = [
@@ -99,7 +101,7 @@ def runs(every: Sequence[Group], finals: dict[int, float], metric: str) -> Table
         for run in group.runs
     ]
     sentence = "Every run, also those that failed, wait or are not finished; only those that are done are averaged."
-    return Table("runs", "Runs", sentence, head, body)
+    return Table("runs", "Runs", sentence, head, body, [name for one, name in zip(every, names) for _ in one.runs])
 
 
 def controllers(groups: Sequence[Group], average: Average) -> Table | None:
