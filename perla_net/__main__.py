@@ -8,6 +8,7 @@ from typing import Sequence
 
 from . import __version__
 from .ground.errors import InputError
+from .ground.processes import launched
 
 COMMANDS = {
     "before a run": {
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str]) -> int:
             f"{words[0]}: `python -m perla_net` takes no words; type "
             + (f"python -m perla_net.{close[0]}" if close else "it alone for a list")
         )
-    print(page())
+    if launched()[0] == 0:
+        print(page())
     return 0
 
 

@@ -22,20 +22,8 @@ from perla_net.simulation.words import first_lines, last_lines
 from perla_net.world import catalogue
 from perla_net.world.environments import SUITES, make
 
-SMALL = [
-    "--env",
-    "spread",
-    "--agents",
-    "2",
-    "--rounds",
-    "3",
-    "--copies",
-    "2",
-    "--horizon",
-    "25",
-    "--evaluate-episodes",
-    "1",
-]
+ENV = "traffic:grid:rows=1,columns=2,horizon=5"
+SMALL = ["--env", ENV, "--rounds", "3", "--copies", "2", "--horizon", "5", "--evaluate-episodes", "1"]
 
 
 def test_every_command_is_named():
@@ -123,7 +111,7 @@ def test_last_lines_work_as_they_are(tmp_path, monkeypatch):
     """A run's own last lines, typed: figures, page and film are there."""
     monkeypatch.chdir(tmp_path)
     out = job(0, "perla_net.run", *SMALL, "--display", "plain", "--out", str(tmp_path / "a run")).stdout.splitlines()
-    assert out[0].startswith("2 agents learn spread") and "about" in out[5] and "took" in out[7]
+    assert out[0].startswith(f"2 agents learn {ENV} with perla_ippo") and "about" in out[5] and "took" in out[7]
     assert out[-4] == f"run's folder: {tmp_path / 'a run'}"
     titles, typed = zip(*(line.split(maxsplit=1) for line in out[-3:]))
     assert titles == ("evaluate:", "report:", "film:")

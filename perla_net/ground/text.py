@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from textwrap import TextWrapper
 from typing import Sequence
+
+NARROW, WIDE = 60, 116
+"""Columns that wrapped text has at least and at most."""
 
 
 def rounded(value: float, digits: int, sign: str = "") -> str:
@@ -35,6 +40,17 @@ def about(seconds: float) -> str:
         return f"{minutes // 60} h {minutes % 60} min"
     hours = round(minutes / 60)
     return f"{hours // 24} d {hours % 24} h"
+
+
+def wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
+    """Text in lines for the present terminal, 80 columns where there is none; names of options stay whole.
+
+    first, rest: what the first line begins with, and all others.
+    """
+    width = max(NARROW, min(shutil.get_terminal_size().columns - 1, WIDE))
+    return TextWrapper(
+        width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    ).wrap(text)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

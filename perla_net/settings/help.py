@@ -6,11 +6,10 @@ torch is loaded only for the options of methods.
 from __future__ import annotations
 
 import difflib
-import shutil
-from textwrap import TextWrapper
 from typing import Any, Iterable, Sequence, get_origin, get_type_hints
 
 from ..ground.errors import InputError
+from ..ground.text import wrapped
 from . import sections
 from .checking import PER_AGENT, bare, flag, flat, type_name
 from .config import Config
@@ -18,7 +17,7 @@ from .config import Config
 Row = tuple[str, Any, Any, str]
 """(dotted name, type, default, sentence) of an option, as :func:`~.checking.flat` gives them."""
 
-RUN = "[mpirun -n RANKS] python -m perla_net.run"
+USAGE = "usage: [mpirun -n RANKS] python -m perla_net.run [OPTIONS]"
 FIRST = {
     "what learns": {
         "env": "environment; listed by python -m perla_net.environments",
@@ -52,17 +51,8 @@ BESIDE: tuple[Row, ...] = (
 """Options that only the command line has, or that stand elsewhere in a configuration."""
 OF_RUN, OF_AGENT = "run", "agent"
 """Groups of the options without a dot: the whole run's, and those in which agents may differ."""
-NARROW, WIDE = 60, 110
-"""Columns that a line has."""
 COLUMN = 24
 """Where the first page's sentences begin."""
-
-
-def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Text in lines; names of options stay whole."""
-    return TextWrapper(
-        width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    ).wrap(text)
 
 
 def topic(arguments: Sequence[str]) -> str | None:
@@ -79,29 +69,30 @@ def page(about: str) -> str:
 
     Raises InputError where there is no such thing.
     """
-    width = max(NARROW, min(shutil.get_terminal_size().columns - 1, WIDE))
     name = about.removeprefix("--").replace("-", "_")
     if not name:
-        return _first(width)
+        return _first()
     groups = _groups()
     if name == "all":
-        blocks = [_block(key, title, rows, width) for key, (title, rows) in groups.items()]
-        return "\n\n".join([_usage(), *blocks, *_of_methods(width)])
+        blocks = [_block(key, title, rows) for key, (title, rows) in groups.items()]
+        return "\n\n".join([USAGE, *blocks, *_of_methods()])
     if name in groups:
-        return _block(name, *groups[name], width)
+        return _block(name, *groups[name])
     rows = [row for _, rows in groups.values() for row in rows]
-    method, dot, _ = name.partition(".")
+    method, dot, _ = name.partition(".")  # or any other group
     if sections.is_section(method):
         own = _section(method)
         if not dot:
-            return _block(method, f"Options of {method} alone.", own, width)
+            return _block(method, f"Options of {method} alone.", own)
         rows += own
     found = [row for row in rows if row[0] == name]
     if not found:
         raise InputError(_unknown(about, [*groups, *sections.methods().sections(), *(row[0] for row in rows)]))
-    where = "agents may differ in it" if _differs(name) else "the same for all agents"
+    where = (
+        "agents may differ in it" if method in PER_AGENT or sections.is_section(method) else "the same for all agents"
+    )
     last = [] if name in ("config", "agents") else [f"{'':<4}In YAML and studies {name}; {where}."]
-    return "\n".join([*_told(found[0], width), *last])
+    return "\n".join([*_told(found[0]), *last])
 
 
 def _groups() -> dict[str, tuple[str, list[Row]]]:
@@ -121,11 +112,6 @@ def _groups() -> dict[str, tuple[str, list[Row]]]:
     return {key: found[key] for key in sorted(found, key=lambda key: key == OF_AGENT or key in PER_AGENT)}
 
 
-def _differs(name: str) -> bool:
-    group = name.partition(".")[0]
-    return group in PER_AGENT or sections.is_section(group)
-
-
 def _section(method: str) -> list[Row]:
     """A method's own options. Raises InputError for the section of a method from outside, which nobody has named."""
     if method == sections.OUTSIDE:
@@ -136,14 +122,14 @@ def _section(method: str) -> list[Row]:
     return flat(kind, f"{method}.") if kind else []
 
 
-def _of_methods(width: int) -> Iterable[str]:
+def _of_methods() -> Iterable[str]:
     """A block for every set of options that methods declare; methods that declare the same ones share it."""
     same: dict[type | None, list[str]] = {}
     for method in sorted(sections.methods().sections()):
         same.setdefault(sections.methods().options(method, "--help"), []).append(method)
     for first, *others in same.values():
         alike = f", and likewise {', '.join(f'{flag(other)}.…' for other in others)}" if others else ""
-        yield _block(first, f"Options of --algorithm {first} alone{alike}.", _section(first), width)
+        yield _block(first, f"Options of --algorithm {first} alone{alike}.", _section(first))
 
 
 def _unknown(about: str, known: Sequence[str]) -> str:
@@ -154,14 +140,10 @@ def _unknown(about: str, known: Sequence[str]) -> str:
     return f"--help {about}: there is no such option or group of options; {hint}"
 
 
-def _usage() -> str:
-    return f"usage: {RUN} [OPTIONS]"
-
-
-def _first(width: int) -> str:
+def _first() -> str:
     rows = {row[0]: row for _, rows in _groups().values() for row in rows}
     lines = [
-        _usage(),
+        USAGE,
         "",
         "Train a team of networked agents; under mpirun each agent is a rank.",
         "Defaults in [brackets].",
@@ -171,7 +153,7 @@ def _first(width: int) -> str:
         for name, sentence in options.items():
             default = rows[name][2]
             shown = sentence if default is None else f"{sentence} [{default}]"
-            lines += wrap(shown, width, f"  {flag(name):<{COLUMN - 2}}", " " * COLUMN)
+            lines += wrapped(shown, f"  {flag(name):<{COLUMN - 2}}", " " * COLUMN)
     names = ", ".join(key for key in _groups() if key not in (OF_RUN, OF_AGENT))
     lines += ["", "more:"]
     for word, sentence in {
@@ -179,23 +161,23 @@ def _first(width: int) -> str:
         "GROUP": f"{names}; {OF_RUN}, {OF_AGENT}: those without a dot; a method's name, such as qmix: its own",
         "all": "everything",
     }.items():
-        lines += wrap(sentence, width, f"  {f'--help {word}':<{COLUMN - 2}}", " " * COLUMN)
+        lines += wrapped(sentence, f"  {f'--help {word}':<{COLUMN - 2}}", " " * COLUMN)
     return "\n".join(lines)
 
 
-def _block(name: str, title: str, rows: Sequence[Row], width: int) -> str:
-    lines = wrap(f"{name}: {title}", width, rest="  ")
-    return "\n".join([*lines, *(line for row in rows for line in _told(row, width, "  "))])
+def _block(name: str, title: str, rows: Sequence[Row]) -> str:
+    lines = wrapped(f"{name}: {title}", rest="  ")
+    return "\n".join([*lines, *(line for row in rows for line in _told(row, "  "))])
 
 
-def _told(row: Row, width: int, indent: str = "") -> list[str]:
+def _told(row: Row, indent: str = "") -> list[str]:
     """An option's lines."""
     name, hint, default, sentence = row
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     head = f"{indent}{flag(name)} {_metavar(hint)}"
     kind = f"[{type_name(hint)}; default {'none' if shown is None else shown}]"
     margin = f"{indent}    "
-    return [head, *wrap(f"{sentence} {kind}", width, margin, margin)]
+    return [head, *wrapped(f"{sentence} {kind}", margin, margin)]
 
 
 def _metavar(hint: Any) -> str:

@@ -44,7 +44,7 @@ def first_lines(plan: Plan, team: Team, ranks: int, hosts: int, done: int) -> st
             "ranks",
             f"{ranks}, of which {hosts} host{'s' * (hosts == 1)} {_many(config.copies, 'copy')} of the environment"
             if ranks > 1
-            else f"1, with all {config.copies} copies of the environment",
+            else f"1, with {_many(config.copies, 'copy')} of the environment",
         ),
         ("topology", f"{config.topology}{_edges(plan.schedule)}"),
         *who_learns(plan, team),

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from importlib.util import find_spec
-from textwrap import wrap
 from typing import Iterable, Iterator, Sequence
 
 from ..ground.errors import InputError
-from ..ground.text import columns
+from ..ground.text import columns, wrapped
 from .environments import SUITES, make
 from .spec import ActionSpec, AgentSpec, WorldSpec
-
-WIDTH = 79
-"""Columns of what has no columns of its own."""
 
 
 def describe(env: str) -> WorldSpec:
@@ -82,7 +78,7 @@ def table(chosen: Sequence[str]) -> Iterator[str]:
                 rows.append(row(env))
             except InputError as error:
                 faults.append(f"  {error}")
-        head = wrap(f"{name}: {suite.about} (licence: {suite.licence})", WIDTH, subsequent_indent="  ")
+        head = wrapped(f"{name}: {suite.about} (licence: {suite.licence})", rest="  ")
         yield "\n".join([*head, *([columns([HEAD, *rows])] if rows else []), *faults, ""])
     if absent:
         yield "\n".join(['not installed; pip install -c constraints.txt ".[NAME]" adds one:', *absent])
