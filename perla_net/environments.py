@@ -1,7 +1,7 @@
 """``python -m perla_net.environments [NAME …]``: what there is to learn in.
 
-Without a name: every suite and the names in it that are worth a start; a suite whose extra is not installed says what to type. With
-names (``SUITE``, ``SUITE:NAME`` or any ``--env``): these only; with a single environment, its agents one by one.
+Without a name: every installed suite and the names in it that are worth a start, and a line for each that is not installed. With names
+(``SUITE``, ``SUITE:NAME`` or any ``--env``): these only; with a single environment, its agents one by one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"'{name}': there is no such suite; there are {', '.join(SUITES)}")
     one = given.names[0] if len(given.names) == 1 else ""
     whole = one in SUITES and "" not in SUITES[one].names
-    print(details(one) if one and not whole else table(given.names))
+    for part in [details(one)] if one and not whole else table(given.names):
+        print(part, flush=True)
     return 0
 
 

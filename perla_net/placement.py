@@ -61,18 +61,22 @@ def main(arguments: Sequence[str]) -> int:
     reader = parser(
         "perla_net.placement", "Place ranks on hosts so that few edges of the communication graph leave a host."
     )
-    reader.add_argument("spec", help="a family[:key=value,…], 'interaction', a graph file or a Python file")
+    reader.add_argument(
+        "spec", metavar="SPEC", help="a family[:key=value,…], 'interaction', a graph file or a Python file"
+    )
     reader.add_argument("--hosts", metavar="HOST:SLOTS,…", help="hosts, and how many ranks each takes")
     reader.add_argument(
         "--hostfile", metavar="FILE", help="the same from a file: lines `host:8`, `host slots=8` or `host`"
     )
-    reader.add_argument("--agents", type=int, help="number of agents (default: the environment's)")
-    reader.add_argument("--ranks", type=int, help="number of ranks (default: one per agent)")
+    reader.add_argument("--agents", type=int, metavar="N", help="number of agents (default: the environment's)")
+    reader.add_argument("--ranks", type=int, metavar="N", help="number of ranks (default: one per agent)")
     reader.add_argument("--env", default="traffic:grid", help="environment whose agents talk (default traffic:grid)")
     reader.add_argument(
-        "--seed", type=int, default=0, help="the run's seed, for graphs that are drawn with it (default 0)"
+        "--seed", type=int, default=0, metavar="S", help="the run's seed, for graphs that are drawn with it (default 0)"
     )
-    reader.add_argument("--rounds", type=int, default=64, help="rounds to look at of a graph that changes (default 64)")
+    reader.add_argument(
+        "--rounds", type=int, default=64, metavar="N", help="rounds to look at of a graph that changes (default 64)"
+    )
     reader.add_argument("--out", metavar="FILE", help="write a host a line, in the order of ranks")
     given = reader.parse_args(list(arguments))
     if given.agents is not None and given.agents < 1:

@@ -7,16 +7,17 @@ from typing import Sequence
 
 from .ground.processes import connect, guarded, launched
 from .settings.config import Config
+from .settings.help import page, topic
 from .simulation.running import agree_on_plan, plan_of, simulate
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; returns the exit status."""
-    if {"-h", "--help"} & set(arguments):
+    """The command line; returns the exit status. Raises InputError for help on what does not exist."""
+    about = topic(arguments)
+    if about is not None:
+        text = page(about)
         if launched()[0] == 0:
-            from .settings.command_line import command_line
-
-            command_line(arguments)
+            print(text)
         return 0
     processes = connect()
 

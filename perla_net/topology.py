@@ -43,11 +43,17 @@ def main(arguments: Sequence[str]) -> int:
     reader = parser(
         "perla_net.topology", "What a communication graph is like; further options are those of perla_net.run."
     )
-    reader.add_argument("spec", help="a family[:key=value,…], 'interaction', a graph file or a Python file")
-    reader.add_argument("--agents", type=int, help="number of agents (default: the environment's)")
+    reader.add_argument(
+        "spec", metavar="SPEC", help="a family[:key=value,…], 'interaction', a graph file or a Python file"
+    )
+    reader.add_argument("--agents", type=int, metavar="N", help="number of agents (default: the environment's)")
     reader.add_argument("--env", default="traffic:grid", help="environment whose agents talk (default traffic:grid)")
-    reader.add_argument("--seed", type=int, default=0, help="seed of a Python file's random numbers (default 0)")
-    reader.add_argument("--rounds", type=int, default=64, help="rounds to look at of a graph that changes (default 64)")
+    reader.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of a Python file's random numbers (default 0)"
+    )
+    reader.add_argument(
+        "--rounds", type=int, default=64, metavar="N", help="rounds to look at of a graph that changes (default 64)"
+    )
     reader.add_argument("--draw", metavar="FILE", help="write a picture (png, svg, pdf)")
     given, rest = reader.parse_known_args(list(arguments))
     if given.agents is not None and given.agents < 1:

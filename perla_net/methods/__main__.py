@@ -10,7 +10,6 @@ import sys
 from typing import Any, Sequence
 
 from ..settings.command_line import parser
-from .listing import describe, markdown
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,6 +18,8 @@ def main(arguments: Sequence[str]) -> int:
     reader.add_argument("names", nargs="*", metavar="NAME", help="a method, or MODULE.CLASS of your own")
     reader.add_argument("--markdown", action="store_true", help="the table of the documentation")
     given: Any = reader.parse_args(list(arguments))
+    from .listing import describe, markdown  # with torch: not for --help
+
     print(markdown() if given.markdown else describe(given.names))
     return 0
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
 from typing import Any, Sequence
 
 from ..ground.errors import InputError
+from ..ground.text import wrapped
 from ..settings.checking import flag, flat, type_name
 from .presets import PRESETS
 from .protocol import Facts
@@ -52,7 +52,7 @@ def table() -> str:
             f"learns from {cells['learns from']}",
             f"{cells['source']} · {cells['status']}",
         ):
-            lines += wrap(part, 116, initial_indent="    ", subsequent_indent="      ")
+            lines += wrapped(part, "    ", "      ")
     lines += ["", "`python -m perla_net.methods NAME` describes one with all its options; MODULE.CLASS one of your own"]
     return "\n".join(lines)
 
@@ -78,13 +78,13 @@ def details(name: str) -> str:
     )
     lines = [f"{cells[0]}: {facts.summary}"]
     for head, cell in zip(HEAD[1:], cells[1:]):
-        lines += wrap(f"{head + ':':<13}{cell}", 116, initial_indent="  ", subsequent_indent=" " * 15)
+        lines += wrapped(f"{head + ':':<13}{cell}", "  ", " " * 15)
     lines.append("  options:")
     found = options_of(kind)
     for option, hint, default, sentence in found:
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
         lines += [f"    {option} ({type_name(hint)}; default {'none' if shown is None else shown})"]
-        lines += wrap(sentence, 110, initial_indent="        ", subsequent_indent="        ")
+        lines += wrapped(sentence, "        ", "        ")
     if not found:
         lines.append("    none of its own")
     return "\n".join(lines)

@@ -226,7 +226,7 @@ class Method:
 
     @classmethod
     def first_words(cls, team: Team, index: int) -> str:
-        """What a run's first line says of it, beside its name."""
+        """What a run's first lines say of it, beside its name."""
         return ""
 
     @classmethod

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import math
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ..ground.processes import launched
-from ..ground.text import columns, duration_text, rounded, size_text
+from ..ground.text import about, columns, rounded, size_text
 
 LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "srun")
 
@@ -48,6 +49,8 @@ class Progress:
         self.silent = mode == "none"
         self.every = max(1, rounds // 20)
         self.start = self.last = time.monotonic()
+        self.counted = (done, self.start)
+        """Round and time from which the time left is reckoned: once there are more, the first round, which tells little, is left out."""
         self.return_text = "-"
 
     def show(self, metrics: Mapping[str, Any], env_steps: int, bytes_per_agent: float) -> None:
@@ -56,21 +59,27 @@ class Progress:
         rate = env_steps / max(now - self.last, 1e-9)
         self.last = now
         done = metrics["round"]
-        left = (now - self.start) / (done - self.first) * (self.rounds - done)
+        since, began = self.counted
+        left = (now - began) / (done - since) * (self.rounds - done)
+        if done - self.first == 1:
+            self.counted = (done, now)
         if metrics["team_return"] is not None:
             self.return_text = f"{metrics['team_return']:,.1f}"
             self.return_text += "".join(
                 f"  {name} {value:,.3g}" for name, value in list(metrics["figures"].items())[:1]
             )
-        line = (
-            f"round {done:>4}/{self.rounds}  {rate:>7,.0f} steps/s  team return {self.return_text}  "
-            f"sent {size_text(bytes_per_agent)}/agent  {duration_text(left)} left"
-        )
         if self.silent:
             return
+        # The most telling first: a line that goes over itself is cut where the terminal ends.
+        told = f"about {about(left)} left" if done < self.rounds else f"took {about(now - self.start)}"
+        line = (
+            f"round {done:>{len(str(self.rounds))}}/{self.rounds}  {told:<17}  team return {self.return_text}  "
+            f"sent {size_text(bytes_per_agent)}/agent  {rate:,.0f} steps/s"
+        )
         if self.live:
-            print(f"\r\033[K{line}", end="\n" if done == self.rounds else "", flush=True)
-        elif done - self.first == 1 or done % self.every == 0 or done == self.rounds:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\033[K{line[:width]}", end="\n" if done == self.rounds else "", flush=True)
+        elif done - self.first <= 2 or done % self.every == 0 or done == self.rounds:
             print(line, flush=True)
 
 
@@ -111,7 +120,7 @@ def traffic_lines(ledger: Path) -> str:
     mean = size_text(sum(sizes) / len(sizes))
     spread = "each" if sizes[0] == sizes[-1] else f"on average ({size_text(sizes[0])} to {size_text(sizes[-1])})"
     parts = ", ".join(f"{name} {size_text(size)}" for name, size in sorted(purposes.items(), key=lambda item: -item[1]))
-    return f"agent traffic: {len(edges)} directed edges, {mean} {spread}; {parts}"
+    return f"agent traffic: {len(edges)} directed edges, {mean} {spread}\n  {parts}"
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 from pathlib import Path
-from typing import Any, Literal, Sequence, get_origin
+from typing import Any, Sequence
 
 from ..ground.errors import InputError
 from ..ground.files import given as given_path
 from . import sections
-from .checking import bare, flag, flat, read_word, type_name
+from .checking import flag, flat, read_word
 from .config import Config
 from .data import to_data
 from .options import is_whole, nested, validated
@@ -18,39 +18,30 @@ from .yaml_files import read_yaml
 
 
 class _Parser(argparse.ArgumentParser):
+    listing = "--help"
+    """What lists every option."""
+
     def error(self, message: str) -> None:
-        raise InputError(f"{message}; `python -m {self.prog} --help` lists every option")
+        raise InputError(f"{message}; `{self.prog} {self.listing}` lists every option")
 
 
-def parser(prog: str, description: str) -> argparse.ArgumentParser:
+def parser(module: str, description: str, **options: Any) -> _Parser:
     """An argument parser whose complaints are :class:`InputError`, for every entry point of the program."""
-    return _Parser(prog=prog, description=description, allow_abbrev=False)
+    return _Parser(prog=f"python -m {module}", description=description, allow_abbrev=False, **options)
 
 
 def command_line(arguments: Sequence[str]) -> Config:
     """The configuration that ``python -m perla_net.run ARGUMENTS`` asks for: defaults, then YAML, then the options.
 
-    Raises InputError for anything unknown, of a wrong type or out of range.
+    Raises InputError for anything unknown, of a wrong type or out of range. What ``--help`` prints is in ``help.py``.
     """
-    reader = parser("perla_net.run", "Train a team of networked agents; under mpirun each agent is a rank.")
-    reader.usage = "[mpirun -n RANKS] python -m perla_net.run [OPTIONS]"
-    reader.add_argument("--config", metavar="FILE", help="YAML file of options (text); the command line wins over it.")
-    reader.add_argument(
-        "--agents",
-        metavar="N",
-        dest="agents.number",
-        default=argparse.SUPPRESS,
-        help=_help("integer", None, "Number of agents (default: the environment's, else one per rank)."),
-    )
-    for name, hint, default, sentence in flat(Config):
+    reader = parser("perla_net.run", "", add_help=False)
+    reader.listing = "--help all"
+    reader.add_argument("--config")
+    reader.add_argument("--agents", dest="agents.number", default=argparse.SUPPRESS)
+    for name, *_ in flat(Config):
         if not name.startswith("agents."):
-            reader.add_argument(
-                flag(name),
-                dest=name,
-                default=argparse.SUPPRESS,
-                metavar=_metavar(hint),
-                help=_help(type_name(hint), default, sentence),
-            )
+            reader.add_argument(flag(name), dest=name, default=argparse.SUPPRESS)
     words, of_methods = _of_methods(arguments)
     given = vars(_parse(reader, words))
     file = given.pop("config")
@@ -93,12 +84,12 @@ def _of_methods(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return rest, found
 
 
-def _parse(reader: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(reader: _Parser, arguments: Sequence[str]) -> argparse.Namespace:
     given, unknown = reader.parse_known_args(list(arguments))
     if unknown:
         known = [flag for action in reader._actions for flag in action.option_strings]
         close = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"`python -m {reader.prog} --help` lists every option"
+        hint = f"did you mean {close[0]}?" if close else f"`{reader.prog} {reader.listing}` lists every option"
         if any(
             "." in word and not word.startswith("-") and word.replace(".", "_").isidentifier() for word in arguments
         ):
@@ -165,18 +156,6 @@ def _get(tree: Any, name: str) -> Any:
     for part in name.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
-
-
-def _metavar(hint: Any) -> str:
-    plain, _ = bare(hint)
-    if get_origin(plain) is Literal:
-        return "NAME"
-    return {int: "N", float: "X", bool: "BOOL", str: "TEXT"}.get(plain, "N,N")
-
-
-def _help(kind: str, default: Any, sentence: str) -> str:
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f"{sentence} [{kind}; default {'none' if shown is None else shown}]".replace("%", "%%")
 
 
 def _from_text(text: str, name: str) -> Any:

@@ -97,6 +97,11 @@ def check_ending(file: Path) -> None:
         raise InputError(f"--record {file}: there is no folder {file.parent}")
 
 
+def drawable(environment: Any) -> bool:
+    """Whether a batch environment says that it can be drawn."""
+    return hasattr(environment, "picture") and getattr(environment, "drawable", True)
+
+
 def watch(plan: Any, players: Sequence[Path], seed: int) -> None:
     """Show the episode in the terminal, in place where it is one. Raises InputError where there is nothing to show."""
     live = sys.stdout.isatty()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import threading
 import time
@@ -202,7 +203,7 @@ def _simulate(simulation: Any, same: bool, command: Sequence[str]) -> Result:
     if chief:
         from ..records.display import Progress
         from ..records.recorder import Recorder
-        from .words import who_learns
+        from .words import first_lines
 
         names = [agent.name for agent in plan.world.agents]
         recorder = Recorder(folder, names, simulation.done, simulation.team.purposes)
@@ -210,10 +211,7 @@ def _simulate(simulation: Any, same: bool, command: Sequence[str]) -> Result:
         progress = Progress(config.display, config.rounds, simulation.done)
         if config.display != "none":
             print(
-                f"{len(names)} agents in {config.env} on {processes.size} rank{'s' * (processes.size > 1)} "
-                f"({len(simulation.hosts)} hosting {config.copies} copies), {config.topology} topology"
-                f"{_edges_text(plan.schedule)}, {who_learns(plan, simulation.team)}",
-                flush=True,
+                first_lines(plan, simulation.team, processes.size, len(simulation.hosts), simulation.done), flush=True
             )
             for note in plan.notes:
                 print(f"note: {note}", flush=True)
@@ -276,10 +274,10 @@ def _simulate(simulation: Any, same: bool, command: Sequence[str]) -> Result:
         trackers.close()
     if stopped:
         if chief:
-            print(
-                f"\nstopped by a signal after round {simulation.done}; continue with: {_again(processes)} --resume {folder}",
-                flush=True,
-            )
+            from .words import again
+
+            on = f"{again(processes.size)} --resume {shlex.quote(str(folder))}"
+            print(f"\nstopped by a signal after round {simulation.done}; continue with: {on}", flush=True)
         return Result(folder, simulation.done, None)
     evaluation = best = None
     if points:
@@ -288,7 +286,7 @@ def _simulate(simulation: Any, same: bool, command: Sequence[str]) -> Result:
         players = players_of(folder / "checkpoints" / str(saved), plan.world.agents)
         evaluation = evaluate(processes, plan, players, config.evaluate_episodes, config.seed)
     if chief:
-        _close_folder(plan, folder, evaluation, best, processes)
+        _close_folder(simulation, folder, evaluation, best)
     return Result(folder, simulation.done, evaluation)
 
 
@@ -318,23 +316,18 @@ def _open_folder(plan: Plan, folder: Path, command: Sequence[str], processes: Pr
     write_whole(folder / "schedule.json", json.dumps(plan.schedule.to_data()))
 
 
-def _edges_text(schedule: Schedule) -> str:
-    if schedule.moves:
-        return " that moves with the agents"
-    edges = len(schedule.edges(1))
-    return f" with {edges} directed edges" if schedule.fixed else f" that changes ({edges} directed edges at first)"
-
-
 def _close_folder(
-    plan: Plan,
+    simulation: Any,
     folder: Path,
     evaluation: dict[str, Any] | None,
     best: dict[str, Any] | None,
-    processes: Processes,
 ) -> None:
     import json
 
     from ..records.display import evaluation_table, interval, traffic_lines
+    from .words import last_lines
+
+    plan, processes = simulation.plan, simulation.processes
 
     if evaluation is not None:
         write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=1))
@@ -352,10 +345,5 @@ def _close_folder(
             f"{best['episodes']} episodes"
         )
     print(traffic_lines(folder / "ledger.csv"))
-    again = _again(processes, "perla_net.evaluate")
-    print(f"run's folder: {folder}\nnext: {again} {folder} --episodes 100", flush=True)
-
-
-def _again(processes: Processes, module: str = "perla_net.run") -> str:
-    python = f"python -m {module}"
-    return f"mpirun -n {processes.size} {python}" if processes.size > 1 else python
+    host = simulation.world.host
+    print(last_lines(folder, processes.size, host and host.environment), flush=True)

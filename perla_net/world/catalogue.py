@@ -1,17 +1,18 @@
 """``python -m perla_net.environments [NAME …]``: what there is to learn in.
 
-Without a name: every suite and the names in it that are worth a start, with agents, spaces, graph and licence, each made to
-find out; a suite whose extra is not installed says what to type. With names (``SUITE``, ``SUITE:NAME`` or any ``--env``): these only; with a
-single environment, its agents one by one.
+Without a name: every installed suite and the names in it that are worth a start, with agents, spaces and graph, each made to
+find out; at the end a line for each suite whose extra is not installed. With names (``SUITE``, ``SUITE:NAME`` or any ``--env``): these only;
+with a single environment, its agents one by one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Iterable, Sequence
+from importlib.util import find_spec
+from typing import Iterable, Iterator, Sequence
 
 from ..ground.errors import InputError
-from ..ground.text import columns
+from ..ground.text import columns, wrapped
 from .environments import SUITES, make
 from .spec import ActionSpec, AgentSpec, WorldSpec
 
@@ -44,37 +45,41 @@ def action_text(action: ActionSpec) -> str:
 def _range(texts: Iterable[str]) -> str:
     """Different texts in the order of their frequency, at most two."""
     found = [text for text, _ in Counter(texts).most_common()]
-    return ", ".join(found[:2]) + (f" … ({len(found)} kinds)" if len(found) > 2 else "")
+    return ", ".join(found[:2]) + (f" + {len(found) - 2} more" if len(found) > 2 else "")
 
 
-def row(env: str, licence: str) -> list[str]:
-    """One line of the table."""
-    try:
-        world = describe(env)
-    except InputError as error:
-        return [env, "-", str(error).partition(": ")[2], "", "", licence]
+def row(env: str) -> list[str]:
+    """One line of the table. Raises InputError where the environment cannot be made."""
+    world = describe(env)
     agents = world.agents
     graph = f"{len(world.interaction)} edges" if world.interaction is not None else "-"
     spaces = _range(map(space_text, agents)), _range(action_text(agent.action) for agent in agents)
-    return [env, str(len(agents)), *spaces, graph, licence]
+    return [env, str(len(agents)), *spaces, graph]
 
 
-HEAD = ["environment", "agents", "observation", "actions", "graph", "licence"]
+HEAD = ["environment", "agents", "observation", "actions", "graph"]
 
 
-def table(chosen: Sequence[str]) -> str:
-    """Suites and environments with their properties, aligned."""
-    lines = []
+def table(chosen: Sequence[str]) -> Iterator[str]:
+    """Suites with their environments, aligned, one suite after the other as they are looked at; then those that are not installed."""
+    absent = []
     for name, suite in SUITES.items():
         wanted = [env for env in chosen if env.partition(":")[0] == name] if chosen else [name]
         if not wanted:
             continue
-        extra = f'; pip install -c constraints.txt ".[{suite.extra}]"' if suite.extra else ""
-        lines.append(f"\n{name}: {suite.about}{extra}")
-        envs = [env for entry in wanted for env in ([entry] if entry != name else names_of(name, suite.names))]
-        if envs:
-            lines.append(columns([HEAD, *(row(env, suite.licence) for env in envs)]))
-    return "\n".join(lines).lstrip("\n")
+        if any(find_spec(package) is None for package in suite.packages):
+            absent.append(f"  {name:<12}{suite.about}")
+            continue
+        rows, faults = [], []
+        for env in (env for entry in wanted for env in ([entry] if entry != name else names_of(name, suite.names))):
+            try:
+                rows.append(row(env))
+            except InputError as error:
+                faults.append(f"  {error}")
+        head = wrapped(f"{name}: {suite.about} (licence: {suite.licence})", rest="  ")
+        yield "\n".join([*head, *([columns([HEAD, *rows])] if rows else []), *faults, ""])
+    if absent:
+        yield "\n".join(['not installed; pip install -c constraints.txt ".[NAME]" adds one:', *absent])
 
 
 def names_of(suite: str, names: Sequence[str]) -> list[str]:

@@ -209,6 +209,11 @@ class Copies:
             raise ContractError(f"--env {self.name}: positions() does not tell where {missing[0]} is")
         return np.array([places[key] for key in self.keys], float)
 
+    @property
+    def drawable(self) -> bool:
+        """Whether the environment promises pictures, in its metadata."""
+        return "rgb_array" in (getattr(self.envs[0], "metadata", None) or {}).get("render_modes", ())
+
     def picture(self, copy: int) -> np.ndarray | None:
         """What the environment renders, uint8 [height, width, 3]; None where it renders nothing."""
         try:

@@ -77,11 +77,11 @@ def test_the_environment_s_own_state():
 
 
 def test_which_state_is_read_is_said():
-    """In the run's first line; --qmix.state observations leaves the environment's own out."""
+    """In the run's first lines; --qmix.state observations leaves the environment's own out."""
     said = []
     for choice in ({}, {"state": "observations"}):
         plan = prepare(validated({"env": TOLD, "agents": zoo("qmix", **choice), "topology": "empty"}))
-        said.append(who_learns(plan, plan.team()))
+        said.append(words_of(plan))
     assert "the state is the environment's own, 2 numbers" in said[0]
     assert "the state is all observations in the order of agents, 12 numbers" in said[1]
 
@@ -269,7 +269,7 @@ def test_a_replica_that_strays_ends_the_run():
 
 
 def test_first_words():
-    """The first line says what the state is; a weight is a share."""
+    """The first lines say what the state is; a weight is a share."""
     simulation = simulation_of("qmix")
     assert "the state is all observations in the order of agents, 12 numbers" in words_of(simulation.plan)
     with pytest.raises(InputError, match="alpha"):
@@ -277,7 +277,7 @@ def test_first_words():
 
 
 def words_of(plan: Plan) -> str:
-    return who_learns(plan, plan.team())
+    return str(who_learns(plan, plan.team()))
 
 
 # Small games, exploring uniformly (FACTS: with ε that falls they tell nothing)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import yaml
-from conftest import job
 
 from perla_net.ground.errors import InputError
 from perla_net.ground.selection import selected
@@ -236,34 +233,6 @@ def test_resume_refuses_what_would_change_the_run(tmp_path):
         command_line(["--resume", str(tmp_path), "--seed", "0"])
     with pytest.raises(InputError, match="not the folder of a run"):
         resumed(validated(Config(resume=str(tmp_path / "other"))))
-
-
-def test_help_lists_every_option_and_starts_nothing():
-    start = time.monotonic()
-    text = job(0, "perla_net.run", "--help", process=True).stdout
-    for name in (
-        "--env",
-        "--agents",
-        "--topology",
-        "--algorithm",
-        "--share",
-        "--samples",
-        "--estimator",
-        "--form",
-        "--rounds",
-        "--copies",
-        "--horizon",
-        "--seed",
-        "--out",
-        "--resume",
-        "--config",
-        "--stall-timeout",
-        "--ppo.epochs",
-        "--ppo.minibatch",
-    ):
-        assert name in text
-    assert "default 100" in text and "integer" in text
-    assert time.monotonic() - start < 20
 
 
 def test_read_yaml_of_an_empty_file(tmp_path):

@@ -10,7 +10,9 @@ from gymnasium import spaces
 
 class Joint:
     """``env`` with agents ``agent_0`` …, who all begin and end together. Images [layers, rows, columns] become [rows, columns,
-    layers]. A subclass says in :meth:`ended` which end of an episode it was, since such environments do not."""
+    layers]. A subclass says in :meth:`ended` which end of an episode it was, since such environments do not, and draws in ``render``."""
+
+    metadata = {"render_modes": ["rgb_array"]}
 
     def __init__(self, env: Any) -> None:
         self.env = env
