@@ -1,6 +1,6 @@
 """Writes the pages here that are made of the program itself: ``options.md`` and ``environments.md``.
 
-python docs/reference/generate.py            # needs every suite: pip install -c constraints.txt ".[test]"
+python docs/reference/generate.py            # needs every suite: pip install -c constraints.txt ".[test,momaland]"
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perla_net.settings.checking import flag, flat, type_name
 from perla_net.settings.config import AgentSettings, Config
-from perla_net.world.catalogue import row
+from perla_net.world.catalogue import HEAD, names_of, row
 from perla_net.world.environments import SUITES
 
 HERE = Path(__file__).parent
@@ -53,9 +53,8 @@ def of_suite(suite: str) -> str:
     """A suite's names that are worth a start, each made to find out."""
     facts = SUITES[suite]
     extra = f' `pip install -c constraints.txt ".[{facts.extra}]"`' if facts.extra else ""
-    rows = [row(f"{suite}:{name}".rstrip(":"), facts.licence) for name in facts.names]
-    head = ["environment", "agents", "observation", "actions", "graph", "licence"]
-    return f"## {suite}\n\n{facts.about[0].upper()}{facts.about[1:]}.{extra}\n\n{table(head, rows)}"
+    about = f"{facts.about[0].upper()}{facts.about[1:]} (licence: {facts.licence}).{extra}"
+    return f"## {suite}\n\n{about}\n\n{table(HEAD, [row(env) for env in names_of(suite, facts.names)])}"
 
 
 def environments() -> str:
