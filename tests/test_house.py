@@ -26,7 +26,7 @@ ORDER = [
     "gain",
 ]
 """Each folder may use those above it. The commands (files at the top, and each folder's ``__main__``) may use all of them."""
-COMMANDS = {"run", "evaluate", "study", "watch", "topology", "environments", "placement"}
+COMMANDS = {"run", "evaluate", "study", "watch", "topology", "environments", "placement", "launch"}
 PUBLIC = "__init__"
 """Loads what ``import perla_net`` offers, when it is asked for."""
 
