@@ -28,7 +28,7 @@ SUITES = {
     "vmas": ["vmas>=1.5.2"],
 }
 TEST = [
-    *("pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "pandapower>=3.0", "websocket-client>=1.8"),
+    *("pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "mypy>=1.14", "pandapower>=3.0", "websocket-client>=1.8"),
     *(*MPI, *FILM, *REPORT, *TENSORBOARD, *WANDB, *DOCS, *sum(SUITES.values(), [])),
 ]
 
@@ -40,6 +40,15 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        # Those that the tests are run with. On 3.10 and 3.12 the dependencies resolve, and nothing more is known.
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=[
         "perla_net",
         "perla_net.gain",

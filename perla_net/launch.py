@@ -28,7 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     """``python -m perla_net.launch``: what there is; with a name, prints that file, or writes it, or says where it lies."""
     from .settings.command_line import parser
 
-    reader = parser("perla_net.launch", "Scripts that start a run on machines and clusters; without a name, lists them.")
+    reader = parser(
+        "perla_net.launch", "Scripts that start a run on machines and clusters; without a name, lists them."
+    )
     reader.add_argument("name", nargs="?", help=", ".join(NAMES))
     where = reader.add_mutually_exclusive_group()
     where.add_argument("-o", "--out", metavar="FILE", help="write it to a new file, executable where it is a script")

@@ -211,7 +211,11 @@ def test_pbs(place):
     assert started(call(place, "pbs.sh", **given, **path))[0].endswith("perla_net.run")
     refused(call(place, "pbs.sh"), "pbs.sh", f"this is no PBS job; submit it with: qsub {LAUNCH}/pbs.sh")
     refused(call(place, "pbs.sh", "--rounds", "3", **given), "pbs.sh", "options come in a variable")
-    refused(call(place, "pbs.sh", **given, **path, PYTHONPATH=""), "pbs.sh", "does not have perla_net; activate the environment")
+    refused(
+        call(place, "pbs.sh", **given, **path, PYTHONPATH=""),
+        "pbs.sh",
+        "does not have perla_net; activate the environment",
+    )
 
 
 def test_mpijob_fits_the_image_and_the_launcher():
