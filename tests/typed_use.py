@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 import networkx as nx
 import numpy as np
@@ -42,9 +42,9 @@ def runs() -> Path:
     except (InputError, Stopped):
         raise SystemExit(2) from None
     assert_type(result.rounds, int)
-    assert_type(result.evaluation, "dict[str, Any] | None")
+    assert_type(result.evaluation, dict[str, Any] | None)
     agent = assert_type(load_agent(result.folder / "checkpoints" / "10" / "agent_0"), LoadedAgent)
-    assert_type(agent.spec.action.joint, "int | None")
+    assert_type(agent.spec.action.joint, int | None)
     agent.act(np.zeros(agent.spec.observation_size, np.float32), rng=np.random.default_rng(0))
     return result.folder
 
@@ -68,10 +68,10 @@ class Gossip(Acting):
     purposes = ("gossip",)
 
     def __init__(self, seat: Seat) -> None:
-        start, noise = assert_type(seat.streams(2), "list[np.random.SeedSequence]")
+        start, noise = assert_type(seat.streams(2), list[np.random.SeedSequence])
         super().__init__(seat, assert_type(seat.new_policy(start), Policy), noise)
         self.options = assert_type(seat.options(Options), Options)
-        self.value = MLP((assert_type(seat.spec, AgentSpec).observation_size, 32, 1), "tanh")
+        self.value = MLP((assert_type(seat.spec, AgentSpec).observation_size, 32, 1), tanh)
         self.optimiser = Adam(self.value, epsilon=1e-5, max_norm=0.5)
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
@@ -115,12 +115,12 @@ class Walkers(Batch):
 def environments() -> dict[str, float]:
     env = parallel_env("traffic:grid", rows=3, columns=4)
     env.reset(seed=0)
-    assert_type(Walkers(8).spec.agents, "tuple[AgentSpec, ...]")
+    assert_type(Walkers(8).spec.agents, tuple[AgentSpec, ...])
     return {name: float(values[0]) for name, values in Walkers(8).metrics(np.arange(1)).items()}
 
 
 def topology(agents: Sequence[str], rng: np.random.Generator) -> nx.DiGraph:
     """A topology file's function; and what the program knows of a graph."""
     graph = build("watts_strogatz:k=4,p=0.1", agents, None, seed=0)
-    assert_type(properties(graph), "dict[str, Any]")
+    assert_type(properties(graph), dict[str, Any])
     return graph
