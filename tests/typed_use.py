@@ -71,7 +71,7 @@ class Gossip(Acting):
         start, noise = assert_type(seat.streams(2), list[np.random.SeedSequence])
         super().__init__(seat, assert_type(seat.new_policy(start), Policy), noise)
         self.options = assert_type(seat.options(Options), Options)
-        self.value = MLP((assert_type(seat.spec, AgentSpec).observation_size, 32, 1), tanh)
+        self.value = MLP((assert_type(seat.spec, AgentSpec).observation_size, 32, 1), "tanh")
         self.optimiser = Adam(self.value, epsilon=1e-5, max_norm=0.5)
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
