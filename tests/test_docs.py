@@ -27,6 +27,7 @@ ELSEWHERE = (
     "kubectl",
     "srun",
     "SLURM_HOSTFILE=",
+    "REQUEUE=",
     "tensorboard",
     "wandb",
     "mkdocs",
