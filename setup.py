@@ -1,10 +1,12 @@
-"""Metadata, dependencies and extras of perla_net; the graph files of ``topologies/`` travel inside the package."""
+"""Metadata, dependencies and extras of perla_net; the files of ``topologies/`` and ``launch/`` travel inside the package."""
 
+import re
 from pathlib import Path
 
 from setuptools import setup
 
 HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "perla_net" / "__init__.py").read_text(encoding="utf-8"), re.M)
 
 MPI = ["mpi4py>=4.0", "mpich>=4.2"]
 PLOT = ["matplotlib>=3.8"]
@@ -30,7 +32,9 @@ TEST = [
     *(
         "pytest>=8",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
         "ruff>=0.9",
+        "mypy>=1.14",
         "pandapower>=3.0",
         "websocket-client>=1.8",
         "nbclient>=0.10",
@@ -41,12 +45,21 @@ TEST = [
 
 setup(
     name="perla_net",
-    version="0.1.0",
+    version=VERSION[1],
     description="A simulator of networked learning agents: one MPI rank each, policies shared along a graph",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        # Those that the tests are run with. On 3.10 and 3.12 the dependencies resolve, and nothing more is known.
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=[
         "perla_net",
         "perla_net.gain",
@@ -57,16 +70,22 @@ setup(
         "perla_net.records",
         "perla_net.report",
         "perla_net.settings",
+        "perla_net.shipped.launch",
+        "perla_net.shipped.topologies",
         "perla_net.simulation",
         "perla_net.studies",
         "perla_net.theory",
-        "perla_net.topologies",
         "perla_net.world",
         "perla_net.world.networked",
         "perla_net.world.suites",
     ],
-    package_dir={"perla_net.topologies": "topologies"},
-    package_data={"perla_net.topologies": ["*.graphml", "*.py", "*.md"], "perla_net.report": ["*.css", "*.js"]},
+    package_dir={"perla_net.shipped.launch": "launch", "perla_net.shipped.topologies": "topologies"},
+    package_data={
+        "perla_net": ["py.typed"],
+        "perla_net.report": ["*.css", "*.js"],
+        "perla_net.shipped.launch": ["*"],
+        "perla_net.shipped.topologies": ["*.graphml", "*.py", "*.md"],
+    },
     install_requires=[
         "annotated-types>=0.6",
         "networkx>=3.4",

@@ -3,7 +3,7 @@
 Public names, loaded when first used: ``Config``, ``train``, ``load_agent``, ``InputError``, ``Stopped``.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .ground import steady
 
@@ -15,6 +15,12 @@ registry.announce()  # methods' own options are known wherever options are read
 
 __version__ = "0.1.0"
 __all__ = ["Config", "InputError", "Stopped", "load_agent", "train"]
+
+if TYPE_CHECKING:  # what type checkers and editors see; keep it equal to what follows
+    from .ground.errors import InputError, Stopped
+    from .settings.config import Config
+    from .simulation.loading import load_agent
+    from .simulation.running import train
 
 _HOMES = {
     "Config": "settings.config",

@@ -25,7 +25,10 @@ COMMANDS = {
         "study FILE.yaml": "many runs: settings × seeds",
         "report RUN": "one page on runs, or on a study",
     },
-    "beside": {"theory": "what embedding promises, on small games"},
+    "beside": {
+        "launch": "scripts for clusters, Slurm and others",
+        "theory": "what embedding promises, on small games",
+    },
 }
 """Command and what it takes → what it is for."""
 

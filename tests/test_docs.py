@@ -31,6 +31,7 @@ ELSEWHERE = (
     "kubectl",
     "srun",
     "SLURM_HOSTFILE=",
+    "REQUEUE=",
     "tensorboard",
     "wandb",
     "zensical",

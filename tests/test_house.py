@@ -10,6 +10,8 @@ import networkx as nx
 import pytest
 from conftest import ROOT
 
+import perla_net
+
 HOUSE = Path(__file__).parents[1] / "perla_net"
 ORDER = [
     "ground",  # ranks, errors, files, text: knows nothing of learning agents
@@ -26,7 +28,7 @@ ORDER = [
     "gain",
 ]
 """Each folder may use those above it. The commands (files at the top, and each folder's ``__main__``) may use all of them."""
-COMMANDS = {"run", "evaluate", "study", "watch", "topology", "environments", "placement", "__main__"}
+COMMANDS = {"run", "evaluate", "study", "watch", "topology", "environments", "placement", "launch", "__main__"}
 PUBLIC = "__init__"
 """Loads what ``import perla_net`` offers, when it is asked for."""
 
@@ -106,6 +108,13 @@ def test_this_test_can_fail() -> None:
     assert isinstance(ast.parse(tree).body[0], ast.FunctionDef)
     assert "world.world" in imports_of("simulation.evaluation")
     assert "simulation.simulation" in imports_of("simulation.running")
+
+
+def test_the_checked_files_are_there():
+    """mypy passes over nothing in silence, but a public module that is not on its list is not checked."""
+    listed = set(re.findall(r'"(\S+\.py)"', (ROOT / "pyproject.toml").read_text()))
+    homes = {f"perla_net/{module.replace('.', '/')}.py" for module in perla_net._HOMES.values()}
+    assert {"tests/typed_use.py", "perla_net/__init__.py"} | homes <= listed
 
 
 def test_every_folder_is_installed():

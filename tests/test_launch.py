@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, job
+
+from perla_net.launch import NAMES
 
 LAUNCH = ROOT / "launch"
 MPICH, OPEN_MPI = "HYDRA build details:", "mpirun (Open MPI) 5.0.11"
@@ -182,22 +184,17 @@ def test_slurm_takes_the_interface_of_mpi4pys_library(place, library, text, mpi)
 
 
 def test_slurm_with_mpirun(place):
-    (place / "clone").mkdir()
-    (place / "clone" / "launch").symlink_to(LAUNCH)
-    lines = started(
-        call(place, "slurm.sh", "--rounds", "3", **SLURM, MPI="mpirun", SLURM_SUBMIT_DIR=str(place / "clone"))
-    )
+    lines = started(call(place, "slurm.sh", "--rounds", "3", **SLURM, MPI="mpirun"))
     assert lines[0].startswith("mpirun -hosts node1:1,node2:2 -n 3 ") and lines[0].endswith("perla_net.run --rounds 3")
     assert "SLURM_MPI_TYPE=none" in lines
 
 
 def test_slurm_refuses(place, library):
-    refused(call(place, "slurm.sh"), "slurm.sh", "this is no Slurm job; submit it with: sbatch launch/slurm.sh")
+    refused(call(place, "slurm.sh"), "slurm.sh", f"this is no Slurm job; submit it with: sbatch {LAUNCH}/slurm.sh")
     refused(call(place, "slurm.sh", SLURM_JOB_ID="7"), "slurm.sh", "give sbatch --ntasks")
     other = library("Open MPI v5") | {"PLUGINS": "none\npmi2"}
     refused(call(place, "slurm.sh", **other), "slurm.sh", "srun has no --mpi=pmix")
     refused(call(place, "slurm.sh", **library("Some MPI")), "slurm.sh", "which --mpi of srun does 'Some MPI' want?")
-    refused(call(place, "slurm.sh", **SLURM, MPI="mpirun"), "slurm.sh", "submit from the clone")
     (place / "fake" / "mpi4py" / "MPI.py").write_text("raise ImportError('no library')\n")
     refused(
         call(place, "slurm.sh", **SLURM, PYTHONPATH=f"{place / 'fake'}:{ROOT}"), "slurm.sh", "(ImportError: no library)"
@@ -206,17 +203,19 @@ def test_slurm_refuses(place, library):
 
 def test_pbs(place):
     (place / "nodes").write_text("node1\nnode1\nnode2\n")
-    (place / "clone").mkdir()
-    (place / "clone" / "launch").symlink_to(LAUNCH)
-    job = {"PBS_JOBID": "7", "PBS_NODEFILE": str(place / "nodes"), "PBS_O_WORKDIR": str(place / "clone")}
+    given = {"PBS_JOBID": "7", "PBS_NODEFILE": str(place / "nodes"), "PBS_O_WORKDIR": str(place)}
     path = {"PBS_O_PATH": f"{place / 'bin'}:/usr/bin:/bin", "PATH": "/usr/bin:/bin"}
-    lines = started(call(place, "pbs.sh", **job, **path, OPTIONS="--topology star  --rounds 3"))
+    lines = started(call(place, "pbs.sh", **given, **path, OPTIONS="--topology star  --rounds 3"))
     assert lines[0].startswith("mpirun -hosts node1:2,node2:1 -n 3 ")
     assert lines[0].endswith("perla_net.run --topology star --rounds 3") and not (place / "asked").exists()
-    assert started(call(place, "pbs.sh", **job, **path))[0].endswith("perla_net.run")
-    refused(call(place, "pbs.sh"), "pbs.sh", "this is no PBS job; submit it with: qsub launch/pbs.sh")
-    refused(call(place, "pbs.sh", "--rounds", "3", **job), "pbs.sh", "options come in a variable")
-    refused(call(place, "pbs.sh", **job | {"PBS_O_WORKDIR": str(place)}), "pbs.sh", "submit from the clone")
+    assert started(call(place, "pbs.sh", **given, **path))[0].endswith("perla_net.run")
+    refused(call(place, "pbs.sh"), "pbs.sh", f"this is no PBS job; submit it with: qsub {LAUNCH}/pbs.sh")
+    refused(call(place, "pbs.sh", "--rounds", "3", **given), "pbs.sh", "options come in a variable")
+    refused(
+        call(place, "pbs.sh", **given, **path, PYTHONPATH=""),
+        "pbs.sh",
+        "does not have perla_net; activate the environment",
+    )
 
 
 def test_mpijob_fits_the_image_and_the_launcher():
@@ -239,6 +238,40 @@ def test_mpijob_fits_the_image_and_the_launcher():
     assert os.access(ROOT / launcher["command"][0], os.X_OK) and launcher["args"][-1].startswith("/runs/")
     assert worker["command"][-1] in image and f"'Port {worker['readinessProbe']['tcpSocket']['port']}'" in image
     assert int(worker["resources"]["limits"]["cpu"]) == spec["slotsPerWorker"]
+
+
+def test_what_there_is_is_listed_and_copied(tmp_path):
+    assert {file for file, _ in NAMES.values()} == {file.name for file in LAUNCH.iterdir()}
+    listed = job(0, "perla_net.launch").stdout
+    assert all(f"{name} " in listed for name in NAMES)
+    for name, (file, _) in NAMES.items():
+        text = (LAUNCH / file).read_text()
+        assert job(0, "perla_net.launch", name).stdout == text
+        assert job(0, "perla_net.launch", name, "--path").stdout == f"{LAUNCH / file}\n"
+        job(0, "perla_net.launch", name, "-o", str(tmp_path / file))
+        assert (tmp_path / file).read_text() == text
+        assert os.access(tmp_path / file, os.X_OK) == file.endswith(".sh")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("slurm", "-o", "{there}"), "--out {there}: is there already; choose another, or remove it first"),
+        (("slurm", "-o", "{there}/below"), "--out {there}/below: cannot be written (Not a directory)"),
+        (("slurmy",), "'slurmy': there is no such script; there are local, hosts, slurm,"),
+        (("-o", "{there}"), "which script? name one of local,"),
+        (("slurm", "-o", "x", "--path"), "argument --path: not allowed with argument -o/--out"),
+        (("slurm", "--rounds", "3"), "unrecognized arguments: --rounds 3"),
+    ],
+)
+def test_what_the_listing_refuses(tmp_path, arguments, sentence):
+    there = tmp_path / "there.sh"
+    there.write_text("mine")
+    words = [word.format(there=there) for word in arguments]
+    done = job(0, "perla_net.launch", *words, check=False)
+    assert done.returncode == 2 and sentence.format(there=there) in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stdout == ""
+    assert there.read_text() == "mine" and list(tmp_path.iterdir()) == [there]
 
 
 @pytest.mark.parametrize("script", sorted(file.name for file in LAUNCH.glob("*.sh")))

@@ -31,6 +31,12 @@ def given(text: str | Path, option: str) -> Path:
     return path
 
 
+def shipped(name: str) -> Path:
+    """A folder of the clone's top that travels with the program: inside an installed package, beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "shipped" / name
+    return inside if inside.is_dir() else Path(__file__).parents[2] / name
+
+
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
     """Within, what cannot be written (a full disk, say) raises WriteError that names the place."""

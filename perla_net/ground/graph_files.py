@@ -6,12 +6,12 @@ from pathlib import Path
 
 from .errors import InputError
 from .files import given as path_given
+from .files import shipped
 
 
 def topologies_folder() -> Path:
-    """Where the graph files that come with the program are: inside an installed package, beside it in a checkout."""
-    inside = Path(__file__).parents[1] / "topologies"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "topologies"
+    """Where the graph files that come with the program are."""
+    return shipped("topologies")
 
 
 def find_file(name: str | Path) -> Path | None:

@@ -158,7 +158,7 @@ class Encoder:
             for layer in range(len(self.channels)):
                 kernel, bias = tensors[f"k{number}_{layer}"], tensors[f"c{number}_{layer}"]
                 image = torch.relu(F.conv2d(image, kernel, bias, stride=2, padding=1))
-            fields = [min(side, self.POOLED) for side in image.shape[2:]]
+            fields = min(image.shape[2], self.POOLED), min(image.shape[3], self.POOLED)
             found.append(F.adaptive_avg_pool2d(image, fields).flatten(1))
         return torch.cat([*found, x[:, others]], 1).unflatten(0, lead)
 
@@ -176,7 +176,7 @@ class Pass:
         self.network, self.learns = network, learns
         lead = network.flat.shape[:-1]
         hidden = network.sizes[1:-1]
-        self._room = list(room._room) if room else []
+        self._room: list[torch.Tensor] = list(room._room) if room else []
         self._taken: list[torch.Tensor] = []
 
         def new(size: int) -> torch.Tensor:
@@ -190,7 +190,8 @@ class Pass:
         self.before = [new(size) for size in hidden] if network.activation == "silu" else self.hidden
         self._room += self._taken
         self.outputs = network.flat.new_empty(*lead, network.sizes[-1] + network.free, rows)
-        self.product, self.affine = (torch.bmm, torch.baddbmm) if lead else (torch.mm, torch.addmm)
+        self.product: Callable[..., torch.Tensor] = torch.bmm if lead else torch.mm
+        self.affine: Callable[..., torch.Tensor] = torch.baddbmm if lead else torch.addmm
         self.derivative = DERIVATIVE[network.activation]
         # The factor 2 of tanh x = 2 σ(2x) − 1 costs nothing in the product before it.
         self.factor = 2 if network.activation == "tanh" else 1
@@ -215,7 +216,7 @@ class Pass:
         """
         if self._bound is not self.network.flat:
             self._bind()
-        if self.network.context:
+        if isinstance(self.network, Policy) and self.network.context:
             x = self.network.completed(x)
         if self.network.encoder:  # convolutions go through autograd, everything above them is done by hand
             with torch.set_grad_enabled(self.learns):
@@ -426,7 +427,10 @@ class Policy(Network):
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> Policy:
         """The network that :attr:`description` tells, with zero weights."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in description.items()})
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in description.items()
+        }
+        return cls(**arguments)
 
     @property
     def architecture(self) -> bytes:

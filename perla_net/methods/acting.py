@@ -115,8 +115,9 @@ class Acting(Method):
             "memory": lambda: self.memory_at_start.cpu().numpy(),
             "outputs": lambda: self.outputs.cpu().numpy(),
             "observations": lambda: observation.numpy(),
-            "masks": lambda: mask.numpy(),
         }
+        if mask is not None:
+            values["masks"] = mask.numpy
         return {
             name: values[name]() if name in values else of_rollout(rollout, self.distribution, name)
             for name in sections

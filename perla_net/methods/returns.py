@@ -41,9 +41,9 @@ def generalised_advantages(
     carry = gamma * trace * (~ended).to(reward.dtype)
     advantage = torch.empty_like(delta)
     running = delta.new_zeros(copies)
-    for t in range(steps - 1, -1, -1):
-        running = delta[t] + carry[t] * running
-        advantage[t] = running
+    for step in range(steps - 1, -1, -1):
+        running = delta[step] + carry[step] * running
+        advantage[step] = running
     return Targets(advantage, advantage + present[:-1])
 
 

@@ -104,8 +104,10 @@ def describe_machine(command: Sequence[str], library: str, ranks: int) -> dict[s
     """What a reader needs to repeat the run: command, versions, machine."""
     from importlib.metadata import version
 
-    packages = ("perla_net", "torch", "numpy", "networkx", "mpi4py", "pettingzoo")
-    versions = {}
+    from .. import __version__
+
+    packages = ("torch", "numpy", "networkx", "mpi4py", "pettingzoo")
+    versions = {"perla_net": __version__}
     for package in packages:
         try:
             versions[package] = version(package)
