@@ -7,6 +7,9 @@ from typing import Any
 
 from .errors import InputError
 
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#5f6b6d")
+"""Okabe and Ito (2008), told apart also by people who confuse red and green; without their yellow and black."""
+
 
 def pyplot_for(file: Path) -> Any:
     """matplotlib's pyplot without a display. Raises InputError where it is not installed, or cannot write such a file."""

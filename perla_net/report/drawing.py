@@ -13,10 +13,9 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..ground.errors import InputError
+from ..ground.pictures import COLOURS
 from .figures import Chart, Graph, Series
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#5f6b6d")
-"""Okabe and Ito (2008), told apart also by people who confuse red and green; without their yellow and black."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 LINES = ("-", "--", ":", "-.")
 """The same for matplotlib: the ninth curve has the first one's colour, dashed."""
