@@ -170,9 +170,8 @@ class Coordination(Batch):
     def scene(self, copy: int) -> Scene:
         """The effects of what everybody did last, as :meth:`drawn` shows them."""
         time = int(self.time[copy])
-        when = f"{self.paid[copy] / time:.3g} paid a step, without noise" if time else ""
         layers, further = self.drawn(self.last[copy][: self.number if time else 0])
-        return Scene(self.env, time, layers, when, **further)
+        return Scene(self.env, time, layers, **further)
 
     def drawn(self, effects: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
         """Layers for effects [agents] (none before the first step), and what else their scene says."""

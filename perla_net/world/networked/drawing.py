@@ -380,7 +380,7 @@ class Painter:
             width = max(0.7, layer.width * self.points) if layer.broad else layer.width * self.zoom
             lines = LineCollection(list(layer.ends), colors=self._shades(layer), linewidths=width, zorder=layer.order)
             lines.set_linestyle(layer.style)
-            lines.set_capstyle("butt" if layer.broad else "projecting")
+            lines.set_capstyle("butt")
             axes.add_collection(lines)
 
     def _marks(self, axes: Any, layer: Marks, number: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .drawing import COLOURS, Lines, Marks, Scale
 
-PAID = Scale("paid in the last step, both players of a pair together", "cividis")
+PAID = Scale("paid, mean of the two players", "cividis")
 ACTION = Scale("last action", "viridis")
 MOST_TICKS = 12
 

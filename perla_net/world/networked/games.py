@@ -209,14 +209,14 @@ class Pairwise(Batch):
         both = np.zeros((self.number, self.number))
         agent, slot = np.nonzero(self.plays)
         both[agent, self.neighbour[agent, slot]] = won[agent, slot]
-        sums = (both + both.T)[tuple(self.edges.T)]
+        means = (both + both.T)[tuple(self.edges.T)] / 2
         if not time:
             layers = [
                 Lines(ends, "who plays with whom"),
                 Marks(where, "before the first step", colour="white", size=330),
             ]
         else:
-            layers = [Lines(ends, "who plays with whom", sums, PAID, width=4)]
+            layers = [Lines(ends, "who plays with whom", means, PAID, width=4)]
             layers += chosen_marks(where, last, None if self.continuous else rules.labels)
         return Scene(name, time, layers, note="colours of edges and players: the last step")
 
@@ -228,8 +228,8 @@ class Pairwise(Batch):
         return Scene(
             name,
             time,
-            [Cells(row + column, PAID, texts), played(last[1], -last[0], time > 0)],
-            note="in a cell: what both are paid, or player 0, player 1",
+            [Cells((row + column) / 2, PAID, texts), played(last[1], -last[0], time > 0)],
+            note="in a cell: what both are paid, or what player 0 and player 1 are",
             across=Axis("action of player 1", [(number, labels[number]) for number in numbers]),
             up=Axis("action of player 0", [(-number, labels[number]) for number in numbers]),
             width=5.6,
