@@ -179,11 +179,9 @@ def draw_graph(
             bar.outline.set_linewidth(0.5)
     if not given:
         return f"{len(there)} edges"
-    return (
-        f"edges carry {size_text(least)} to {size_text(most)} a round"
-        if differ
-        else f"every edge carries {size_text(most)} a round"
-    )
+    if differ:
+        return f"edges carry {size_text(least)} to {size_text(most)} a round"
+    return f"every edge carries {'about ' * (least < most)}{size_text(most)} a round"
 
 
 def _crosses(where: Any, source: int, target: int) -> bool:

@@ -272,11 +272,9 @@ class Painter:
 
         # All that no frame changes is drawn once.
         for axes in self.panels:
-            axes.set_visible(False)
+            self._prepare(axes)
         self.canvas.draw()
         self.around = self.canvas.copy_from_bbox(figure.bbox)
-        for axes in self.panels:
-            axes.set_visible(True)
 
     def _bar(self, scale: Scale, place: Sequence[float]) -> None:
         axes = self.figure.add_axes(place)
@@ -325,26 +323,22 @@ class Painter:
         return found
 
     def paint(self, chosen: Sequence[int]) -> np.ndarray:
-        """The scenes of these numbers, one in each panel, as uint8 [height, width, 3]; panels that are left stay empty."""
+        """The scenes of these numbers, one in each panel, as uint8 [height, width, 3]."""
         self.canvas.restore_region(self.around)
+        renderer = self.canvas.get_renderer()
         for axes, number in zip(self.panels, chosen):
-            axes.clear()
-            axes.axis("off")
             self._paint(axes, number)
-            axes.draw(self.canvas.get_renderer())
+            artists = [*axes.collections, *axes.lines, *axes.texts]
+            for artist in sorted(artists, key=lambda artist: artist.get_zorder()):
+                artist.draw(renderer)
+                artist.remove()
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
     def _paint(self, axes: Any, number: int) -> None:
         scene = self.scenes[number]
-        left, right, bottom, top = self.frame
-        axes.set(xlim=(left, right), ylim=(bottom, top))
-        if self.first.aspect is None:
-            axes.set_aspect("equal")
         line = " · ".join(filter(None, (f"step {scene.step}", scene.when, scene.told)))
-        axes.set_title(_plain(line), fontsize=max(7.5, 10 * self.zoom), color=INK, pad=5)
-        for name, axis in (("x", scene.across), ("y", scene.up)):
-            if axis:
-                self._ticks(axes, name, axis)
+        size = max(7.5, 10 * self.zoom)
+        axes.text(0.5, 1.01, _plain(line), transform=axes.transAxes, ha="center", va="bottom", fontsize=size, color=INK)
         for layer in scene.layers:
             if isinstance(layer, Lines):
                 self._lines(axes, layer)
@@ -355,20 +349,23 @@ class Painter:
             else:
                 self._texts(axes, layer)
 
-    def _ticks(self, axes: Any, name: str, axis: Axis) -> None:
-        axes.axis("on")
-        axes.set_frame_on(False)
-        if axes.get_ylabel() == axes.get_xlabel() == "":
-            axes.set(xticks=[], yticks=[])
-        side = axes.xaxis if name == "x" else axes.yaxis
-        if axis.ticks is None:
-            from matplotlib.ticker import MaxNLocator
+    def _prepare(self, axes: Any) -> None:
+        """What a panel shows in all frames: limits and the names along its edges."""
+        from matplotlib.ticker import MaxNLocator
 
-            side.set_major_locator(MaxNLocator(6))
-        else:
-            side.set_ticks([value for value, _ in axis.ticks], [_plain(text) for _, text in axis.ticks])
-        side.set_label_text(_plain(axis.label), fontsize=max(7.0, 9 * self.zoom))
-        axes.tick_params(axis=name, labelsize=max(6.5, 8 * self.zoom), length=2.5, color=GREY)
+        left, right, bottom, top = self.frame
+        axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], autoscale_on=False)
+        axes.set_frame_on(False)
+        if self.first.aspect is None:
+            axes.set_aspect("equal")
+        for side, axis in ((axes.xaxis, self.first.across), (axes.yaxis, self.first.up)):
+            if axis and axis.ticks is None:
+                side.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+            elif axis:
+                side.set_ticks([value for value, _ in axis.ticks or ()], [_plain(name) for _, name in axis.ticks or ()])
+            if axis:
+                side.set_label_text(_plain(axis.label), fontsize=max(7.0, 9 * self.zoom))
+        axes.tick_params(labelsize=max(6.5, 8 * self.zoom), length=2.5, color=GREY)
 
     def _shades(self, layer: Any) -> Any:
         return self.colours[layer.scale].to_rgba(layer.values) if layer.scale else layer.colour
