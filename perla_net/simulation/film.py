@@ -12,6 +12,7 @@ import numpy as np
 
 from ..ground.errors import InputError
 from ..ground.processes import Processes
+from ..ground.text import rounded
 from ..world.networked import drawing
 from ..world.world import EVALUATION, World
 from .loading import load_player
@@ -84,7 +85,7 @@ def record(plan: Any, players: Sequence[Path], seed: int, file: Path) -> str:
 
     def see(environment: Any, total: float) -> None:
         if hasattr(environment, "scene"):
-            seen.append(replace(environment.scene(0), told=f"return {total:.4g}"))
+            seen.append(replace(environment.scene(0), told=f"return {rounded(total, 4)}"))
             return
         picture = environment.picture(0) if hasattr(environment, "picture") else None
         if picture is None:

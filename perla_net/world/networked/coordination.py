@@ -354,7 +354,7 @@ class Squeeze(Coordination):
         return layers, {
             "across": Axis("player", [*(self._names().ticks or ()), (end, "mean")]),
             "up": Axis("effect"),
-            "frame": (-1.0, end + 1.0, -0.3, self.actions - 0.7),
+            "frame": (-1.0, end + 1.0, None, None),
             "aspect": 0.6,
         }
 

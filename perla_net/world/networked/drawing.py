@@ -62,6 +62,8 @@ class Lines(_Copied):
     broad: bool = False
     style: str = "-"
     order: float = 1
+    framed: bool = True
+    """They are to be within the picture; else they may lead out of it."""
 
 
 @dataclass
@@ -199,7 +201,7 @@ class Painter:
                 low, high, self.ticks[scale] = rounded_ends(np.concatenate(values), scale)
                 self.scales[scale] = low, high
         self.colours = {scale: self._colours(scale) for scale in self.scales}
-        reached = _frame_of(layers)
+        reached = _frame_of(layers, self.first.aspect is None)
         self.frame = [there if given is None else given for given, there in zip(self.first.frame, reached)]
         self._lay_out(panels, Figure, FigureCanvasAgg, about, sharper)
 
@@ -461,11 +463,13 @@ def _same(one: Any, layer: Marks) -> bool:
     return isinstance(one, Marks) and one.label == layer.label and len(one.places) == len(layer.places)
 
 
-def _frame_of(layers: Sequence[Any]) -> tuple[float, float, float, float]:
-    """What there is in any layer, and a margin."""
+def _frame_of(layers: Sequence[Any], equal: bool) -> tuple[float, float, float, float]:
+    """What there is in any layer, and a margin; ``equal``: one unit is as long both ways, so that neither should be much wider."""
     reached = [np.zeros((0, 2))]
     for layer in layers:
-        if isinstance(layer, Lines):
+        if isinstance(layer, Lines) and not layer.framed:
+            continue
+        elif isinstance(layer, Lines):
             reached.append(np.reshape(layer.ends, (-1, 2)))
         elif isinstance(layer, Cells):
             (x, y), (rows, columns) = layer.origin, np.shape(layer.values)
@@ -476,10 +480,12 @@ def _frame_of(layers: Sequence[Any]) -> tuple[float, float, float, float]:
         else:
             reached.append(np.reshape(layer.places, (-1, 2)))
     points = np.concatenate(reached)
-    points = points[np.isfinite(points).all(1)] if len(points) else np.zeros((1, 2))
+    points = points if len(points) else np.zeros((1, 2))
     low, high = points.min(0), points.max(0)
-    span = np.maximum(high - low, 0.12 * max(float((high - low).max()), 1e-9))
-    middle, half = (low + high) / 2, 0.5 * span + 0.06 * float(span.max())
+    span = np.maximum(high - low, 1e-9)
+    if equal:
+        span = np.maximum(span, 0.4 * span.max())
+    middle, half = (low + high) / 2, 0.5 * span + 0.05 * (span.max() if equal else span)
     return (
         float(middle[0] - half[0]),
         float(middle[0] + half[0]),

@@ -58,7 +58,7 @@ SLOWING = 300
 HORIZON = 600
 PACE = Scale("speed, m/s", "viridis")
 GAP = Scale(f"headway, m (target {HEADWAY:g})", "coolwarm_r", centre=HEADWAY)
-VEHICLE = ((-1.6, -0.7), (1.6, -0.7), (1.6, 0.7), (-1.6, 0.7))
+VEHICLE = ((-1.6, -0.7), (1.6, -0.7), (1.6, 0.7), (-1.6, 0.7), (-1.6, -0.7))
 """Its outline in the picture."""
 
 
@@ -219,7 +219,7 @@ class Platoon(Batch):
             self.env,
             int(self.time[copy]),
             [
-                Lines(np.array([[road[-1] - [HEADWAY, 0], [HEADWAY, 0]]]), "", colour=PALE, width=30, order=0),
+                Lines(np.array([[[-1e5, 0], [1e5, 0]]]), "", colour=PALE, width=26, order=0, framed=False),
                 Lines(gaps, "headway, below the road", self.headway[copy], GAP, width=7),
                 Marks(gaps.reshape(-1, 2), "", shape="|", colour=INK, size=90),
                 Marks(road[1:], "vehicle", speed[1:], PACE, shape=VEHICLE, size=260),
@@ -236,7 +236,7 @@ class Platoon(Batch):
             note=f"numbers: vehicles; targets: headway {HEADWAY:g} m, speed {SPEED:g} m/s",
             across=Axis("m from the leader"),
             frame=(None, None, -1.5, 1.3),
-            aspect=0.16,
+            aspect=0.13,
             width=10.0,
         )
 
