@@ -140,8 +140,9 @@ def _pillow(what: str) -> Any:
 
 def _gif(frames: list[np.ndarray], file: Path) -> None:
     image = _pillow("--record *.gif")
-    # Without dithering: flat colours stay flat, and the file small.
-    first, *others = [image.fromarray(frame).quantize(128, dither=image.Dither.NONE) for frame in frames]
+    # One palette and no dithering: what does not change stays as it is, and the file small.
+    palette = image.fromarray(np.concatenate(frames[:: max(1, len(frames) // SHEET)])).quantize(128)
+    first, *others = [image.fromarray(frame).quantize(palette=palette, dither=image.Dither.NONE) for frame in frames]
     durations = [int(1000 * SECONDS)] * len(others) + [int(1000 * LAST)]
     first.save(file, save_all=True, append_images=others, duration=durations, loop=0)
 
