@@ -50,7 +50,7 @@ from pettingzoo import ParallelEnv
 from ...ground.errors import InputError
 from ..copies import Copies
 from ..networked.base import bounded, build
-from ..networked.drawing import Lines, Marks, Scale, Scene, Texts, frames
+from ..networked.drawing import PALE, Lines, Marks, Scale, Scene, Texts, frames
 from ..spec import WorldSpec
 from .sumo_worker import HEADER, RESET
 
@@ -364,12 +364,14 @@ class Sumo(ParallelEnv):
         ends = np.array([[where[source], where[target]] for source, target, _ in upstream]).reshape(-1, 2, 2)
         along = ends[:, 1] - ends[:, 0]
         right = np.stack([along[:, 1], -along[:, 0]], 1)[:, None]  # traffic keeps right
+        ends = ends + 0.02 * right
         standing = np.array([queues[target][road] for _, target, road in upstream])
         return Scene(
             self.name,
             self.time,
             [
-                Lines(ends + 0.02 * right, "way from signal to signal", standing, ON_ROADS, width=5),
+                Lines(ends, "way from signal to signal", colour=PALE, width=4),
+                Lines(ends[standing > 0], "way with vehicles that stand", standing[standing > 0], ON_ROADS, width=4),
                 Marks(where, "signal", self.standing, AT_SIGNALS, size=230),
                 Texts(where, [str(number) for number in range(len(self.signals))], shift=(0, -15)),
             ],
