@@ -13,9 +13,11 @@ from .network.measures import draw, properties
 from .network.schedule import Edges, Schedule, complete_window
 
 
-def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) -> tuple[int, int]:
-    """(bytes of all agents, bytes that the busiest agent sends) in a round of a run with these options on these edges, by the
-    formats that the run itself uses; without averaging, forwarding and the few final observations."""
+def bytes_per_round(
+    schedule: Schedule, arguments: Sequence[str], edges: Edges
+) -> tuple[int, int, dict[tuple[int, int], int]]:
+    """(bytes of all agents, bytes that the busiest agent sends, edge → bytes) in a round of a run with these options on these edges, by
+    the formats that the run itself uses; without averaging, forwarding and the few final observations."""
     from .network.exchange import raw
     from .settings.command_line import command_line
     from .simulation.prepare import prepare
@@ -24,15 +26,16 @@ def bytes_per_round(schedule: Schedule, arguments: Sequence[str], edges: Edges) 
     plan = prepare(command_line(arguments), schedule)
     traffic = Traffic(plan.team(), plan.config.compression)
     present, copies, horizon = set(edges), plan.config.copies, plan.config.horizon
-    sent = [0] * len(plan.world.agents)
+    sent, carried = [0] * len(plan.world.agents), dict.fromkeys(edges, 0)
     for edge, sections in traffic.wants().items():
         if edge in present:
             forms = [traffic.form(edge[0], name, 0, copies, horizon) for name in sections]
             packets = len({name == "policy" for name in sections})
-            sent[edge[0]] += UNIT * packets + sum(form.size for form in forms)
+            carried[edge] = UNIT * packets + sum(form.size for form in forms)
+            sent[edge[0]] += carried[edge]
     for (source, _), sections in traffic.team_wants().items():
         sent[source] += UNIT + sum(raw(traffic.form(source, name, 0, copies, horizon)).size for name in sections)
-    return sum(sent), max(sent)
+    return sum(sent), max(sent), carried
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         "spec", metavar="SPEC", help="a family[:key=value,…], 'interaction', a graph file or a Python file"
     )
     reader.add_argument("--agents", type=int, metavar="N", help="number of agents (default: the environment's)")
-    reader.add_argument("--env", default="traffic:grid", help="environment whose agents talk (default traffic:grid)")
+    reader.add_argument("--env", help="environment whose agents talk (default traffic:grid)")
     reader.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of a Python file's random numbers (default 0)"
     )
@@ -58,21 +61,22 @@ def main(arguments: Sequence[str]) -> int:
     given, rest = reader.parse_known_args(list(arguments))
     if given.agents is not None and given.agents < 1:
         raise InputError(f"--agents {given.agents}: there must be at least one")
-    world = make(given.env, 1, given.agents).spec
+    env = given.env or "traffic:grid"
+    world = make(env, 1, given.agents).spec
     names = [agent.name for agent in world.agents]
     if given.rounds < 1:
         raise InputError(f"--rounds {given.rounds}: there must be at least one")
     schedule = schedule_of(given.spec, names, world.interaction, given.seed, world.positions, world.moves, given.rounds)
     if schedule.moves:
         raise InputError(
-            f"--topology {given.spec}: depends on where the agents of {given.env} go; run it, and look into graphs.jsonl"
+            f"--topology {given.spec}: depends on where the agents of {env} go; run it, and look into graphs.jsonl"
         )
     every = [schedule.edges(number + 1) for number in range(1 if schedule.fixed else given.rounds)]
     graph = graph_of(every[0], names, schedule)
     figures = properties(graph)
     options = [
         "--env",
-        given.env,
+        env,
         "--agents",
         str(len(names)),
         "--topology",
@@ -81,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         str(given.seed),
         *rest,
     ]
-    total, most = bytes_per_round(schedule, options, every[0])
+    total, most, carried = bytes_per_round(schedule, options, every[0])
     figures["bytes per round (all, busiest agent)"] = (total, most)
     if not schedule.fixed:
         numbers = [len(edges) for edges in every]
@@ -89,10 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         figures["different graphs"] = len(set(every))
         figures["directed edges (least, mean, most)"] = (min(numbers), sum(numbers) / len(numbers), max(numbers))
         figures["rounds whose union connects all"] = complete_window(every, len(names))
-    print(
-        f"{given.spec} for {len(names)} agents of {given.env}"
-        + ("" if schedule.fixed else "; first its graph of round 1")
-    )
+    print(f"{given.spec} for {len(names)} agents of {env}" + ("" if schedule.fixed else "; first its graph of round 1"))
     if schedule.nodes:
         print(f"  {'nodes became agents':<38}{schedule.nodes}")
     for name, value in figures.items():
@@ -102,7 +103,8 @@ def main(arguments: Sequence[str]) -> int:
         for node in graph:
             print(f"    {node:>3} {names[node]:<16}{' '.join(map(str, sorted(graph.predecessors(node)))) or '-'}")
     if given.draw:
-        draw(graph, path_given(given.draw, "--draw"))
+        places = world.positions if given.env else None  # without an environment the question is about the graph alone
+        draw(graph, path_given(given.draw, "--draw"), places, names, carried)
         print(f"  drawn in {given.draw}")
     return 0
 

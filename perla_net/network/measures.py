@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping, Sequence
 
 import networkx as nx
 import numpy as np
 
-from ..ground.errors import InputError
-from ..ground.pictures import pyplot_for
+from ..ground.pictures import draw_graph, pyplot_for, save
 
 
 def metropolis(graph: nx.Graph) -> np.ndarray:
@@ -51,21 +50,19 @@ def properties(graph: nx.DiGraph) -> dict[str, Any]:
     }
 
 
-def draw(graph: nx.DiGraph, file: Path) -> None:
-    """A picture of the graph (format by the file's ending). Needs matplotlib (extra ``plot``)."""
+def draw(
+    graph: nx.DiGraph,
+    file: Path,
+    places: Sequence[Sequence[float]] | None = None,
+    names: Sequence[str] | None = None,
+    sizes: Mapping[tuple[int, int], float] | None = None,
+) -> None:
+    """A picture of the graph (format by the file's ending), see :func:`~..ground.pictures.draw_graph`. Needs matplotlib (extra ``plot``)."""
     pyplot = pyplot_for(file)
-    both = all(graph.has_edge(i, j) for j, i in graph.edges)
-    shown = graph.to_undirected() if both else graph
-    position = (
-        nx.kamada_kawai_layout(shown) if nx.is_connected(nx.Graph(shown.to_undirected())) else nx.circular_layout(shown)
+    figure, axes = pyplot.subplots(figsize=(7, 6.6), layout="constrained")
+    carried = draw_graph(axes, graph, places, names=names, sizes=sizes)
+    axes.set_title(
+        f"{len(graph)} agents, {graph.number_of_edges()} directed edges" + (f"; {carried}" if sizes else ""),
+        fontsize=10,
     )
-    figure, axes = pyplot.subplots(figsize=(7, 7), layout="constrained")
-    nx.draw_networkx(
-        shown, position, ax=axes, node_color="#4c78a8", edge_color="#888888", font_color="white", node_size=420
-    )
-    axes.set_title(f"{len(graph)} agents, {graph.number_of_edges()} directed edges")
-    axes.axis("off")
-    try:
-        figure.savefig(file, dpi=150)
-    except (ValueError, OSError) as error:
-        raise InputError(f"--draw {file}: cannot be written ({error})") from None
+    save(figure, file, dpi=150)

@@ -11,10 +11,9 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..ground.errors import InputError
+from ..ground.pictures import COLOURS, draw_graph
 from .figures import Chart, Graph, Series
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#5f6b6d")
-"""Okabe and Ito (2008), told apart also by people who confuse red and green; without their yellow and black."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 LINES = ("-", "--", ":", "-.")
 """The same for matplotlib: the ninth curve has the first one's colour, dashed."""
@@ -216,50 +215,27 @@ def _static_series(axes: Any, chart: Chart, one: Series, names: Sequence[str], l
 
 
 def _static_graph(pyplot: Any, graph: Graph) -> Any:
-    """The whole run: nodes by return, edges as wide as their bytes per round."""
-    from matplotlib.patches import FancyArrowPatch
-    from matplotlib.patheffects import withStroke
+    """The whole run: nodes by return, edges by their bytes per round."""
+    import networkx as nx
 
     stop = graph.stops[0]
-    figure, axes = pyplot.subplots(figsize=(6, 5.4), layout="constrained")
-    largest = max((sum(sizes) for _, _, sizes in stop.edges), default=0) or 1.0
-    radius = 260 if len(graph.agents) <= 24 else 90
-    for pair, there, sizes in stop.edges:
-        source, target = (graph.positions[node] for node in graph.edges[pair])
-        arrow = FancyArrowPatch(
-            source,
-            target,
-            connectionstyle="arc3,rad=0.1",
-            arrowstyle="-|>",
-            mutation_scale=9,
-            shrinkA=radius**0.5 / 1.8,
-            shrinkB=radius**0.5 / 1.8,
-            linewidth=0.5 + 2.5 * sum(sizes) / largest,
-            linestyle="-" if there else ":",
-            color="#5b6a75",
-            alpha=0.75,
-        )
-        axes.add_patch(arrow)
-    nodes = axes.scatter(*graph.positions.T, c=stop.returns, s=radius, cmap="viridis", edgecolors="white", zorder=3)
-    if len(graph.agents) <= 60:
-        for name, (x, y) in zip(graph.agents, graph.positions):
-            side = 11 if y >= 0.5 else -11
-            text = axes.annotate(
-                name.replace("$", r"\$"),
-                (x, y),
-                xytext=(0, side),
-                textcoords="offset points",
-                ha="center",
-                va="center",
-                fontsize=7,
-                zorder=4,
-            )
-            text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
-    figure.colorbar(nodes, ax=axes, label=graph.unit, shrink=0.7)
-    axes.set_title(f"rounds {stop.first} to {stop.last}; widest edge {_bytes(largest)} per round", fontsize=9)
-    axes.set_aspect("equal")
-    axes.margins(0.12)
-    axes.axis("off")
+    figure, axes = pyplot.subplots(figsize=(7, 5.4), layout="constrained")
+    drawn = nx.DiGraph()
+    drawn.add_nodes_from(range(len(graph.agents)))
+    sizes = {graph.edges[pair]: sum(each) for pair, _, each in stop.edges}
+    drawn.add_edges_from(sizes)
+    absent = [graph.edges[pair] for pair, there, _ in stop.edges if not there]
+    carried = draw_graph(
+        axes,
+        drawn,
+        graph.positions,
+        names=graph.agents,
+        sizes=sizes,
+        values=stop.returns,
+        value_label=graph.unit,
+        absent=absent,
+    )
+    axes.set_title(f"rounds {stop.first} to {stop.last}; {carried}", fontsize=9)
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 
 from ..ground.errors import InputError
+from ..ground.pictures import graph_places
 from ..records.run_folder import PHASES, Curve, Run, graphs_of, json_of, traffic_of
 from .groups import Average, Estimate, Group, average_curve, part, shown, thinned
 
@@ -330,24 +331,11 @@ def place(run: Run, edges: Sequence[tuple[int, int]]) -> tuple[np.ndarray, str]:
     From the run's schedule, else from the program's own environments where their agents never move, else from the graph
     (Kamada and Kawai 1989; in components or above 80 agents Fruchterman and Reingold 1991).
     """
-    import networkx as nx
-
     number = len(run.agents)
     told = (json_of(run.folder / "schedule.json") or {}).get("positions") or _of_environment(run)
     if told is not None and len(told) == number and len(told[0]) >= 2:
         return _fitted(np.array(told, float)[:, :2]), "Agents stand where the environment has them."
-    whole = nx.Graph()
-    whole.add_nodes_from(range(number))
-    whole.add_edges_from(edges)
-    degrees = [degree for _, degree in whole.degree]
-    if number < 3 or min(degrees) == max(degrees):
-        places, how = nx.circular_layout(whole), "Agents stand on a circle."
-        if number > 3 and 2 < max(degrees) < number - 1 and nx.is_connected(whole) and number <= 80:
-            places, how = nx.kamada_kawai_layout(whole), "Agents are placed by Kamada and Kawai's layout."
-    elif nx.is_connected(whole) and number <= 80:
-        places, how = nx.kamada_kawai_layout(whole), "Agents are placed by Kamada and Kawai's layout."
-    else:
-        places, how = nx.spring_layout(whole, seed=0), "Agents are placed by Fruchterman and Reingold's layout."
+    places, how = graph_places(number, edges)
     return _fitted(np.array([places[node] for node in range(number)])), how
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from ..ground.errors import InputError
 from ..ground.processes import Processes
+from ..ground.text import rounded
+from ..world.networked import drawing
 from ..world.world import EVALUATION, World
 from .loading import load_player
 
@@ -22,13 +25,19 @@ SHEET = 9
 """Pictures on a sheet."""
 SECONDS = 0.1
 """Of a frame."""
+LAST = 1.5
+"""Seconds of the last one in a GIF, which begins anew after it."""
+ABOUT = "one held-out episode, everybody greedy; return: of all agents together, so far"
 
 
-def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], None], sheet: bool, render: bool) -> None:
-    """The first held-out episode, everybody greedy, in this process alone; ``see`` is shown the environment as it goes.
+def play(
+    plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any, float], None], sheet: bool, render: bool
+) -> None:
+    """The first held-out episode, everybody greedy, in this process alone; ``see`` is shown the environment as it goes, and told the
+    return of all agents so far.
 
-    players: every agent's checkpoint, in order; sheet: a few looks, evenly spaced where the length of an episode is known,
-    else many; render: the environment will be asked for pictures.
+    players: every agent's checkpoint, in order; sheet: a few looks, evenly spaced where the length of an episode is known
+    and what is seen is drawn at once, else many; render: the environment will be asked for pictures.
     """
     number = len(plan.world.agents)
     world = World(
@@ -52,16 +61,18 @@ def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], Non
     assert host is not None
     horizon = plan.world.horizon or 1
     every = max(1, -(-horizon // FRAMES))
-    steps = {round(k * horizon / (SHEET - 1)) for k in range(SHEET)} if sheet and horizon > 1 else None
-    shown = 0
+    few = sheet and horizon > 1 and not hasattr(host.environment, "scene")
+    steps = {round(k * horizon / (SHEET - 1)) for k in range(SHEET)} if few else None
+    shown, total = 0, 0.0
 
     def look(environment: Any) -> None:
-        nonlocal shown
+        nonlocal shown, total
+        total += float(host.reward[0].sum())
         if host.lives.over.all() or (host.steps + 1 in steps if steps else (host.steps + 1) % every == 0):
-            see(environment)
+            see(environment, total)
             shown += 1
 
-    see(host.environment)
+    see(host.environment, total)
     host.look = look
     while host.episode[0] == 0 and shown < LONGEST:
         world.collect(actors)
@@ -70,22 +81,30 @@ def play(plan: Any, players: Sequence[Path], seed: int, see: Callable[[Any], Non
 def record(plan: Any, players: Sequence[Path], seed: int, file: Path) -> str:
     """Write the episode as ``.gif``, ``.mp4`` or ``.png`` (nine pictures); what was written, in words. Raises InputError."""
     check_ending(file)
-    frames: list[np.ndarray] = []
+    seen: list[Any] = []
 
-    def see(environment: Any) -> None:
+    def see(environment: Any, total: float) -> None:
+        if hasattr(environment, "scene"):
+            seen.append(replace(environment.scene(0), told=f"return {rounded(total, 4)}"))
+            return
         picture = environment.picture(0) if hasattr(environment, "picture") else None
         if picture is None:
             raise InputError(f"--record {file}: {plan.config.env} cannot be drawn")
-        frames.append(picture)
+        seen.append(picture)
 
     sheet = file.suffix.lower() == ".png"
     play(plan, players, seed, see, sheet, render=True)
-    writers = {".gif": _gif, ".mp4": _mp4, ".png": _sheet}
+    drawn = isinstance(seen[0], drawing.Scene)
+    number = min(SHEET, len(seen)) if sheet else len(seen)
     try:
-        writers[file.suffix.lower()](frames, file)
+        if sheet:
+            whole = drawing.sheet(seen, SHEET, ABOUT) if drawn else _tiled(seen)
+            _pillow("--record *.png").fromarray(whole).save(file)
+            return f"{number} pictures on a sheet of {whole.shape[1]}×{whole.shape[0]} in {file}"
+        frames = list(drawing.frames(seen, ABOUT)) if drawn else seen
+        {".gif": _gif, ".mp4": _mp4}[file.suffix.lower()](frames, file)
     except OSError as error:
         raise InputError(f"--record {file}: cannot be written ({error.strerror or error})") from None
-    number = min(SHEET, len(frames)) if sheet else len(frames)
     return f"{number} pictures of {frames[0].shape[1]}×{frames[0].shape[0]} in {file}"
 
 
@@ -106,7 +125,7 @@ def watch(plan: Any, players: Sequence[Path], seed: int) -> None:
     """Show the episode in the terminal, in place where it is one. Raises InputError where there is nothing to show."""
     live = sys.stdout.isatty()
 
-    def see(environment: Any) -> None:
+    def see(environment: Any, total: float) -> None:
         if not hasattr(environment, "text"):
             raise InputError(f"--watch: {plan.config.env} cannot be shown in a terminal; --record draws it")
         print(("\033[H\033[2J" if live else "") + environment.text(0), flush=True)
@@ -126,8 +145,11 @@ def _pillow(what: str) -> Any:
 
 def _gif(frames: list[np.ndarray], file: Path) -> None:
     image = _pillow("--record *.gif")
-    first, *others = [image.fromarray(frame).quantize(128) for frame in frames]
-    first.save(file, save_all=True, append_images=others, duration=int(1000 * SECONDS), loop=0)
+    # One palette and no dithering: what does not change stays as it is, and the file small.
+    palette = image.fromarray(np.concatenate(frames[:: max(1, len(frames) // SHEET)])).quantize(128)
+    first, *others = [image.fromarray(frame).quantize(palette=palette, dither=image.Dither.NONE) for frame in frames]
+    durations = [int(1000 * SECONDS)] * len(others) + [int(1000 * LAST)]
+    first.save(file, save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def _mp4(frames: list[np.ndarray], file: Path) -> None:
@@ -145,7 +167,7 @@ def _mp4(frames: list[np.ndarray], file: Path) -> None:
     writer.close()
 
 
-def _sheet(frames: list[np.ndarray], file: Path) -> None:
+def _tiled(frames: list[np.ndarray]) -> np.ndarray:
     """Nine pictures from begin to end, row by row."""
     chosen = [frames[round(at)] for at in np.linspace(0, len(frames) - 1, min(SHEET, len(frames)))]
     columns = 3
@@ -156,4 +178,4 @@ def _sheet(frames: list[np.ndarray], file: Path) -> None:
     for number, frame in enumerate(chosen):
         top, left = (at * (side + gap) for at, side in zip(divmod(number, columns), (height, width)))
         sheet[top : top + height, left : left + width] = frame
-    _pillow("--record *.png").fromarray(sheet).save(file)
+    return sheet

@@ -7,14 +7,13 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..ground.errors import InputError
-from ..ground.pictures import pyplot_for
+from ..ground.pictures import pyplot_for, save
 from .convergence import CRITIC_LIMIT, GAIN_LIMIT, Convergence
 from .measure import FORMS
 from .nonstationarity import Nonstationarity
 from .variance import Law, Row
 
-COLOURS = {"state": "#54a24b", "action": "#4c78a8", "control": "#f58518"}
+COLOURS = {"state": "#009e73", "action": "#0072b2", "control": "#d55e00"}
 LINES = {"monte_carlo": ("-", "o", "monte_carlo"), "stratified": (":", "s", "stratified")}
 OUTSIDE: dict[str, Any] = {"fontsize": 8, "loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 3}
 AVERAGED = ", averaged critic"
@@ -45,12 +44,7 @@ def draw(
     figure.suptitle(
         "upper row: lines are predicted, with the intervals of all comparisons together; dots are measured", fontsize=10
     )
-    try:
-        figure.savefig(file, dpi=130)
-    except (ValueError, OSError) as error:
-        raise InputError(f"--draw {file}: cannot be written ({error})") from None
-    finally:
-        pyplot.close(figure)
+    save(figure, file, dpi=130)
 
 
 def _variances(axes: Any, law: Law) -> None:

@@ -16,6 +16,7 @@ A *batch environment* holds some copies of an environment and steps them in one 
     env.positions()                           where spec.moves: [agents, dimensions] in the first copy
     env.picture(copy)                         if it can be drawn: uint8 [height, width, 3]
     env.drawable                              optional: False where picture gives none
+    env.scene(copy)                           optional: a Scene (``networked/drawing.py``), so that a film has one set of scales
     env.text(copy)                            if it can be shown in a terminal: a few lines
     env.save() / env.load(state, seeds)       arrays [copies, …], and back
     env.fork(state, seed, futures, of)        optional: every copy goes on from one copy's state (arrays [1, …], the seed of its

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, job
 
 from perla_net.ground.errors import InputError
+from perla_net.ground.pictures import draw_graph, short_names
 from perla_net.network.families import FAMILIES
 from perla_net.network.graphs import build, topologies_folder
 from perla_net.network.measures import metropolis, properties
@@ -164,3 +165,55 @@ def test_expected_bytes_are_those_of_a_run(tmp_path):
     total = sum(int(row.split(",")[-1]) for row in rows)
     assert f"{total:,}" in text
     assert ROOT.exists()
+
+
+@pytest.fixture
+def axes():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    figure, axes = pyplot.subplots(figsize=(4, 4))
+    yield axes
+    pyplot.close(figure)
+
+
+def test_a_team_on_its_graph_is_drawn_into_given_axes(axes):
+    graph = nx.DiGraph([(0, 1), (1, 0), (1, 2), (2, 1)])
+    sizes = {(0, 1): 1000, (1, 0): 2000, (1, 2): 4000, (2, 1): 1000}
+    places = [(0, 0), (1, 0), (1, 3)]
+    names = ["signal_0_0", "signal_0_1", "signal_1_0"]
+    assert draw_graph(axes, graph, places, names=names, sizes=sizes) == "edges carry 1 kB to 4 kB a round"
+    arrows = axes.patches
+    widths = [arrow.get_linewidth() for arrow in arrows]
+    assert len(arrows) == 4 and widths == sorted(widths) and widths[-1] > 2 * widths[0]
+    assert axes.collections[0].get_offsets().tolist() == [list(place) for place in places]
+    assert [text.get_text() for text in axes.texts] == ["0_0", "0_1", "1_0"]
+    assert len(axes.figure.axes) == 2, "one colour bar"
+
+
+def test_edges_that_carry_alike_need_no_colours(axes):
+    graph = nx.DiGraph([(0, 1), (1, 0), (1, 2), (2, 1)])
+    told = draw_graph(axes, graph, [(0.0,), (1.0,), (2.0,)], sizes={edge: 1000 + edge[0] for edge in graph.edges})
+    assert told == "every edge carries about 1 kB a round" and len(axes.figure.axes) == 1
+    assert len(axes.patches) == 2, "both directions are one line"
+    bars = draw_graph(axes, graph, sizes={edge: 1000 * (1 + edge[0]) for edge in graph.edges}, bars=False)
+    assert bars == "edges carry 1 kB to 3 kB a round" and len(axes.figure.axes) == 1
+
+
+def test_values_absent_edges_and_an_agent_alone(axes):
+    graph = nx.DiGraph([(0, 1)])
+    assert draw_graph(axes, graph, values=[1.0, float("nan")], value_label="return", absent=[(0, 1)]) == "1 edges"
+    assert axes.patches[0].get_linestyle() == ":" and axes.figure.axes[1].get_ylabel() == "return"
+    alone = nx.DiGraph()
+    alone.add_node(0)
+    assert draw_graph(axes, alone, names=["pv_1"]) == "0 edges"
+
+
+def test_names_lose_what_they_share():
+    assert short_names(["signal_0_0", "signal_0_1", "signal_1_0"]) == ["0_0", "0_1", "1_0"]
+    assert short_names(["vehicle_1", "vehicle_10"]) == ["1", "10"]
+    assert short_names(["ant", "bee"]) == ["ant", "bee"] and short_names(["pv_1"]) == ["pv_1"]
+
+
+def test_a_long_edge_goes_around_those_between(axes):
+    draw_graph(axes, nx.Graph([(0, 1), (0, 2)]), [(0, 0), (1, 0), (2, 0)])
+    bows = [arrow.get_connectionstyle().rad for arrow in axes.patches]
+    assert bows == [0.0, 0.13]

@@ -8,6 +8,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from ...ground.errors import InputError
+from .drawing import frames
 
 
 class Batch:
@@ -67,6 +68,10 @@ class Batch:
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
         """Figures of the episodes so far, name → [len(copies)] float64."""
         return {}
+
+    def picture(self, copy: int) -> np.ndarray:
+        """What a subclass tells of a copy by ``scene(copy)``, by itself, uint8 [height, width, 3]; in a film all scenes share their scales."""
+        return next(frames([self.scene(copy)]))  # type: ignore[attr-defined]
 
     def save(self) -> dict[str, np.ndarray]:
         """State of every copy, arrays [copies, …]."""

@@ -35,10 +35,12 @@ import numpy as np
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch, bounded, mean_of
-from .drawing import Scene, draw
+from .drawing import COLOURS, INK, Axis, Cells, Lines, Marks, Scale, Scene
 from .game_graphs import both_ways, graph_of, neighbours_of, places_of
+from .game_pictures import chosen_marks, few, played
 
 MOST_ACTIONS, MOST_CONTEXTS = 1000, 1000
+WEIGHTS = Scale("weight of a player's effect", "viridis", 0)
 
 
 class Coordination(Batch):
@@ -165,19 +167,18 @@ class Coordination(Batch):
             return {"payoff": payoff, "distance": told}
         return {"payoff": payoff, "of_best": payoff / self.optimum, "optimal": told}
 
-    def picture(self, copy: int) -> np.ndarray:
-        """Agents coloured by the effects of what they did last; uint8 image."""
-        time, last = int(self.time[copy]), self.last[copy]
-        title, where = f"{self.env}, step {time}", places_of(self.graph)
-        edges = [(int(a), int(b)) for a, b in self.graph.edges]
-        if not time:
-            return draw(Scene(title, where, edges=edges))
-        title += f", payoff {self.paid[copy] / time:.3g} a step"
-        if self.actions:
-            reach, names = (0.0, self.actions - 1.0), [str(effect) for effect in last]
-        else:
-            reach, names = (-self.scale - 1, self.scale + 1), [f"{effect:+.2f}" for effect in last]
-        return draw(Scene(title, where, last, "effect of the last action", reach, names, edges))
+    def scene(self, copy: int) -> Scene:
+        """The effects of what everybody did last, as :meth:`drawn` shows them."""
+        time = int(self.time[copy])
+        layers, further = self.drawn(self.last[copy][: self.number if time else 0])
+        return Scene(self.env, time, layers, **further)
+
+    def drawn(self, effects: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
+        """Layers for effects [agents] (none before the first step), and what else their scene says."""
+        raise NotImplementedError
+
+    def _names(self) -> Axis:
+        return Axis("player", few(self.number))
 
 
 class Convention(Coordination):
@@ -230,6 +231,20 @@ class Convention(Coordination):
         """All do what pays most: no edge can pay more."""
         return np.full(self.number, self.order[0])
 
+    def drawn(self, effects: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
+        """On the graph: who agrees with whom."""
+        where = places_of(self.graph)
+        ends = where[self.edges]
+        if not len(effects):
+            return [Lines(ends, "neighbours"), Marks(where, "before the first step", colour="white", size=330)], {}
+        agree = effects[self.edges[:, 0]] == effects[self.edges[:, 1]]
+        layers: list[Any] = [
+            Lines(ends[~agree], "neighbours, who do not agree: paid 0", style=":"),
+            Lines(ends[agree], "neighbours, who agree", colour=INK, width=4),
+        ]
+        names = [f"{action} (pays {pays:g})" for action, pays in enumerate(self.pays)]
+        return layers + chosen_marks(where, effects, names), {}
+
     def replies(self) -> np.ndarray:
         """c_k times the neighbours that did k; of equal ones the k with the greatest c_k."""
         did = self.last[:, self.neighbour]
@@ -270,6 +285,16 @@ class Additive(Coordination):
     def best(self) -> np.ndarray:
         """Everybody's action of greatest weight."""
         return self.weight.argmax(1)
+
+    def drawn(self, effects: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
+        """Weights of everybody's effects, and those of the last step."""
+        agents = np.arange(len(effects))
+        further = {
+            "across": self._names(),
+            "up": Axis("effect of the action", [(-action, name) for action, name in few(self.actions)]),
+            "note": "a player's brightest cell is its best",
+        }
+        return [Cells(self.weight.T, WEIGHTS), played(agents, -effects, True)], further
 
     def replies(self) -> np.ndarray:
         """The same, whatever the others did."""
@@ -315,6 +340,23 @@ class Squeeze(Coordination):
         """The best sum, shared out as evenly as it can be."""
         each, rest = divmod(int(self.value.argmax()), self.number)
         return each + (np.arange(self.number) < rest)
+
+    def drawn(self, effects: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
+        """Everybody's effect as a bar; on the right their mean, and the best one."""
+        agents, best, end = np.arange(len(effects)), int(self.value.argmax()) / self.number, self.number
+        bars = np.stack([np.stack([agents, 0 * agents], 1), np.stack([agents, effects], 1)], 1)
+        mean = effects.mean() if len(effects) else 0.0
+        layers = [
+            Lines(bars, "effect of a player's action", colour=COLOURS[0], width=10),
+            Lines(np.array([[[end, 0.0], [end, mean]]])[: len(effects)], "their mean", colour=COLOURS[1], width=10),
+            Lines(np.array([[[-1, best], [end + 1, best]]]), f"mean of a best sum, {best:.3g}", colour=INK, style="--"),
+        ]
+        return layers, {
+            "across": Axis("player", [*(self._names().ticks or ()), (end, "mean")]),
+            "up": Axis("effect"),
+            "frame": (-1.0, end + 1.0, None, None),
+            "aspect": 0.6,
+        }
 
     def replies(self) -> np.ndarray:
         """Of equally good actions the least."""
@@ -379,6 +421,26 @@ class Targets(Coordination):
     def best(self) -> np.ndarray:
         """Everybody at its target, or all at that of the mean."""
         return np.full(self.number, 0.0 if self.own else self.target)
+
+    def drawn(self, effects: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
+        """Everybody's distance from its target, or everybody's effect with their mean and its target."""
+        agents, reach = np.arange(len(effects)), self.scale + 1
+        label, target = ("from its target", 0.0) if self.own else ("effect", self.target)
+        layers = [
+            Lines(np.array([[[-1, target], [self.number + 1, target]]]), "target", colour=INK, style="--"),
+            Marks(np.stack([agents, effects], 1), "player", colour=COLOURS[0], size=110),
+        ]
+        ticks = list(self._names().ticks or ())
+        if not self.own:
+            mean = np.array([[self.number, effects.mean() if len(effects) else 0.0]])[: len(effects)]
+            layers.append(Marks(mean, "mean of all", colour=COLOURS[1], shape="D", size=130))
+            ticks.append((self.number, "mean"))
+        return layers, {
+            "across": Axis("player", ticks),
+            "up": Axis(label),
+            "frame": (-1.0, self.number + 1.0, -reach, reach),
+            "aspect": 0.6,
+        }
 
     def replies(self) -> np.ndarray:
         """Its own target, or what makes good all that the mean of the last step lacked."""

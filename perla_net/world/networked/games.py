@@ -39,8 +39,9 @@ from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch, bounded, build, mean_of
 from .coordination import TASKS
-from .drawing import Scene, draw
+from .drawing import COLOURS, Axis, Cells, Lines, Marks, Scene, Texts
 from .game_graphs import FAMILIES, both_ways, graph_of, neighbours_of, places_of
+from .game_pictures import PAID, chosen_marks, played
 
 CLIMBING = ((11, -30, 0), (-30, 7, 0), (0, 6, 5))
 QTRAN = {1: ((8, -12, -12), (-12, 0, 0), (-12, 0, 0)), 2: ((8, -12, -12), (-12, 6, 0), (-12, 0, 6))}
@@ -194,28 +195,61 @@ class Pairwise(Batch):
             figures[FIGURES[self.rules.name]] = self.told[copies] / steps
         return figures
 
-    def picture(self, copy: int) -> np.ndarray:
-        """Agents coloured by what they did last, edges by what it brought the one that they come from; uint8 image."""
-        time, last, rules = int(self.time[copy]), self.last[copy], self.rules
-        title, where = f"games:{rules.name}, step {time}", places_of(self.graph)
-        if not time:
-            return draw(Scene(title, where, edges=[(int(a), int(b)) for a, b in self.edges]))
+    def scene(self, copy: int) -> Scene:
+        """Two players: the table with what they did last, or the plane of their actions. More: everybody's action, on the graph."""
+        rules, last, time = self.rules, self.last[copy], int(self.time[copy])
+        name = f"games:{rules.name}"
+        if self.number == 2:
+            return self._plane(name, time, last) if rules.tables is None else self._table(name, time, last)
+        where = places_of(self.graph)
+        ends = where[self.edges]
         won = np.stack(
             [self._payoff(self.last[copy : copy + 1], slot)[0] for slot in range(self.neighbour.shape[1])], 1
         )
-        edges = [(int(agent), int(self.neighbour[agent, slot])) for agent, slot in np.argwhere(self.plays)]
-        if rules.tables is None:
-            reach = (-rules.bound, rules.bound)
-            names = [f"{value:+.2f}" for value in last]
-            least = -2 * rules.bound - 4 * rules.bound**2 if rules.name == "tandem" else -(rules.bound**2)
-            greatest = 1.0 if rules.name == "tandem" else rules.bound**2
+        both = np.zeros((self.number, self.number))
+        agent, slot = np.nonzero(self.plays)
+        both[agent, self.neighbour[agent, slot]] = won[agent, slot]
+        means = (both + both.T)[tuple(self.edges.T)] / 2
+        if not time:
+            layers = [
+                Lines(ends, "who plays with whom"),
+                Marks(where, "before the first step", colour="white", size=330),
+            ]
         else:
-            reach = (0, rules.tables.shape[1] - 1)
-            names = [rules.labels[action] for action in last]
-            least, greatest = float(rules.tables.min()), float(rules.tables.max())
-        label = "payoff of the one that an edge comes from"
-        payoffs = won[self.plays]
-        return draw(Scene(title, where, last, "last action", reach, names, edges, payoffs, label, (least, greatest)))
+            layers = [Lines(ends, "who plays with whom", means, PAID, width=4)]
+            layers += chosen_marks(where, last, None if self.continuous else rules.labels)
+        return Scene(name, time, layers, note="colours of edges and players: the last step")
+
+    def _table(self, name: str, time: int, last: np.ndarray) -> Scene:
+        tables, labels = self.rules.tables, self.rules.labels
+        row, column = tables[0], tables[1].T
+        texts = [[f"{a:g}" if a == b else f"{a:g}, {b:g}" for a, b in zip(*payoffs)] for payoffs in zip(row, column)]
+        numbers = range(len(row))
+        return Scene(
+            name,
+            time,
+            [Cells((row + column) / 2, PAID, texts), played(last[1], -last[0], time > 0)],
+            note="in a cell: what both are paid, or what player 0 and player 1 are",
+            across=Axis("action of player 1", [(number, labels[number]) for number in numbers]),
+            up=Axis("action of player 0", [(-number, labels[number]) for number in numbers]),
+            width=5.6,
+        )
+
+    def _plane(self, name: str, time: int, last: np.ndarray) -> Scene:
+        bound = self.rules.bound
+        best = np.array([[[1 - bound, bound], [bound, 1 - bound]]])
+        still = Lines(best, "equilibria: x + y = 1", colour=COLOURS[0], style="--")
+        if self.rules.name == "hamiltonian":
+            still = Marks(np.zeros((1, 2)), "equilibrium: x = y = 0", colour=COLOURS[0], shape="P", size=160)
+        return Scene(
+            name,
+            time,
+            [still, Marks(last[None][: int(time > 0)], "joint action of this step", colour=COLOURS[1], size=140)],
+            across=Axis("x, action of player 0"),
+            up=Axis("y, action of player 1"),
+            frame=(-1.05 * bound, 1.05 * bound, -1.05 * bound, 1.05 * bound),
+            width=5.6,
+        )
 
 
 class TwoStep(Batch):
@@ -230,6 +264,8 @@ class TwoStep(Batch):
         self.game = np.zeros(copies, np.int32)
         """0: not chosen yet; 1, 2: 2A, 2B."""
         self.paid = np.zeros(copies)
+        self.last = np.zeros((copies, 2), np.int32)
+        """What both did in the last step; only the picture reads it."""
 
     @property
     def spec(self) -> WorldSpec:
@@ -249,6 +285,7 @@ class TwoStep(Batch):
         paid = np.where(chosen, SECOND_GAMES[np.maximum(self.game - 1, 0), one, other], 0.0)
         self.reward[:] = paid[:, None]
         self.paid += paid
+        self.last[:, 0], self.last[:, 1] = one, other
         self.time += 1
         self.terminated[:], self.alive[:] = chosen[:, None], ~chosen[:, None]
         self.game[:] = np.where(chosen, self.game, 1 + one)
@@ -267,10 +304,33 @@ class TwoStep(Batch):
             "optimal": (paid == SECOND_GAMES.max()).astype(float),
         }
 
-    def picture(self, copy: int) -> np.ndarray:
-        """Which game is on; uint8 image."""
-        title = f"games:two_step, {('first step', 'game 2A', 'game 2B')[self.game[copy]]}, paid {self.paid[copy]:g}"
-        return draw(Scene(title, np.array([[-1.0, 0.0], [1.0, 0.0]]), node_names=["0", "1"], edges=[(0, 1)]))
+    def scene(self, copy: int) -> Scene:
+        """Both games of the second step, the chosen one framed, and in it what was done."""
+        game, numbers = int(self.game[copy]), range(2)
+        layers: list[Any] = []
+        for which, table in enumerate(SECOND_GAMES):
+            x = 3 * which
+            layers.append(Cells(table, PAID, [[f"{value:g}" for value in row] for row in table], (x, 0)))
+            layers.append(Texts(np.array([[x + 0.5, 0.75]]), [f"game 2{'AB'[which]}"], size=11))
+        corners = np.array([[-0.5, 0.5], [1.5, 0.5], [1.5, -1.5], [-0.5, -1.5]]) + [3 * (game - 1), 0]
+        frame = np.stack([corners, np.roll(corners, -1, 0)], 1)
+        layers.append(
+            Lines(frame[: 4 * (game > 0)], "game that player 0 chose in the first step", colour=COLOURS[0], width=4)
+        )
+        one, other = self.last[copy]
+        layers.append(played(3 * (game - 1) + other, -one, self.time[copy] == 2))
+        return Scene(
+            "games:two_step",
+            int(self.time[copy]),
+            layers,
+            note="in a cell: what both are paid",
+            across=Axis(
+                "action of player 1", [(3 * which + number, str(number)) for which in numbers for number in numbers]
+            ),
+            up=Axis("action of player 0", [(-number, str(number)) for number in numbers]),
+            frame=(None, None, None, 1.0),
+            width=6.4,
+        )
 
 
 class Optimal:

@@ -42,7 +42,7 @@ import numpy as np
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch, bounded, build
-from .drawing import Scene, draw
+from .drawing import INK, PALE, Axis, Lines, Marks, Scale, Scene, Texts
 
 STEP = 0.1
 HEADWAY, SPEED = 20.0, 15.0
@@ -56,6 +56,10 @@ NEAR, NEAR_WEIGHT = 10.0, 5.0
 TOUCH, TOUCH_COST, TOUCH_BLOCK = 1.0, 1000.0, 60
 SLOWING = 300
 HORIZON = 600
+PACE = Scale("speed, m/s", "viridis")
+GAP = Scale(f"headway, m (target {HEADWAY:g})", "coolwarm_r", centre=HEADWAY)
+VEHICLE = ((-1.6, -0.7), (1.6, -0.7), (1.6, 0.7), (-1.6, 0.7), (-1.6, -0.7))
+"""Its outline in the picture."""
 
 
 def optimal_speed(headway: np.ndarray) -> np.ndarray:
@@ -204,26 +208,36 @@ class Platoon(Batch):
             "collided": self.collided[copies].astype(float),
         }
 
-    def picture(self, copy: int) -> np.ndarray:
-        """The road up to the leader: headways as colours of the road, speeds as those of vehicles."""
-        leader = self.leader(self.time)[copy]
-        places = np.concatenate([[0.0], -np.cumsum(self.headway[copy])])
-        state = ", collision" if self.collided[copy] else ""
-        return draw(
-            Scene(
-                f"{self.env}, {self.time[copy] * STEP:.1f} s, leader at {leader:.1f} m/s{state}",
-                np.stack([places, np.zeros_like(places)], 1),
-                np.concatenate([[leader], self.speed[copy]]),
-                "speed, m/s",
-                (0, SPEED_LIMIT),
-                ["leader", *(f"{vehicle + 1}" for vehicle in range(self.vehicles))],
-                [(vehicle, vehicle + 1) for vehicle in range(self.vehicles)],
-                self.headway[copy],
-                "headway, m",
-                (0, 2 * HEADWAY),
-                size=(12, 3.4),
-                equal=False,
-            )
+    def scene(self, copy: int) -> Scene:
+        """The road up to the leader: vehicles coloured by speed, below each the headway to the one ahead."""
+        behind = np.concatenate([[0.0], np.cumsum(self.headway[copy])])
+        road = np.stack([-behind, np.zeros_like(behind)], 1)
+        speed = np.concatenate([self.leader(self.time)[copy : copy + 1], self.speed[copy]])
+        gaps = np.stack([road[1:], road[:-1]], 1) - [0.0, 0.8]
+        touching = self.headway[copy] < TOUCH
+        return Scene(
+            self.env,
+            int(self.time[copy]),
+            [
+                Lines(np.array([[[-1e5, 0], [1e5, 0]]]), "", colour=PALE, width=26, order=0, framed=False),
+                Lines(gaps, "headway, below the road", self.headway[copy], GAP, width=7),
+                Marks(gaps.reshape(-1, 2), "", shape="|", colour=INK, size=90),
+                Marks(road[1:], "vehicle", speed[1:], PACE, shape=VEHICLE, size=260),
+                Marks(
+                    road[:1], "leader, which nobody steers", speed[:1], PACE, shape=VEHICLE, size=260, edge="#d55e00"
+                ),
+                Marks(road[1:][touching], "collision", colour="#d55e00", shape="X", size=160, order=5),
+                Texts(
+                    np.stack([road[:, 0], np.full(len(road), 0.85)], 1),
+                    ["leader", *(str(vehicle + 1) for vehicle in range(self.vehicles))],
+                ),
+            ],
+            f"{self.time[copy] * STEP:.1f} s",
+            note=f"numbers: vehicles; targets: headway {HEADWAY:g} m, speed {SPEED:g} m/s",
+            across=Axis("m from the leader"),
+            frame=(None, None, -1.5, 1.3),
+            aspect=0.13,
+            width=10.0,
         )
 
 

@@ -35,12 +35,12 @@ import numpy as np
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import build
-from .drawing import Scene, draw
-from .road_network import GREEN, LOST, OUTSIDE, Network, read_network
+from .drawing import Scene
+from .road_network import GIVE_WAY, GREEN, LOST, OUTSIDE, Network, read_network
+from .road_pictures import RoadMap, road_scene
 from .traffic import (
     HEADWAY,
     HORIZON,
-    LINK_STORAGE,
     MINIMUM_GREEN,
     START_UP,
     STEP,
@@ -56,8 +56,6 @@ VEHICLE_SPACE = 7.5
 LEAST_STORAGE = 5
 """Vehicles per lane; what a step of travel and a step of waiting need at saturation flow. Nets have links of a metre."""
 UNLIMITED = 1 << 20
-DRAWN_WHOLE = 64
-"""Pictures of networks with more junctions than this show signals only."""
 
 
 class Groups:
@@ -337,44 +335,36 @@ class TrafficRoads(SignalTraffic):
             out[:] = block[:, columns]
 
     @cached_property
-    def _map(self) -> tuple[np.ndarray, list[int], list[tuple[int, int]], list[int]]:
-        """What a picture shows: places of nodes [n, 2], the signal at each or −1, edges between nodes, the link of each."""
-        network = self.network
-        names = list(dict.fromkeys(node for link in network.links for node in (link.tail, link.head)))
-        if network.places and len(names) > DRAWN_WHOLE:
-            ways = network.ways()
-            places = [signal.place for signal in network.signals]
-            return np.array(places, float), list(range(len(places))), list(ways), list(ways.values())
-        number = {name: index for index, name in enumerate(names)}
-        ends = [(link.tail, link.head) for link in network.links]
-        places = network.places or nx.kamada_kawai_layout(nx.Graph(ends))
-        signals = {head: int(signal) for (_, head), signal in zip(ends, self.at) if signal >= 0}
-        edges = [(number[tail], number[head]) for tail, head in ends]
-        nodes = np.array([places[name] for name in names], float)
-        return nodes, [signals.get(name, -1) for name in names], edges, list(range(len(edges)))
+    def _map(self) -> RoadMap:
+        links = self.network.links
+        ends = [(link.tail, link.head) for link in links]
+        places = self.network.places or nx.kamada_kawai_layout(nx.Graph(ends))
+        tails, heads = (np.array([places[link[side]] for link in ends], float) for side in (0, 1))
+        signals = [
+            heads[self.at == number].mean(0) if signal.place is None else signal.place
+            for number, signal in enumerate(self.network.signals)
+        ]
+        entered, controlled = {head for _, head in ends}, {ends[link][1] for link in np.flatnonzero(self.at >= 0)}
+        others = np.array([places[node] for node in sorted(entered - controlled)], float).reshape(-1, 2)
+        open_ended = np.array([tail not in entered for tail, _ in ends])
+        return RoadMap.of(tails, heads, np.array(signals, float), others, open_ended)
 
-    def picture(self, copy: int) -> np.ndarray:
-        """Vehicles that wait at the end of every road (its colour), and at every signal with its phase; uint8 image.
-
-        Where there are many junctions, only signals, joined where one influences another.
-        """
-        nodes, signals, edges, links = self._map
-        queues = self.of_link.sums(self.queue)
-        roads = queues[copy, links]
-        at = np.append(self.to_signal.sums(queues + self.outside)[copy], 0)[signals]
-        return draw(
-            Scene(
-                f"traffic:{Path(self.name.partition(':')[2]).name}, minute {self.time[copy] * STEP / 60:.1f}",
-                nodes,
-                at,
-                "vehicles waiting at the signal",
-                (0, LINK_STORAGE),
-                [str(self.phase[copy, signal]) if signal >= 0 else "" for signal in signals],
-                edges,
-                roads,
-                "vehicles waiting on the road",
-                (0, LINK_STORAGE / 2),
-            )
+    def scene(self, copy: int) -> Scene:
+        """Queues on every road, what is green, full roads, vehicles outside."""
+        drawn = self._map
+        inside = self.controlled[self.onto[self.controlled] < len(self.lanes)]  # who leaves the network does so anyway
+        ways = np.stack([drawn.roads[self.link[inside], 1], drawn.roads[self.onto[inside], 0]], 1)
+        how = self._greens()[copy, inside]
+        return road_scene(
+            f"traffic:{Path(self.name.partition(':')[2]).name}",
+            int(self.time[copy]),
+            self.clock(copy),
+            drawn,
+            self.of_link.sums(self.queue)[copy],
+            self.on_link[copy],
+            self.storage,
+            self.outside[copy],
+            (ways[how == GREEN], ways[how == GIVE_WAY]),
         )
 
     def text(self, copy: int) -> str:

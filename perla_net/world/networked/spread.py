@@ -23,7 +23,7 @@ import numpy as np
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch, bounded, build
-from .drawing import Scene, draw
+from .drawing import COLOURS, INK, Marks, Scene, Texts
 
 STEP, DAMPING, SENSITIVITY = 0.1, 0.25, 5.0
 CONTACT_FORCE, CONTACT_MARGIN = 100.0, 1e-3
@@ -127,11 +127,27 @@ class Spread(Batch):
         pairs of agents in contact, summed over steps."""
         return {"distance": self.missed[copies] / np.maximum(self.time[copies], 1), "touches": self.touches[copies]}
 
-    def picture(self, copy: int) -> np.ndarray:
-        """Agents (blue), landmarks (×), uint8 [height, width, 3]; further out, if somebody has left."""
-        edge = max(1.5, 1.1 * float(np.abs(self.position[copy]).max()))
-        marks = [(float(x), float(y), "×") for x, y in self.landmark[copy]]
-        return draw(Scene(f"spread, step {self.time[copy]}", self.position[copy], marks=marks, frame=(-edge, edge)))
+    def scene(self, copy: int) -> Scene:
+        """Agents as large as they are, with their ways so far, and landmarks."""
+        position = self.position[copy]
+        touching = (self._squared_distances()[copy] < TOUCH * TOUCH).sum(1) > 1
+        few = self.number <= len(COLOURS)
+        return Scene(
+            "spread",
+            int(self.time[copy]),
+            [
+                Marks(self.landmark[copy], "landmark", colour=INK, shape="x", size=110, order=4),
+                Marks(
+                    position, "agent, and its way so far", colour=COLOURS[: self.number] if few else COLOURS[0],
+                    radius=TOUCH / 2, edge="white", trail=True,
+                ),
+                Marks(position[touching], "touches another agent", colour="none", radius=TOUCH / 2, edge="black"),
+                Texts(position, [str(agent) for agent in range(self.number)], size=10, colour="white"),
+            ],
+            f"{self.time[copy] * STEP:.1f} time units",
+            note="numbers: agents",
+            width=6.4,
+        )  # fmt: skip
 
 
 class Assignment:

@@ -33,7 +33,8 @@ import numpy as np
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch
-from .drawing import Scene, draw
+from .drawing import Scene
+from .road_pictures import ASIDE, HALF, RoadMap, road_scene
 
 STEP = 5
 YELLOW, START_UP, MINIMUM_GREEN = 2, 1, 5
@@ -66,6 +67,8 @@ EXIT_OFFSET = {LEFT: 1, THROUGH: 2, RIGHT: 3}
 NORTH, EAST, SOUTH, WEST = range(4)
 GREEN_SIGNS = "|\\-/^v><"
 """How a terminal shows the phases: through and left of each axis, then all of one arm."""
+RIM_ROAD = 0.7
+"""How long roads from outside are drawn, in blocks."""
 NORTH_SOUTH_FLOW, EAST_WEST_FLOW = 380.0, 500.0
 """Mean demand per arm at the rim, vehicles/h, by the axis of the road."""
 
@@ -127,6 +130,10 @@ class SignalTraffic(Batch):
         self.phase[change] = wanted[change]
         self.held[change] = 0
         self.held += STEP
+
+    def clock(self, copy: int) -> str:
+        """Simulated time, for the pictures."""
+        return f"{self.time[copy] * STEP / 60:.1f} of {self.horizon * STEP / 60:.1f} min"
 
     def metrics(self, copies: np.ndarray) -> dict[str, np.ndarray]:
         """What a traffic engineer asks of the episodes so far, each [len(copies)] float64.
@@ -343,27 +350,33 @@ class TrafficGrid(SignalTraffic):
         for signal, out in enumerate(observations):
             out[:] = block[:, signal]
 
-    def picture(self, copy: int) -> np.ndarray:
-        """Vehicles that wait on every link towards a signal (colour of the road), and those outside; uint8 image."""
-        row, column = np.divmod(np.arange(self.signals), self.columns)
-        nodes = np.stack([column, -row], 1).astype(float)
-        waiting = self.queue[copy].sum(2)
-        at = np.argwhere(~self.rim)
-        edges = [(int(self.neighbour[signal, arm]), int(signal)) for signal, arm in at]
-        minutes = self.time[copy] * STEP / 60
-        return draw(
-            Scene(
-                f"{self.spec.name}, minute {minutes:.1f}",
-                nodes,
-                self.outside[copy].sum(1) + waiting.sum(1),
-                "vehicles waiting at the signal",
-                (0, LINK_STORAGE),
-                [str(phase) for phase in self.phase[copy]],
-                edges,
-                waiting[tuple(at.T)],
-                "vehicles waiting on the link",
-                (0, LINK_STORAGE / 2),
-            )
+    def _map(self) -> tuple[RoadMap, np.ndarray]:
+        """The roads towards signals, and where vehicles are that have left by each arm, [signals, arms, 2]."""
+        signal, arm = np.divmod(np.arange(self.signals * 4), 4)
+        middles = np.stack([signal % self.columns, -(signal // self.columns)], 1).astype(float)
+        outward = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]], float)
+        rim = self.rim.ravel()
+        tails = middles + outward[arm] * np.where(rim, RIM_ROAD, 1)[:, None]
+        beyond = outward[:, ::-1] * [1, -1]  # to the right of who leaves
+        exits = middles + HALF * outward[arm] + ASIDE * beyond[arm]
+        return RoadMap.of(tails, middles, middles[::4], np.zeros((0, 2)), rim), exits.reshape(self.signals, 4, 2)
+
+    def scene(self, copy: int) -> Scene:
+        """Queues on every road towards a signal, what is green, full roads, vehicles outside."""
+        drawn, exits = self._map()
+        signal, arm, turn = np.nonzero(PHASES[self.phase[copy]])
+        leaving = (arm + np.array([EXIT_OFFSET[way] for way in range(3)])[turn]) % 4
+        green = np.stack([drawn.roads[signal * 4 + arm, 1], exits[signal, leaving]], 1)
+        return road_scene(
+            "traffic:grid",
+            int(self.time[copy]),
+            self.clock(copy),
+            drawn,
+            self.queue[copy].sum(2).ravel(),
+            self.on_link()[copy].ravel(),
+            np.full(self.signals * 4, LINK_STORAGE),
+            self.outside[copy].ravel(),
+            (green, np.zeros((0, 2, 2))),
         )
 
     def text(self, copy: int) -> str:

@@ -48,7 +48,7 @@ import numpy as np
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch, bounded, build
-from .drawing import Scene, draw
+from .drawing import Lines, Marks, Scale, Scene, Texts
 
 NAME = "voltage:ieee33"
 FEEDER = """
@@ -78,6 +78,8 @@ NOMINAL = TABLE[:, 4:].T / 1000
 FIRST_BUSES = (18, 33, 25, 22, 13, 29)
 """Where inverters are put: first these, then where the impedance to all others is greatest."""
 LOW, HIGH = 0.95, 1.05
+VOLTAGE = Scale(f"voltage, pu (bars: allowed, {LOW:g} to {HIGH:g})", "coolwarm", centre=1.0, limits=(LOW, HIGH))
+POWER = Scale("active power on a branch, MW, either way", "viridis_r", 0)
 OVERSIZE = 1.2
 SWEEPS = 4
 """Of ``flow=distflow``, after the one without losses."""
@@ -388,36 +390,41 @@ class Feeder(Batch):
             "reactive": self.used[copies] / steps,
         }
 
-    def picture(self, copy: int) -> np.ndarray:
-        """The feeder in the last step: voltages of all buses, active power through the branches, inverters with what
-        they inject; uint8 image."""
+    def scene(self, copy: int) -> Scene:
+        """The feeder in the last step: voltages of all buses, active power through the branches, what inverters inject."""
         time = int(self.time[copy])
         flow, voltage, reactive = self.paid if time else (self.flow, self.voltage, self.reactive)
         minutes = round(60 * self.start) + max(time - 1, 0) * STEP
-        where = drawing_places()
-        edges = [(int(PARENT[bus]), bus) for bus in range(1, BUSES)]
-        marks = [(float(where[bus, 0]), float(where[bus, 1]), "PV") for bus in self.at]
-        marks += [
-            (float(where[bus, 0]), float(where[bus, 1]) + 0.32, f"{round(q, 2) + 0.0:+.2f}")
-            for bus, q in zip(self.at, reactive[copy].tolist())
-        ]
-        return draw(
-            Scene(
-                f"{NAME}, {minutes // 60 % 24:02d}:{minutes % 60:02d}; at the inverters: Mvar injected",
-                where,
-                voltage[:, copy],
-                "voltage, pu (allowed: 0.95 to 1.05)",
-                (0.9, 1.1),
-                [str(bus) for bus in range(1, BUSES + 1)],
-                edges,
-                np.abs(flow[1:, 0, copy]),
-                "active power on the branch, MW, either way",
-                (0, 3),
-                marks,
-                (12.0, 5.5),
-                equal=False,
-            )
-        )
+        where, volts, power = drawing_places(), voltage[:, copy], reactive[copy]
+        out = (volts < LOW) | (volts > HIGH)
+        inverters = where[self.at] + [0, 0.42]
+        names = ["substation", *(f"bus {bus}" for bus in self.buses)]
+        return Scene(
+            NAME,
+            time,
+            [
+                Lines(
+                    np.stack([where[PARENT[1:]], where[1:]], 1), "branch", np.abs(flow[1:, 0, copy]), POWER, width=5
+                ),
+                Marks(where[out], f"bus outside {LOW:g} to {HIGH:g} pu", colour="white", size=420, edge="#d55e00", order=2),
+                Marks(where, "bus", volts, VOLTAGE, size=170),
+                *(
+                    Marks(
+                        inverters[chosen], f"inverter {what} reactive power", colour=colour, shape=shape, size=220,
+                        amounts=np.abs(power[chosen]), unit="Mvar",
+                    )
+                    for what, chosen, shape, colour in (
+                        ("injects", power > 0, "^", "#e69f00"),
+                        ("absorbs", power < 0, "v", "#56b4e9"),
+                    )
+                ),
+                Texts(where[[0, *self.at]], names, shift=(0, -15)),
+            ],
+            f"{minutes // 60 % 24:02d}:{minutes % 60:02d}",
+            frame=(0.0, 19.0, -2.6, 1.8),
+            aspect=0.42,
+            width=10.0,
+        )  # fmt: skip
 
 
 def _bell(hour: np.ndarray, centre: float, width: float) -> np.ndarray:

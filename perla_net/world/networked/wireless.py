@@ -38,7 +38,7 @@ import numpy as np
 from ...ground.errors import InputError
 from ..spec import ActionSpec, AgentSpec, WorldSpec
 from .base import Batch, bounded, build
-from .drawing import Scene, draw
+from .drawing import GREY, INK, PALE, Lines, Marks, Scale, Scene, Texts
 
 NAME = "wireless:grid"
 HORIZON = 100
@@ -98,6 +98,9 @@ class Wireless(Batch):
         self.queue = np.zeros((copies, self.users, deadline), bool)
         self.offered, self.delivered, self.expired = np.zeros((3, copies, self.users), np.int64)
         self.crowded = np.zeros(copies, np.int64)
+        self.sent, self.arrived = np.full((copies, self.users), -1), np.zeros((copies, self.users), bool)
+        """Access point that each user sent to in the last step, or −1, and whether its packet arrived; only the picture reads them."""
+        self.waiting = Scale("packets that wait at a user", "viridis_r", 0, self.deadline, whole=True)
         self.senders, self.served = np.zeros((2, copies, self.number_of_points), np.int32)
         self.arrivals = np.zeros((copies, horizon + 1, self.users), bool)
         self.luck = np.zeros((copies, horizon, self.number_of_points), bool)
@@ -164,6 +167,7 @@ class Wireless(Batch):
 
     def begin(self, copies: np.ndarray) -> None:
         """The first arrivals."""
+        self.sent[copies] = -1
         self.queue[copies, :, -1] = self.arrivals[copies, 0]
         self.offered[copies] = self.arrivals[copies, 0]
 
@@ -179,6 +183,7 @@ class Wireless(Batch):
         self.senders = np.bincount(at[sends], minlength=self.senders.size).reshape(self.senders.shape)
         alone = sends & (self.senders[everyone, point] == 1)
         arrived = alone & self.queue[everyone, user, slot] & self.luck[everyone, now, point]
+        self.sent, self.arrived = np.where(sends, point, -1), arrived
         self.served = np.bincount(at[arrived], minlength=self.served.size).reshape(self.served.shape)
         self.crowded += (self.senders > 1).sum(1)
 
@@ -227,25 +232,37 @@ class Wireless(Batch):
             "fairness": np.square(total) / np.maximum(self.users * squares, 1),
         }
 
-    def picture(self, copy: int) -> np.ndarray:
-        """Users by the number of waiting packets; access points with q and how the last step went there."""
+    def scene(self, copy: int) -> Scene:
+        """Users by the number of waiting packets, access points, and how what was sent in the last step went."""
         flip = np.array([1, -1])
         row, column = np.divmod(np.arange(self.number_of_points), self.columns - 1)
-        senders, served = self.senders[copy], self.served[copy]
-        signs = np.select([served > 0, senders > 1, senders == 1], ["✓", "✗", "∅"], "▲")  # in the font that comes along
-        marks = [
-            (x + 0.5, -y - 0.5, f"{sign}\n{chance:.2f}") for x, y, sign, chance in zip(column, row, signs, self.success)
-        ]
-        return draw(
-            Scene(
-                f"{NAME}, step {self.time[copy]}: {int(self.delivered[copy].sum())} packets delivered\n"
-                "✓ delivered   ✗ collision   ∅ nothing came   ▲ nobody sent",
-                self._places() * flip,
-                self.queue[copy].sum(1),
-                "packets waiting",
-                (0, self.deadline),
-                marks=marks,
-            )
+        points = np.stack([column + 0.5, -row - 0.5], 1)
+        users = self._places() * flip
+        to = self.sent[copy]
+        sends = to >= 0
+        ways, crowd = np.stack([users, points[to]], 1), self.senders[copy, to] > 1
+        there = self.arrived[copy]
+        everyone, way = np.nonzero(np.arange(4) < self.reach[:, None])
+        return Scene(
+            NAME,
+            int(self.time[copy]),
+            [
+                Lines(
+                    np.stack([users[everyone], points[self.points[everyone, way]]], 1),
+                    "may send to",
+                    colour=PALE,
+                    width=1,
+                    order=0,
+                ),
+                Lines(ways[sends & there], "packet delivered", colour="#0072b2", width=3),
+                Lines(ways[sends & crowd], "collision", colour="#d55e00", width=2.2, style="--"),
+                Lines(ways[sends & ~crowd & ~there], "alone, but nothing arrived", colour=GREY, width=2.2, style=":"),
+                Marks(users, "user", self.queue[copy].sum(1), self.waiting, size=230),
+                Marks(points, "access point", colour=INK, shape="^", size=130),
+                Texts(points, [f"{chance:.0%}" for chance in self.success], size=9, shift=(0, -15)),
+            ],
+            f"{int(self.delivered[copy].sum())} packets delivered",
+            note="%: how often a packet arrives at an access point that one user alone sends to; lines: the last step",
         )
 
 

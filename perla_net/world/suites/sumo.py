@@ -50,7 +50,7 @@ from pettingzoo import ParallelEnv
 from ...ground.errors import InputError
 from ..copies import Copies
 from ..networked.base import bounded, build
-from ..networked.drawing import Scene, draw
+from ..networked.drawing import PALE, Lines, Marks, Scale, Scene, Texts, frames
 from ..spec import WorldSpec
 from .sumo_worker import HEADER, RESET
 
@@ -217,6 +217,10 @@ def seed_of(seed: np.random.SeedSequence) -> int:
     return int(seed.generate_state(1)[0] >> 1)
 
 
+ON_ROADS = Scale("vehicles that stand on the way", "plasma_r", 0, whole=True)
+AT_SIGNALS = Scale("vehicles that stand at a signal", "viridis_r", 0, whole=True)
+
+
 class Sumo(ParallelEnv):
     """One copy: a road network whose signals are the agents. Its worker is started by the first request."""
 
@@ -350,28 +354,34 @@ class Sumo(ParallelEnv):
         told = json.loads(worker.answer())
         return {name: float(told[name]) for name in FIGURES}
 
-    def render(self) -> np.ndarray:
-        """Vehicles that stand at each signal (40 or more: brightest), and on the roads between signals (20 or more: darkest);
-        uint8 [height, width, 3]."""
+    def scene(self) -> Scene:
+        """Vehicles that stand at each signal and on the roads between signals."""
         worker = self.started()
         worker.ask(b"Q")
         queues = json.loads(worker.answer())
         upstream = self.description["upstream"]
-        seconds = self.time * self.settings["step"]
-        return draw(
-            Scene(
-                f"{self.name}, minute {seconds / 60:.1f}",
-                np.array([signal["place"] for signal in self.signals]),
-                self.standing,
-                "vehicles that stand at the signal",
-                (0, 40),
-                [str(number) for number in range(len(self.signals))],
-                [(source, target) for source, target, _ in upstream],
-                np.array([queues[target][road] for _, target, road in upstream]),
-                "vehicles that stand on the road",
-                (0, 20),
-            )
+        where = np.array([signal["place"] for signal in self.signals], float).reshape(-1, 2)
+        ends = np.array([[where[source], where[target]] for source, target, _ in upstream]).reshape(-1, 2, 2)
+        along = ends[:, 1] - ends[:, 0]
+        right = np.stack([along[:, 1], -along[:, 0]], 1)[:, None]  # traffic keeps right
+        ends = ends + 0.02 * right
+        standing = np.array([queues[target][road] for _, target, road in upstream])
+        return Scene(
+            self.name,
+            self.time,
+            [
+                Lines(ends, "way from signal to signal", colour=PALE, width=4),
+                Lines(ends[standing > 0], "way with vehicles that stand", standing[standing > 0], ON_ROADS, width=4),
+                Marks(where, "signal", self.standing, AT_SIGNALS, size=230),
+                Texts(where, [str(number) for number in range(len(self.signals))], shift=(0, -15)),
+            ],
+            f"{self.time * self.settings['step'] / 60:.1f} min",
+            note="numbers: signals, in the order of the agents",
         )
+
+    def render(self) -> np.ndarray:
+        """The scene by itself, uint8 [height, width, 3]."""
+        return next(frames([self.scene()]))
 
     def close(self) -> None:
         """Leave the worker to others."""
@@ -391,6 +401,10 @@ class SumoCopies(Copies):
         """With the places of the signals, m."""
         places = tuple(tuple(signal["place"]) for signal in self.envs[0].signals)
         return replace(super().spec, positions=places, moves=False)
+
+    def scene(self, copy: int) -> Scene:
+        """What is to be seen of a copy now."""
+        return self.envs[copy].scene()
 
     def _find_masks(self) -> None:
         """There are none: the infos of :class:`Sumo` are empty, and a reset is expensive."""
