@@ -232,6 +232,7 @@ def test_hosts_of_a_killed_session_are_removed(hosts):
         (("down", "now"), "down takes no value, but 'now' was given"),
         (("widen",), "'widen' is none of up, run,"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_is_refused(hosts, arguments, sentence):
     done = script(*arguments, check=False)

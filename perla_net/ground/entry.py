@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Callable, Sequence
 
 from . import console
 from .errors import Diverged, InputError, Stopped, WriteError
 from .processes import launched
+
+PATIENCE = 1.0
+"""Seconds by which other ranks end later than rank 0: with the first that ends with a status, MPICH's mpirun ends all, and rank 0 has something to say."""
 
 
 def entry(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -18,6 +22,8 @@ def entry(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int
     except InputError as error:
         if launched()[0] == 0:
             print(f"perla_net: {error}", file=sys.stderr, flush=True)
+        else:
+            time.sleep(PATIENCE)
         status = 2
     except SystemExit as error:
         if {"-h", "--help"} & set(arguments):

@@ -350,7 +350,11 @@ def test_runs_of_a_killed_study_are_ended_and_continued(tmp_path, fake, capsys):
     assert process.returncode == 0  # by its own handler, after its round
 
 
-@pytest.mark.parametrize("holder", ["slurm 77", "elsewhere 1", f"{socket.gethostname()} {os.getpid()}"])
+@pytest.mark.parametrize(
+    "holder",
+    ["slurm 77", "elsewhere 1", f"{socket.gethostname()} {os.getpid()}"],
+    ids=["slurm", "elsewhere", "a number that is another's"],
+)
 def test_what_slurm_or_another_machine_runs_is_left_running(tmp_path, fake, holder):
     """So is a run whose process ended before its ranks did, and whose number another one has now (here: this one)."""
     one = made(tmp_path, seeds=1)
