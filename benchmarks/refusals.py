@@ -39,7 +39,7 @@ ACTIONS = {
 OBSERVATIONS = {
     "box": spaces.Box(0, 1, (2,), np.float32),
     "image": spaces.Box(0, 255, (9, 9, 3), np.uint8),
-    "dict": spaces.Dict({"near": spaces.Discrete(2), "far": spaces.Discrete(2)}),
+    "text": spaces.Text(4),
 }
 
 
@@ -56,9 +56,7 @@ class Odd(ParallelEnv):
         """All of them, who see nothing."""
         self.agents = list(self.possible_agents)
         space = OBSERVATIONS[self.sees]
-        return {agent: np.zeros(space.shape, space.dtype) for agent in self.agents}, {
-            agent: {} for agent in self.agents
-        }
+        return {agent: space.sample() for agent in self.agents}, {agent: {} for agent in self.agents}
 
     def observation_space(self, agent: str) -> spaces.Space:
         return OBSERVATIONS[self.sees]
@@ -131,7 +129,7 @@ def grouped(*members: int, number: int = 4, **more: Any) -> dict[str, Any]:
 
 GROUP = "agents.groups.some: "
 EXACT = "--algorithm {name}: "
-IMAGE, DICT = odd("plain+plain", sees="image"), odd("plain+plain", sees="dict")
+IMAGE, TEXT = odd("plain+plain", sees="image"), odd("plain+plain", sees="text")
 UNEQUAL = {
     "agents": {"number": 4, "groups": {"some": [0, 1]}, "overrides": {"1": {"optimiser": {"learning_rate": 0.1}}}}
 }
@@ -162,7 +160,7 @@ SOME: list[tuple[str, dict[str, Any], str]] = [
     ("perla_ippo perla_ia2c perla_mappo", odd("many+many") | {"form": "action"}, "--form action: agent_0 has 4913 actions"),
     ("liam", TWO | {"critic": {"input": "global"}}, "--critic.input global: the critic of liam reads what its policy reads"),
     ("liam", IMAGE, "--algorithm liam: reads numbers, but agent_0 sees images"),
-    ("ippo qmix maddpg coma", DICT, "--env pettingzoo:refusals: agent_0's observation is a Dict of"),
+    ("ippo qmix maddpg coma", TEXT, "--env pettingzoo:refusals: agent_0's observation is a space Text"),
     # who learns in step
     ("happo", TWO | one_other({"ppo": {"epochs": 3}}), "--ppo.…: must be the same for all agents with happo"),
     ("vdn qmix perla_vdn", TWO | one_other({"returns": {"gamma": 0.5}}), "--returns.gamma: must be the same for all agents with {name}"),

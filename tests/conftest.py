@@ -12,7 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in jobs: threads of two tests at once would wait for each other's cores
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # as in jobs: threads of two tests at once would wait for each other's cores
 
 import pytest
 import torch
@@ -28,16 +30,6 @@ def pytest_addoption(parser):
         metavar="F",
         help="random cases of each property test, as a multiple of the usual number",
     )
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Side by side (pytest-xdist, ``-n auto``): a file's tests follow one another in one worker. Jobs under mpirun, whose ranks want all cores
-    to themselves and take them while they wait, come last, one after the other."""
-    items.sort(key=lambda item: item.get_closest_marker("mpi") is not None)
-    for item in items:
-        jobs = item.get_closest_marker("mpi") is not None
-        item.add_marker(pytest.mark.xdist_group("mpi" if jobs else item.path.name))
 
 
 @pytest.fixture
