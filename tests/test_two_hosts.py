@@ -20,7 +20,17 @@ pytestmark = [pytest.mark.mpi, needs_mpirun]
 SCRIPT = ROOT / "launch" / "two_hosts.sh"
 NAME = f"test-{os.getpid()}"
 """Pairs of hosts are called after the process that tests with them, so that nobody meets another's."""
-OPTIONS = (*SMALL, "--agents", "4", "--rounds", "20", "--model.policy-hidden", "128,128")
+OPTIONS = (
+    *SMALL,
+    "--agents",
+    "4",
+    "--rounds",
+    "20",
+    "--model.policy-hidden",
+    "128,128",
+    "--optimiser.schedule",
+    "constant",
+)
 """A run that sends 16 MB in 2 seconds where nothing holds it up."""
 RATE = 10e6
 """Bits per second of the narrow wire."""
@@ -195,17 +205,17 @@ def test_a_narrow_wire_makes_it_slower_and_changes_no_number(hosts, ring, alone,
 
 def test_a_cut_wire_stops_it_and_changes_no_number(hosts, ring, alone, tmp_path):
     """Ranks in their order here, without a file of hosts: both hosts have half of them."""
-    over = Run(tmp_path / "run", "-n", "4", *OPTIONS, "--topology", ring)
+    over = Run(tmp_path / "run", "-n", "4", *OPTIONS, "--topology", ring, "--rounds", "120")
     assert over.where[0] == over.where[1] != over.where[2] == over.where[3]
     cut = subprocess.Popen([str(SCRIPT), "cut", "2"], cwd=ROOT, env=variables(NAME), text=True, stdout=subprocess.PIPE)
     assert "cannot hear each other for 2 s" in cut.stdout.readline()
     before = over.rounds()
     cut.communicate(timeout=20)
     after = over.rounds()
-    assert over.metrics() == alone[0]
+    assert over.metrics().startswith(alone[0])  # of fewer rounds; the learning rate is constant
     report(over.folder, "two hosts, cut for 2 s", alone[1])
     # What was on its way when the wire was cut may end one round; what comes first when it is back, another.
-    assert before < 18 and after <= before + 2, "no round without the wire"
+    assert before < 118 and after <= before + 2, "no round without the wire"
     assert seconds(over.folder) > 2
 
 
