@@ -24,6 +24,12 @@ def size_text(size: float) -> str:
     return f"{size:.3g} GB"
 
 
+def many(number: int, what: str) -> str:
+    """``1 run``, ``2 runs``, ``1,000 copies``."""
+    plural = {"copy": "copies"}.get(what, f"{what}s")
+    return f"{number:,} {what if number == 1 else plural}"
+
+
 def duration_text(seconds: float) -> str:
     """m:ss."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -6,6 +6,7 @@ from typing import Any, Sequence
 
 from ..ground.errors import InputError
 from ..ground.files import given as path_given
+from ..ground.text import many
 from ..records.run_folder import Run, open_run, open_study
 from ..settings.command_line import parser
 from .content import build
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     write_page(report, out)
     begun = sum(len(run.training) > 0 for run in runs)
-    number = _count(len(runs), "run")
+    number = many(len(runs), "run")
     print(
         f"report on {number if begun == len(runs) else f'{begun} of {number}'}: {out} ({out.stat().st_size / 1e6:.1f} MB)"
     )
@@ -83,13 +84,9 @@ def _read(folders: Sequence[str], metric: str | None) -> tuple[dict[str, Any], l
     for place in places:
         if not (place / "config.yaml").is_file():
             inside = sum(1 for _ in place.glob("*/config.yaml"))
-            there = f"; {_count(inside, 'run')} in it: give {place}/*" if inside else ""
+            there = f"; {many(inside, 'run')} in it: give {place}/*" if inside else ""
             raise InputError(f"{place}: holds neither a run (config.yaml) nor a study (index.json){there}")
     return {}, [open_run(place, metric or "return") for place in places], metric or "return"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _title(index: dict[str, Any], runs: Sequence[Run]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from ..ground.text import many
 from ..records.run_folder import Run
 from ..studies.comparison import FEW
 from . import figures, overview, tables
@@ -124,7 +125,7 @@ def _over_all(scores: Scores, items: list[Chart | Table], task: str, graphs: dic
     rows = []
     for colour, one in enumerate(charts["iqm"].series):
         graph = graphs.get(f"{one.name} on {task}")
-        seeds = _count(len(scores.seeds[one.name]), "seed")
+        seeds = many(len(scores.seeds[one.name]), "seed")
         rows.append(Row(one.name, one.x[0], one.low[0], one.high[0], seeds, colour, graph.key if graph else ""))
     return overview.of_all(scores, rows, graphs, charts.get("efficiency", charts["profiles"]).key)
 
@@ -319,7 +320,7 @@ def _lines(
     done = sum(run.done for run in runs)
     tasks = ", ".join(by_task)
     lines = [
-        f"{_count(len(runs), 'run')} ({done} done) of {_count(len({one.name for one in groups}), 'setting')} on {tasks}, "
+        f"{many(len(runs), 'run')} ({done} done) of {many(len({one.name for one in groups}), 'setting')} on {tasks}, "
         f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds[:12]))}{', …' if len(seeds) > 12 else ''}."
     ]
     apart = different([one.settings for one in groups])
@@ -336,8 +337,8 @@ def _lines(
             names, found, number = best
             text = number_text(found.value)
             text += "" if found.low is None else f" [{number_text(found.low)}, {number_text(found.high)}]"
-            runs_text = _count(number, "run")
-            who = names[0] + (f" and {_count(len(names) - 1, 'other setting')} alike" if len(names) > 1 else "")
+            runs_text = many(number, "run")
+            who = names[0] + (f" and {many(len(names) - 1, 'other setting')} alike" if len(names) > 1 else "")
             lines.append(
                 f"{'Highest' if higher else 'Lowest'} final {metric} on {task}: {text} by {who} ({runs_text})."
             )
@@ -358,10 +359,6 @@ def _best(
     best = (max if higher else min)(float(estimate.value) for _, estimate, _ in found)
     alike = [entry for entry in found if float(entry[1].value) == best]
     return [name for name, _, _ in alike], *alike[0][1:]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _notes(groups: Sequence[Group], runs: Sequence[Run], points: int) -> list[str]:

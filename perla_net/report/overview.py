@@ -7,6 +7,7 @@ from typing import Sequence
 
 import numpy as np
 
+from ..ground.text import many
 from ..records.run_folder import Run
 from .figures import Graph
 from .groups import Average, Estimate, Group
@@ -77,7 +78,7 @@ def of_task(
         values = np.array([finals[id(run)] for run in group.complete if id(run) in finals])
         found = average(values) if len(values) else Estimate(None)
         why = ", ".join(dict.fromkeys(run.reason or run.state for run in group.runs if not run.done))
-        detail = f"{len(values)} run{'s' * (len(values) != 1)}" if len(values) else why
+        detail = many(len(values), "run") if len(values) else why
         key = graphs[group.name].key if group.name in graphs else ""
         rows.append(_row(group.name, found, detail, colour, key))
     beside = [
@@ -129,7 +130,7 @@ def _controllers(runs: Sequence[Run], metric: str, average: Average) -> list[tup
             detail = f"{one['episodes']} episodes" if "episodes" in one else "1 run"
             found.append((name, Estimate(one["mean"], one.get("low"), one.get("high")), detail))
         else:
-            detail = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+            detail = many(len(seeds), "seed")
             found.append((name, average(np.array(list(seeds.values()))), detail))
     return found
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..ground.text import many
 from ..learning.distributions import distribution_of
 from ..learning.embedding import choose_estimator, joint_actions
 from ..methods.presets import PRESETS, reads_mean
@@ -29,22 +30,22 @@ def first_lines(plan: Plan, team: Team, ranks: int, hosts: int, done: int) -> st
     """
     config, number = plan.config, len(plan.world.agents)
     learners = sum(method.learns for method in team.methods)
-    who = f"{_many(number, 'agent')} learn{'s' * (number == 1)}"
+    who = f"{many(number, 'agent')} learn{'s' * (number == 1)}"
     if learners < number:
         who = (
-            f"{learners} of {number} agents learn" if learners else f"{_many(number, 'agent')}, none of whom learns, in"
+            f"{learners} of {number} agents learn" if learners else f"{many(number, 'agent')}, none of whom learns, in"
         )
     methods = [name for name, _ in Counter(entry.algorithm for entry in team.settings).most_common()]
     named = ", ".join(methods[:3]) + f" and {len(methods) - 3} more" * (len(methods) > 3)
-    rounds = f"rounds {done + 1} to {config.rounds}" if done else _many(config.rounds, "round")
-    after = f", then {_many(config.evaluate_episodes, 'episode')} of evaluation" if config.evaluate_episodes else ""
+    rounds = f"rounds {done + 1} to {config.rounds}" if done else many(config.rounds, "round")
+    after = f", then {many(config.evaluate_episodes, 'episode')} of evaluation" if config.evaluate_episodes else ""
     rows = [
         ("time", f"told after the first round{after}"),
         (
             "ranks",
-            f"{ranks}, of which {hosts} host{'s' * (hosts == 1)} {_many(config.copies, 'copy')} of the environment"
+            f"{ranks}, of which {hosts} host{'s' * (hosts == 1)} {many(config.copies, 'copy')} of the environment"
             if ranks > 1
-            else f"1, with {_many(config.copies, 'copy')} of the environment",
+            else f"1, with {many(config.copies, 'copy')} of the environment",
         ),
         ("topology", f"{config.topology}{_edges(plan.schedule)}"),
         *who_learns(plan, team),
@@ -85,19 +86,14 @@ def who_learns(plan: Plan, team: Team) -> list[tuple[str, str]]:
         if plan.config.agents.groups and team.group_of(agent):
             text += f", one network for {len(team.group_of(agent))}"
         kinds[entry.algorithm, text] += 1
-    listed = [(name, _many(number, "agent") + f": {text}" * bool(text)) for (name, text), number in kinds.items()]
+    listed = [(name, many(number, "agent") + f": {text}" * bool(text)) for (name, text), number in kinds.items()]
     return sorted(listed, key=lambda row: [name for name, _ in kinds].index(row[0]))  # a method's kinds together
-
-
-def _many(number: int, what: str) -> str:
-    plural = {"copy": "copies"}.get(what, f"{what}s")
-    return f"{number:,} {what if number == 1 else plural}"
 
 
 def _edges(schedule: Schedule) -> str:
     if schedule.moves:
         return ", moving with the agents"
-    edges = _many(len(schedule.edges(1)), "directed edge")
+    edges = many(len(schedule.edges(1)), "directed edge")
     return f", {edges}" if schedule.fixed else f", {edges} at first, changing"
 
 
