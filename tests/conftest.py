@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import standing
+
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # as in jobs: threads of two tests at once would wait for each other's cores
@@ -80,32 +82,62 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
+STANDING: dict[int, standing.Standing] = {}
+"""Ranks that wait for jobs, by their number."""
+PLAIN: dict[str, str] = {}
+"""The environment in which they were started; whoever changes it has a job of its own."""
+TOGETHER = ("PATH", "PYTHONPATH", "HOME", "LC_ALL", "LANG")
+
+
+def pytest_collection_finish():
+    """What modules of tests add to the environment is there now."""
+    PLAIN.update({name: os.environ.get(name, "") for name in TOGETHER})
+
+
+def pytest_sessionfinish():
+    """No rank outlives the tests."""
+    for ranks in STANDING.values():
+        ranks.end()
+
+
 def job(
     ranks: int, module: str, *arguments: str, timeout: float = 150, check: bool = True, process: bool = False
 ) -> subprocess.CompletedProcess:
     """Run a job to its end. With ``check``, a failure shows its output.
 
-    Without mpirun (no ranks), a module of the program runs in this process, which has torch already; with ``process``, in one
-    of its own.
+    A module of the program that should end well runs in processes that have torch already: without mpirun (no ranks) in this one, else
+    on ranks that stay for the next (see standing.py). With ``process``, or where it may fail, in processes of its own.
     """
-    if not ranks and not process and not module.endswith(".py"):
-        done = _here(module, arguments)
+    if process or module.endswith(".py") or (ranks and not check):
+        done = _anew(ranks, module, arguments, timeout)
+    elif not ranks:
+        done = here(module, arguments)
+    elif any(os.environ.get(name, "") != value for name, value in PLAIN.items()):
+        done = _anew(ranks, module, arguments, timeout)
     else:
-        done = subprocess.run(
-            command(ranks, module, *arguments),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-        )
+        if ranks not in STANDING or not STANDING[ranks].alive:
+            script = str(Path(standing.__file__))
+            STANDING[ranks] = standing.Standing(command(ranks, script), ranks, environment(), ROOT)
+        done = STANDING[ranks].run(module, arguments, timeout)
     if check:
         assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
 
-def _here(module: str, arguments: tuple[str, ...]) -> subprocess.CompletedProcess:
+def _anew(ranks: int, module: str, arguments: tuple[str, ...], timeout: float) -> subprocess.CompletedProcess:
+    """The same in processes that are started for it."""
+    return subprocess.run(
+        command(ranks, module, *arguments),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def here(module: str, arguments: tuple[str, ...]) -> subprocess.CompletedProcess:
     """What ``python -m module arguments`` does, without a new process."""
     from perla_net.ground.entry import entry
 

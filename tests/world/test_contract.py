@@ -224,7 +224,7 @@ def test_sets_are_in_the_same_order_in_every_process(tmp_path):
     """An environment that draws numbers while it goes through a set of names comes out the same on any number of ranks."""
     arguments = ("--env", env("unordered", inside="true"))
     one = run(tmp_path / "one", 0, *arguments, process=True)
-    assert run(tmp_path / "two", 2, *arguments) == one
+    assert run(tmp_path / "two", 2, *arguments, process=True) == one
     assert run(tmp_path / "again", 0, *arguments, process=True) == one
 
 
