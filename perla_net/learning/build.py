@@ -12,6 +12,7 @@ from ..world.spec import AgentSpec
 from .coded import CodedPolicy
 from .distributions import distribution_of
 from .models import Policy
+from .talking import talking_from
 
 
 def image_in(spec: AgentSpec, model: Model) -> tuple[int, int, int] | None:
@@ -49,4 +50,6 @@ def generator_of(seed: np.random.SeedSequence) -> torch.Generator:
 
 def policy_from(description: dict[str, Any]) -> Policy:
     """The network that a policy's ``description`` tells, of whichever kind, with zero weights."""
+    if "talks" in description:
+        return talking_from(description)
     return (CodedPolicy if "code" in description else Policy).from_description(description)

@@ -100,16 +100,7 @@ class Acting(Method):
         mask = None if rollout.mask is None else states(rollout.mask, rollout.final_mask)
         self.observation = observation.to(self.device)
         self.mask = None if mask is None else mask.to(self.device)
-        self.outputs, self.memories = along(
-            self.policy,
-            self.distribution,
-            self.with_identity(self.observation),
-            self.mask,
-            rollout.begins,
-            rollout.final_at,
-            self.memory_at_start,
-            self.distribution.read(rollout.action).to(self.device),
-        )
+        self.outputs, self.memories = self.along(rollout)
         values = {
             "policy": lambda: self.policy.flat.cpu().numpy(),
             "memory": lambda: self.memory_at_start.cpu().numpy(),
@@ -122,6 +113,19 @@ class Acting(Method):
             name: values[name]() if name in values else of_rollout(rollout, self.distribution, name)
             for name in sections
         }
+
+    def along(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the policy decides in the rollout's states, and its memories there; see :func:`along`."""
+        return along(
+            self.policy,
+            self.distribution,
+            self.with_identity(self.observation),
+            self.mask,
+            rollout.begins,
+            rollout.final_at,
+            self.memory_at_start,
+            self.distribution.read(rollout.action).to(self.device),
+        )
 
     @torch.no_grad()
     def distortion(self, told: Sequence[np.ndarray]) -> tuple[float | None, float | None]:

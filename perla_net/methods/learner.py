@@ -10,7 +10,7 @@ import torch
 
 from ..learning.build import generator_of, policy_for
 from ..learning.distributions import Categorical
-from ..learning.models import MLP, OPTIMISERS
+from ..learning.models import MLP, OPTIMISERS, Policy
 from ..learning.ridge import PENALTIES, gram, ridge, ridge_from
 from ..settings.config import AgentSettings
 from ..world.spec import AgentSpec
@@ -35,14 +35,15 @@ class Learner(EmbeddedCritic):
         device: str = "cpu",
         group: tuple[int, ...] = (),
         flags: int = 0,
+        policy: Policy | None = None,
     ) -> None:
         """``neighbours``: whose policies the critic embeds (none: the base algorithm); ``views``: whose
         observations the critic reads, in order; ``identity`` [n]: a fixed input that tells shared networks
         whom they act for (n may be 0); ``streams``: seeds of start, minibatches, embedding, measuring;
         ``device``: where networks live and learning happens (``cpu``, ``cuda``); ``group``: agents that share these networks; ``flags``:
-        how many numbers behind the views say who is not there."""
+        how many numbers behind the views say who is not there; ``policy``: with zero weights, where it is not that of ``--model.…``."""
         self.identity, self.group = identity, group
-        self.policy = policy_for(spec, settings.model, len(identity))
+        self.policy = policy or policy_for(spec, settings.model, len(identity))
         super().__init__(spec, settings, neighbours, views, flags + self.policy.width + len(identity), streams[2])
         model = settings.model
         start = generator_of(streams[0])

@@ -39,7 +39,7 @@ FIELDS = frozenset(
         *("round", "env_steps", "episodes", "team_return", "agent_returns", "figures", "team_reward", "agent_rewards"),
         *("policy_age", "oldest_policy", "absent", "edges", "packets", "loss", "late", "unsent", "rejected", "bytes"),
         *("distortion", "policy_divergence", "model_cross_entropy", "disagreement", "communication_seconds", "window"),
-        *("target_variance", "return_per_megabyte"),
+        *("target_variance", "return_per_megabyte", "bytes_per_step", "bytes_per_step_and_edge"),
     )
 )
 """What every row of ``metrics.jsonl`` may have beside the statistics of methods."""
@@ -233,6 +233,12 @@ class Method:
     def talks(cls, team: Team, index: int) -> bool:
         """Whether :meth:`learn` says anything: by default where the method has purposes of its own, or a group shares its network."""
         return bool(cls.purposes) or (cls.shares and bool(team.group_of(index)))
+
+    @classmethod
+    def says(cls, team: Team, index: int) -> tuple[int, ...]:
+        """Numbers in what it says to its neighbours at every step before it acts, by pass; nothing: it does not. Its player is a
+        :class:`~.troupe.Talker` then, and :meth:`learn` yields :class:`~.through_time.Utter`."""
+        return ()
 
     @classmethod
     def talks_to_neighbours(cls, team: Team, index: int) -> bool:

@@ -43,6 +43,11 @@ METHODS = {
     "hola": "hola.HOLA",
     "cola": "hola.COLA",
     "liam": "liam.LIAM",
+    "commnet": "talking.CommNet",
+    "ic3net": "talking.IC3Net",
+    "dial": "talking.DIAL",
+    "neurcomm": "talking.NeurComm",
+    "tarmac": "talking.TarMAC",
     "frozen": "frozen.Frozen",
     "controller": "controller.Controller",
 }
@@ -54,6 +59,7 @@ SECTIONS = {
     *("qmix", "qplex", "qtran_base", "qtran_alt", "cw_qmix", "ow_qmix"),
     *("maddpg", "perla_maddpg"),
     *("lola", "hola", "cola", "liam"),
+    *("commnet", "dial", "tarmac"),
 }
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}

@@ -132,7 +132,7 @@ class Trainer:
         """
         settings, first = self.settings, batches[0]
         epochs, size = _epochs_and_size(settings)
-        rate = self._rate(progress)
+        rate = self.rate(progress)
         if first.memory is None:
             units = len(first.action)
             tables = [batch.rows() for batch in batches]
@@ -175,7 +175,7 @@ class Trainer:
             for table, (scale, shift) in zip(rows, units)
         ]
         measured = []
-        rate = settings.optimiser.critic_learning_rate * self._rate(progress)
+        rate = settings.optimiser.critic_learning_rate * self.rate(progress)
         size = max(1, min(size or number, number))
         passes = settings.critic.passes or max(PASSES, math.ceil(STEPS / math.ceil(max(number, 1) / size)))
         for part in self._shuffled(tables, rngs, passes, size):
@@ -188,7 +188,7 @@ class Trainer:
         table = torch.stack(measured).view(-1, 2, *measured[0].shape)
         return np.moveaxis(table.mean(0, dtype=torch.float64).cpu().numpy(), 0, -1)
 
-    def _rate(self, progress: float) -> float:
+    def rate(self, progress: float) -> float:
         """What the schedule multiplies learning rates with."""
         return 1.0 - progress if self.settings.optimiser.schedule == "linear" else 1.0
 

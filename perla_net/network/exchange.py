@@ -58,9 +58,9 @@ class Wishes:
     cut: Callable[[str, np.ndarray, int, np.ndarray], np.ndarray]
 
 
-COUNTED = ("sent", "lost", "late", "unsent", "rejected")
-"""What is counted of the packets of one agent in a round: sent (budget permitting); of these lost, and late experience;
-not sent for want of budget; and at the receiver rejected sections."""
+COUNTED = ("sent", "lost", "late", "unsent", "rejected", "told")
+"""What is counted of the packets, and of the messages of steps, of one agent in a round: sent (budget permitting); of these lost, and late experience;
+not sent for want of budget; and at the receiver rejected sections. told: bytes of what it said at steps, before it acted."""
 
 
 class Network:
@@ -115,12 +115,14 @@ class Network:
         """Agents whose policies are sent as differences."""
         self._relays: tuple[Edges | None, dict[Edge, list[int]]] = None, {}
         self._round = 0
+        self._begun = False
         self._final_copies = np.zeros(0, np.int64)
 
     # A round
 
     def begin(self, round_number: int, final_copies: np.ndarray | None = None) -> None:
         """A new round: nothing sent, nothing counted yet."""
+        self._begun = final_copies is None
         self._round = round_number
         self._final_copies = np.zeros(0, np.int64) if final_copies is None else final_copies
         self.counts = {agent: dict.fromkeys(COUNTED, 0) for agent in self.local}
@@ -136,7 +138,10 @@ class Network:
         environment copy each final observation is. What fails validation is left out, and counted in :attr:`counts`, anew
         in each round.
         """
-        self.begin(round_number, final_copies)
+        if self._begun and round_number == self._round:  # something was said while the agents acted
+            self._begun, self._final_copies = False, final_copies
+        else:
+            self.begin(round_number, final_copies)
         packed: dict[Any, np.ndarray] = {}
         inboxes: dict[int, Inbox] = {agent: {} for agent in self.local}
         outgoing = self._to_team(messages, packed) + self._to_neighbours(messages, packed, edges)

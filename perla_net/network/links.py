@@ -106,6 +106,28 @@ class LinkModel:
             flips = tuple(rng.integers(bits, size=rng.binomial(bits, options.bit_errors)).tolist())
         return Fate(bool(lost), delay, flips)
 
+    def of_steps(
+        self, source: int, target: int, round_number: int, kind: int, turn: int, shape: tuple[int, int], bits: int
+    ) -> np.ndarray:
+        """What becomes of the messages that a link may see in the steps of a round, int16 of that shape [steps, copies]: 0, lost; −1, damaged; else
+        1 + steps until it arrives. Each by itself, but for a link's bad rounds; ``turn``: which of several of one kind in a step; ``bits``:
+        of a message, each of which may flip: P(damaged) = 1 − (1 − P(flip))^bits."""
+        a, b = self._link(source, target)
+        options, here = self.options, self.overrides.get((a, b), {})
+        _, _, good, bad = self.chain(a, b)
+        chance, late, spoilt = self._random(a, b, round_number, kind, turn).random((3, *shape))
+        mean = here.get("delay", options.delay)
+        if options.delay_model == "geometric" and mean:
+            delay = np.log1p(-late) / math.log(mean / (1 + mean))
+        else:
+            delay = np.full(shape, round(mean))
+        marks = 1 + np.minimum(delay, shape[0]).astype(np.int16)  # later than the round is as good as lost
+        if options.bit_errors:
+            whole = (1 - options.bit_errors) ** bits
+            marks[spoilt >= whole] = -1
+        marks[chance < (bad if good != bad and self.bad(a, b, round_number) else good)] = 0
+        return marks
+
     @property
     def late_experience(self) -> bool:
         """Whether delays apply to experience too, which is of no use after its round."""

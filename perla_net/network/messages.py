@@ -26,8 +26,9 @@ ENVELOPE = struct.Struct("<4sBBHiiiiiiiiQQ8x")
 MAGIC, ENVELOPE_MAGIC, VERSION = b"PERL", b"PNET", 2
 TYPES = {"float32": 0, "int32": 1, "uint8": 2, "float64": 3}
 assert HEADER.size == ENVELOPE.size == UNIT
-MODELS, EXPERIENCE, PARAMETERS, TEAM, TALK = range(5)
-"""Kinds of packets: a policy; one round's experience; parameters to average; what the whole team is told; what is said while learning."""
+MODELS, EXPERIENCE, PARAMETERS, TEAM, TALK, MESSAGE, GRADIENT = range(7)
+"""Kinds of packets: a policy; one round's experience; parameters to average; what the whole team is told; what is said while learning; what is said
+at each step, and its gradients, which go without packets (see ``channel.py``)."""
 WHOLE = 1
 """Flag: the sections are whole although their coding is one of differences, since the receiver holds nothing yet."""
 

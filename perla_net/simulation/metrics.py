@@ -14,6 +14,7 @@ from ..ground.processes import Processes
 from ..methods.protocol import Method
 from ..methods.team import Team
 from ..methods.variance import COLUMNS
+from ..network.channel import Channel
 from ..network.consensus import Averaging
 from ..network.cost import medium_of, seconds
 from ..network.exchange import Network
@@ -33,6 +34,7 @@ NETWORK = (
     "late",
     "unsent",
     "rejected",
+    "told",
     "distortion",
     "distorted",
     "divergence",
@@ -70,10 +72,12 @@ class Metrics:
         network: Network,
         averaging: Averaging | None,
         talk: Talk,
+        channel: Channel | None = None,
     ) -> None:
         """``methods``: of the agents of this rank."""
         self.processes, self.plan, self.config, self.team = processes, plan, plan.config, team
         self.methods, self.world, self.network, self.averaging, self.talk = methods, world, network, averaging, talk
+        self.channel = channel
         self.statistics = tuple(dict.fromkeys(name for method in team.methods for name in method.statistics))
         """Names of all that some agent's method reports."""
         self.history: list[Edges] = []
@@ -192,6 +196,10 @@ class Metrics:
         def mean(sums: str, counts: str) -> float | None:
             return total[sums] / total[counts] if total[counts] else None
 
+        if self.channel:
+            steps = self.config.copies * self.config.horizon
+            found["bytes_per_step"] = total["told"] / steps
+            found["bytes_per_step_and_edge"] = total["told"] / steps / len(edges) if edges else 0.0
         if self.config.compression.method != "none":
             found["distortion"] = mean("distortion", "distorted")
             found["policy_divergence"] = mean("divergence", "diverged")
@@ -205,6 +213,7 @@ class Metrics:
             rows = [(int(source), int(target), int(size)) for source, target, _, _, size in ledger.tolist()]
             averagings = self.config.consensus.repeat if self.averaging and edges else 0
             phases = self.config.links.hops + averagings + self.talk.turns
+            phases += self.channel.exchanges if self.channel and edges else 0
             found["communication_seconds"] = seconds(rows, medium, links, phases)
         if not self.plan.schedule.fixed or self.config.links.every > 1:
             self.history.append(edges)

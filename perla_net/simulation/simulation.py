@@ -5,7 +5,7 @@ The four lines of :meth:`Simulation.round` are the program; everything else hang
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from ..ground.errors import Diverged, Stopped
 from ..ground.processes import Processes, cores_by_host
 from ..methods import registry
 from ..methods.protocol import Learning, Method, Now, Seat, begun, run_alone
+from ..methods.troupe import Troupe
+from ..network.channel import Channel
 from ..network.consensus import Averaging
 from ..network.exchange import Inbox, Network
 from ..network.links import LinkModel, needs_symmetric
@@ -80,10 +82,13 @@ class Simulation:
         self.singles = [method for method in self.methods if method.index not in grouped]
         agree(processes, f"--topology {config.topology}", [_graphs(plan.schedule)])
         self._make_network()
+        self._make_channel()
         self.done = 0
         self.edges: Edges = ()
         """The communication graph of the last round."""
-        self.metrics = Metrics(processes, plan, team, self.methods, self.world, self.network, self.averaging, self.talk)
+        self.metrics = Metrics(
+            processes, plan, team, self.methods, self.world, self.network, self.averaging, self.talk, self.channel
+        )
         self.saver = Saver(processes, plan, self.methods, self.world, self.metrics, self._parts())
 
     def _make_network(self) -> None:
@@ -115,11 +120,33 @@ class Simulation:
                     told[source].update(names)
         self.wanted = {index: sorted(names) for index, names in told.items()}
 
+    def _make_channel(self) -> None:
+        """What agents say to their neighbours at every step, where any does."""
+        team, everyone = self.team, range(len(self.team.specs))
+        said = {agent: team.methods[agent].says(team, agent) for agent in everyone}
+        sizes = {agent: found for agent, found in said.items() if found}
+        self.speakers = [method for method in self.methods if method.index in sizes]
+        """Local agents that say something at every step."""
+        self.singles = [method for method in self.singles if method.index not in sizes]
+        self.channel: Channel | None = None
+        self.troupe: Troupe | None = None
+        if sizes:
+            config = self.config
+            self.channel = Channel(
+                self.processes, self.blocks, sizes, team.edges, self.network.links, config.copies, config.horizon,
+                config.compression.method, self.network,
+            )  # fmt: skip
+            self.epochs = next(team.settings[agent].ppo.epochs for agent in sizes)
+
     def round(self) -> dict[str, Any] | None:
         """One round; what happened in it, on rank 0 (see :meth:`Metrics.record`)."""
         self.done += 1
         self.processes.where = f"round {self.done}"
         clock = Clock()
+        if self.channel:
+            self.network.begin(self.done)
+            self.edges = self._graph()
+            self.channel.begin(self.done, self.edges)
         try:
             rollouts = self._collect()
         except Stopped:
@@ -127,7 +154,8 @@ class Simulation:
             raise
         # Before anybody learns: a method of the user's own may write into what it is given.
         rewards = [float(rollout.reward.astype(np.float64).sum()) / rollout.reward.size for rollout in rollouts]
-        self.edges = self._graph()
+        if not self.channel:
+            self.edges = self._graph()
         clock.lap("world")
         messages = {m.index: m.tell(r, self.wanted[m.index]) for m, r in zip(self.methods, rollouts)}
         clock.lap("learning")  # the behaviour policy at every state, which the learner needs anyway
@@ -164,7 +192,18 @@ class Simulation:
         """The rollouts of the local agents."""
         slots = [[self.local.index(method.index) for method in squad.agents] for squad in self.squads]
         slots += [[self.local.index(method.index)] for method in self.singles]
-        rollouts = self.world.collect([one.player() for one in (*self.squads, *self.singles)], slots)
+        players: list[Any] = [one.player() for one in (*self.squads, *self.singles)]
+        if self.channel:
+            own = [self.local.index(method.index) for method in self.speakers]
+            players.append(
+                Troupe(
+                    self.channel,
+                    [method.player() for method in self.speakers],
+                    lambda n, t: self.world.alive(own[n], t),
+                )
+            )
+            slots.append(own)
+        rollouts = self.world.collect(players, slots)
         found = [
             f"{self.config.env}: the {what} of {method.spec.name} is not finite at step {step} of round {self.done}, copy {copy}"
             for method, rollout in zip(self.methods, rollouts)
@@ -204,6 +243,12 @@ class Simulation:
                 found[method.index] = run_alone(steps)
         if self.talkers:
             found |= self._in_step(talking)
+        if self.channel:
+            uttering = {
+                method.index: begun(method, by_agent[method.index], inboxes[method.index], now)
+                for method in self.speakers
+            }
+            found |= self._uttering(self.channel, uttering)
         return [found[index] for index in self.local]
 
     def _in_step(self, talking: dict[int, Learning]) -> dict[int, dict[str, float]]:
@@ -224,6 +269,40 @@ class Simulation:
             if heard is None:
                 return found
             answers = heard
+
+    def _uttering(self, channel: Channel, learning: dict[int, Learning]) -> dict[int, dict[str, float]]:
+        """Methods that learn what to say: epochs of a pass forward through the rollout, of which the first is what was heard when it was made, and
+        a pass back, all in step; also on ranks where nobody does."""
+        found: dict[int, dict[str, float]] = {}
+        said: dict[int, Any] = {}
+
+        def go_on(answers: Mapping[int, Any]) -> None:
+            for agent, steps in learning.items():
+                try:
+                    said[agent] = steps.send(answers.get(agent))
+                except StopIteration as stop:
+                    found[agent] = stop.value
+                    said.pop(agent, None)
+
+        def numbers(t: int, k: int, back: bool) -> dict[int, Any]:
+            for agent, words in said.items():
+                if (getattr(words, "t", None), words.k, words.back) != (t, k, back):
+                    raise RuntimeError(f"{self.team.specs[agent].name} says {words!r}, not pass {k} of step {t}")
+            if len(said) < len(learning):
+                raise RuntimeError(f"pass {k} of step {t}: some agents have finished")
+            return {agent: words.numbers for agent, words in said.items()}
+
+        order = [(t, k) for t in range(self.config.horizon) for k in range(channel.passes)]
+        go_on({})
+        for epoch in range(self.epochs):
+            if epoch:
+                channel.anew()
+                for t, k in order:
+                    go_on(channel.again(t, k, numbers(t, k, False)))
+            channel.backwards()
+            for t, k in reversed(order):
+                go_on(channel.back(t, k, numbers(t, k, True)))
+        return found
 
     def _step_back(self) -> None:
         """Undo the begin of a round whose rollout could not be finished: nothing was learned in it. What the environment has come to is

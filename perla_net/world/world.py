@@ -225,6 +225,10 @@ class World:
         self._look_for_breaks(t + 1)
         self.steps += 1
 
+    def alive(self, slot: int, t: int) -> np.ndarray:
+        """In which copies an agent of this rank is there at step t of the present rollout, [copies] bool."""
+        return (self.flags[slot][t] & ALIVE) > 0
+
     def _rollouts(self) -> list[Rollout]:
         final_at = np.argwhere(self.flags[0][1:] & FINAL)
         finals = self._exchange_finals(final_at)

@@ -23,7 +23,8 @@ order the pair (own, neighbour's action) of the last step, one-hot, 1 + 4 · deg
 first step, 2A, 2B; else a constant 1. The number of the step is not observed. Games of one step and ``two_step`` end
 by termination, the others by truncation.
 
-``convention``, ``additive``, ``squeeze`` and ``targets``, for many: see ``coordination.py``.
+``convention``, ``additive``, ``squeeze`` and ``targets``, for many: see ``coordination.py``; ``relay`` and ``majority``, which need messages: see
+``telling.py``.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from .coordination import TASKS
 from .drawing import COLOURS, Axis, Cells, Lines, Marks, Scene, Texts
 from .game_graphs import FAMILIES, both_ways, graph_of, neighbours_of, places_of
 from .game_pictures import PAID, chosen_marks, played
+from .telling import TELLING
 
 CLIMBING = ((11, -30, 0), (-30, 7, 0), (0, 6, 5))
 QTRAN = {1: ((8, -12, -12), (-12, 0, 0), (-12, 0, 0)), 2: ((8, -12, -12), (-12, 6, 0), (-12, 0, 6))}
@@ -453,11 +455,12 @@ GAMES = {
     "tandem": _continuous("tandem"),
     "hamiltonian": _continuous("hamiltonian"),
     **TASKS,
+    **TELLING,
 }
 
 
 def make(name: str, arguments: dict[str, Any], copies: int, agents: int | None, render: bool) -> Any:
-    """``games:NAME`` with the arguments that the heads of this module and of ``coordination.py`` give."""
+    """``games:NAME`` with the arguments that the heads of this module, ``coordination.py`` and ``telling.py`` give."""
     if name not in GAMES:
         raise InputError(f"--env games:{name}: there are {', '.join(GAMES)}")
     return build(GAMES[name], f"games:{name}", arguments, copies, agents)
@@ -467,4 +470,5 @@ def any_number(name: str, arguments: dict[str, Any]) -> bool:
     """On a graph of a family, and where there is no graph to choose."""
     if name in TASKS and name != "convention":
         return True
-    return arguments.get("graph", "ring" if name == "convention" else None) in FAMILIES
+    usual = "ring" if name == "convention" else "line" if name in TELLING else None
+    return arguments.get("graph", usual) in FAMILIES

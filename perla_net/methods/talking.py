@@ -1,0 +1,443 @@
+"""Learned messages: agents that talk to their neighbours at every step, and learn what to say from what it did to those who heard it.
+
+The policy is one of :mod:`~perla_net.learning.talking`; the critic, the returns and the advantages are the actor-critic's. A gradient step goes once
+forward and once backward through the rollout, all talking agents in step (:mod:`~.through_time`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ..ground.errors import InputError
+from ..learning.build import policy_for
+from ..learning.distributions import Categorical, distribution_of
+from ..learning.models import Policy
+from ..learning.talking import TALKING, TalkingPolicy
+from ..network.channel import PURPOSES
+from ..network.exchange import Inbox
+from ..settings.config import AgentSettings, NonNegative, Positive, Section, option
+from ..world.world import Rollout
+from .actor_critic import ActorCritic
+from .learner import Learner
+from .lesson import Experience, Lesson
+from .order import STATISTICS, look
+from .protocol import KINDS, Facts, Learning, Now, Seat
+from .team import Team
+from .through_time import Uttering, backward, forward
+from .trainer import MEASURED
+from .troupe import Talker
+
+SPOKE = "talked"
+"""Share of the steps in which a gated agent was there that it spoke in."""
+
+
+class Talking(ActorCritic):
+    """What these methods have in common."""
+
+    kind: ClassVar[str]
+    purposes = PURPOSES
+    statistics = STATISTICS
+    averages = shares = False
+    remembers = True
+    talks_while_acting = True
+    uses = (
+        "policy_loss",
+        "model.",
+        "model.critic",
+        "optimiser.",
+        "optimiser.critic",
+        "returns.",
+        "ppo.epochs",
+        "ppo.clip",
+        "critic.",
+    )
+
+    def __init__(self, seat: Seat) -> None:
+        self.alone = not self.says(seat.team, seat.index)
+        super().__init__(seat)
+        if not self.alone:
+            assert isinstance(self.policy, TalkingPolicy)
+            self.talker = Talker(seat.index, self.policy, self.distribution, self.identity, self.copies, self.horizon)
+            self._player = self.talker
+            self.mark()
+
+    def _new_learner(
+        self,
+        seat: Seat,
+        embedded: Sequence[int],
+        views: Sequence[Any],
+        streams: Sequence[np.random.SeedSequence],
+        flags: int,
+    ) -> Learner:
+        """See :class:`~.actor_critic.ActorCritic`: with the policy that talks."""
+        neighbours = [seat.team.specs[other] for other in embedded]
+        identity = seat.team.identity_of(seat.index).to(seat.device)
+        return Learner(
+            *(
+                seat.spec,
+                with_memory(seat.settings),
+                neighbours,
+                views,
+                identity,
+                streams,
+                seat.device,
+                seat.group,
+                flags,
+            ),
+            policy=self.policy_for(seat.team, seat.index),
+        )
+
+    # What is known before anything is built
+
+    @classmethod
+    def talks(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`: what it says while it learns are messages of steps."""
+        return False
+
+    @classmethod
+    def talks_to_neighbours(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`."""
+        return False
+
+    @classmethod
+    def says(cls, team: Team, index: int) -> tuple[int, ...]:
+        """See :class:`~.protocol.Method`: nothing where nobody who talks hears it, and it hears nobody."""
+        near = [j if i == index else i for j, i in team.edges if index in (j, i)]
+        if not any(_talks(team, other) for other in near):
+            return ()
+        return _size_said(team, index)
+
+    @classmethod
+    def policy_for(cls, team: Team, index: int) -> Policy:
+        """See :class:`~.protocol.Method`; who is alone has a GRU, and nothing else."""
+        spec, settings = team.specs[index], with_memory(team.settings[index])
+        identity = len(team.identity_of(index))
+        if not cls.says(team, index):
+            return policy_for(spec, settings.model, identity)
+        distribution = distribution_of(spec.action)
+        heard = [other for other in team.heard_by(index) if _talks(team, other)]
+        own = _options(settings)
+        if cls.kind == "neurcomm":
+            own = {"parts": [_parts_said(team, other) for other in heard]}
+            own["shares"] = list(distribution.sizes) if isinstance(distribution, Categorical) else []
+        return TALKING[cls.kind](
+            spec.observation_size + identity,
+            settings.model.policy_hidden,
+            distribution.outputs,
+            distribution.free,
+            settings.model.policy_activation,
+            [_size_said(team, other) for other in heard],
+            own,
+        )
+
+    @classmethod
+    def tells(cls, team: Team, index: int) -> list[str]:
+        """See :class:`~.protocol.Method`: what it does depends on what it hears, so that its weights alone do not tell it."""
+        return ["outputs", "actions", "presence"]
+
+    @classmethod
+    def check(cls, team: Team, index: int) -> None:
+        """See :class:`~.protocol.Method`."""
+        super().check(team, index)
+        settings, spec = team.settings[index], team.specs[index]
+        name = settings.algorithm
+        if not settings.model.policy_hidden:
+            raise InputError(
+                f"--algorithm {name}: needs a hidden layer, but {spec.name} has --model.policy-hidden none"
+            )
+        if spec.observation_kind == "image" and settings.model.encoder != "none":
+            raise InputError(
+                f"--algorithm {name}: reads numbers, but {spec.name} sees images; use --model.encoder none"
+            )
+        if settings.share == "own_view":
+            raise InputError(
+                f"--share own_view: what {name} does depends on what {spec.name} hears, so that its parameters do not tell it; use outputs"
+            )
+        if team.group_of(index):
+            raise InputError(
+                f"agents.groups: agents that learn messages ({name}) have networks of their own ({spec.name})"
+            )
+        for other, entry in enumerate(team.settings):
+            if not _talks(team, other):
+                continue
+            for what, mine, its in (
+                ("--ppo.epochs", settings.ppo.epochs, entry.ppo.epochs),
+                ("kinds of messages: --algorithm", cls.kind, team.methods[other].kind),
+                *(
+                    [("--commnet.passes", *(len(_size_said(team, one)) for one in (index, other)))]
+                    if cls.kind == "commnet"
+                    else []
+                ),
+            ):
+                if mine != its:
+                    raise InputError(
+                        f"{what} {mine}: agents that learn messages learn in step, and {spec.name} has {mine}, {team.specs[other].name} {its}"
+                    )
+
+    # A round
+
+    def player(self) -> Any:
+        """See :class:`~.protocol.Method`."""
+        if self.alone:
+            return super().player()
+        self.mark()
+        self.talker.begin(self.noise_rng, learns=True)
+        return self.talker
+
+    def along(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See :class:`~.acting.Acting`: what it did decide. Memories are those with which it met a state. In the states that follow the last step, and
+        the end of an episode, where nothing has been said, as if nobody were heard."""
+        if self.alone:
+            return super().along(rollout)
+        taken = rollout.reward.size
+        policy = self.talker.policy
+        memories = torch.stack(self.talker.memories)
+        at = torch.from_numpy(rollout.final_at.copy())
+        after = memories[at[:, 0] + 1, at[:, 1]] if len(at) else memories.new_zeros(0, policy.width)
+        ended = torch.from_numpy(rollout.begins.copy())
+        running = memories * ~ended.unsqueeze(2)
+        met = torch.cat([running.flatten(0, 1), after])
+        with torch.no_grad():
+            x = self.with_identity(self.observation)[taken:]
+            never = torch.zeros(len(x), dtype=torch.bool)
+            rest, _ = policy.step(x, met[taken:], never)
+            outputs = torch.cat([torch.stack(self.talker.outputs).flatten(0, 1), rest])
+        return policy.decide(self.distribution.masked(outputs, self.mask, -1), -1), met
+
+    def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
+        """What the critic says, then epochs of whole rollouts."""
+        if self.alone:
+            return (yield from super().learn(rollout, inbox, now))
+        learner = self.learner
+        lesson = Lesson(learner, self.experience(rollout, inbox, now.round), keep_all=True)
+        fitted = yield from look([lesson], learner.trainer, now.progress)
+        returns = lesson.returns()
+        advantage = lesson.normalised(lesson.advantage(returns), lesson.alive)
+        if fitted is None:
+            yield from lesson.follow(returns)
+            rows = lesson.rows(returns)
+            fitted = yield from learner.trainer.fit([rows], [learner.units], [learner.fit_rng], now.progress)
+        measured = yield from self._improve(rollout, lesson, advantage, now.progress)
+        loss, gradient = np.atleast_2d(fitted)[0]
+        found = dict(zip(MEASURED, measured)) | {"value_loss": float(loss), "critic_gradient": float(gradient)}
+        own = learner.explained, learner.out_of_sample, learner.coefficient, learner.samples_per_parameter
+        found |= dict(zip(STATISTICS[len(MEASURED) :], own))
+        if self.talker.policy.gates:
+            there = np.stack(self.talker.was_there)
+            found[SPOKE] = float(np.stack(self.talker.open_gate)[there].mean()) if there.any() else float("nan")
+        return found
+
+    def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> Experience:
+        """See :class:`~.actor_critic.ActorCritic`: the critic reads what the agent sees and remembers, not what it hears in that very step."""
+        found = super().experience(rollout, inbox, round_number)
+        return found if self.alone else replace(found, memory=None)
+
+    def _improve(self, rollout: Rollout, lesson: Lesson, advantage: torch.Tensor, progress: float) -> Uttering:
+        """Gradient steps of the policy; returns :data:`~.trainer.MEASURED`, means over them."""
+        settings, policy, learner = self.settings, self.talker.policy, self.learner
+        optimiser = learner.optimisers[0]
+        rate = settings.optimiser.learning_rate * learner.trainer.rate(progress)
+        gates = np.stack(self.talker.open_gate) if policy.gates else None
+        mask = None if self.mask is None else self.mask[: lesson.taken]
+        loss = PolicyLoss(self, lesson, advantage, mask, gates)
+        loss.begin(self.outputs[: lesson.taken], self.talker.gate_logits)
+        x = self.with_identity(self.observation)[: lesson.taken].view(lesson.steps, lesson.copies, -1)
+        begins = torch.from_numpy(rollout.begins[:-1].copy())
+        measured = []
+        for epoch in range(settings.ppo.epochs):
+            policy.gradient.zero_()
+            steps = yield from forward(self.talker, x, begins, epoch > 0)
+            outputs = torch.stack([step.outputs.detach() for step in steps]).flatten(0, 1)
+            logits = [step.gate.detach() for step in steps if step.gate is not None]
+            slopes, gate_slopes, found = loss(outputs, logits)
+            yield from backward(steps, begins, slopes.view(lesson.steps, lesson.copies, -1), gate_slopes)
+            norm = optimiser.step(rate)
+            measured.append([*found[:1], 0.0, *found[1:], float(norm), 0.0])
+        return np.array(measured).mean(0).tolist()
+
+    # State
+
+    def parts(self) -> Mapping[str, Any]:
+        """See :class:`~.acting.Acting`."""
+        found = dict(super().parts())
+        return found if self.alone else found | {"fit": self.learner.fit_rng}
+
+    def alike(self) -> None:
+        """See :class:`~.protocol.Method`: each by itself."""
+        return None
+
+
+class PolicyLoss:
+    """L = mean over steps of the base's loss of log π(a) + log P(gate), less the entropy bonus of both; and its derivatives."""
+
+    def __init__(
+        self,
+        method: Talking,
+        lesson: Lesson,
+        advantage: torch.Tensor,
+        mask: torch.Tensor | None,
+        gates: np.ndarray | None,
+    ) -> None:
+        """advantage [T·B]; mask [T·B, outputs]; gates [T, B]: whether the agent spoke."""
+        self.distribution, self.settings = method.distribution, method.settings
+        self.loss = method.learner.trainer.loss
+        self.action, self.advantage, self.mask = lesson.action, advantage, mask
+        weight = lesson.alive.to(advantage.dtype)
+        self.weight = weight / weight.sum().clamp(min=1)
+        self.gates = None if gates is None else torch.from_numpy(gates).flatten()
+        self.old = advantage
+
+    def begin(self, outputs: torch.Tensor, logits: Sequence[torch.Tensor]) -> None:
+        """What the behaviour policy said, [T·B, …] with masks applied."""
+        self.old = self.distribution.score(outputs.mT.contiguous(), self.action).log_probability
+        if self.gates is not None:
+            self.old = self.old + _log_gate(torch.stack(list(logits)).flatten(), self.gates)
+
+    def __call__(
+        self, outputs: torch.Tensor, logits: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[float]]:
+        """(∂L/∂outputs [T·B, …], ∂L/∂gate logits [T, B] or None, figures): policy loss, entropy, divergence, share clipped."""
+        weight, bonus, clip = self.weight, self.settings.returns.entropy, self.settings.ppo.clip
+        masked = self.distribution.masked(outputs.mT, None if self.mask is None else self.mask.mT)
+        score = self.distribution.score(masked, self.action)
+        log, entropy = score.log_probability, score.entropy
+        gate = None
+        if self.gates is not None:
+            gate = torch.stack(list(logits)).flatten()
+            log = log + _log_gate(gate, self.gates)
+        loss, slope, ratio = self.loss(log, self.old, self.advantage, clip)
+        gradient = score.gradient(slope * weight, weight * -bonus).mT
+        of_gate = None
+        if gate is not None and self.gates is not None:
+            # log P(g) = g x − softplus(x), P = σ(x): ∂ log P(g)/∂x = g − P;  H = softplus(x) − P x: ∂H/∂x = −x P (1 − P)
+            chance = torch.sigmoid(gate)
+            of_gate = slope * weight * (self.gates.to(gate.dtype) - chance)
+            of_gate = (of_gate + weight * bonus * gate * chance * (1 - chance)).view(len(logits), -1)
+            entropy = entropy + torch.nn.functional.softplus(gate) - chance * gate
+        divergence = ratio - 1 - (log - self.old)
+        clipped = (ratio - 1).abs() > clip
+        figures = [float((weight * part).sum()) for part in (loss, entropy, divergence, clipped)]
+        return gradient, of_gate, figures
+
+
+def _log_gate(logit: torch.Tensor, opened: torch.Tensor) -> torch.Tensor:
+    return torch.where(opened, logit, 0.0) - torch.nn.functional.softplus(logit)
+
+
+def with_memory(settings: AgentSettings) -> AgentSettings:
+    """The same with a GRU."""
+    return replace(settings, model=replace(settings.model, memory="gru"))
+
+
+def _options(settings: AgentSettings) -> dict[str, Any]:
+    """The options of its kind of messages."""
+    return dict(next(iter(settings.sections.values()), {}))
+
+
+def _talks(team: Team, index: int) -> bool:
+    """Whether an agent's method says anything at a step."""
+    return bool(getattr(team.methods[index], "talks_while_acting", False))
+
+
+def _size_said(team: Team, index: int) -> tuple[int, ...]:
+    """Sizes of what an agent says, by pass, where it has anybody to talk to."""
+    spec, settings, method = team.specs[index], team.settings[index], team.methods[index]
+    distribution = distribution_of(spec.action)
+    seen = spec.observation_size + len(team.identity_of(index))
+    return TALKING[method.kind].says(
+        settings.model.policy_hidden[-1] if settings.model.policy_hidden else 0,
+        seen,
+        distribution.outputs + distribution.free,
+        _options(settings),
+    )
+
+
+def _parts_said(team: Team, index: int) -> list[int]:
+    """(observation, policy, hidden) numbers in what an agent of NeurComm says."""
+    spec, distribution = team.specs[index], distribution_of(team.specs[index].action)
+    hidden = team.settings[index].model.policy_hidden[-1]
+    return [spec.observation_size + len(team.identity_of(index)), distribution.outputs + distribution.free, hidden]
+
+
+@dataclass
+class CommNetOptions(Section):
+    """Messages of CommNet; networks by ``--model.…``, learned by ``--ppo.epochs`` passes over whole rollouts."""
+
+    passes: Positive = option(1, "Exchanges in a step: how many edges far one hears in it.")
+
+
+@dataclass
+class DIALOptions(Section):
+    """Messages of DIAL."""
+
+    bits: Positive = option(8, "Bits in a message.")
+    noise: NonNegative = option(0.5, "Standard deviation of the noise in front of the sigmoid, while learning.")
+
+
+@dataclass
+class TarMACOptions(Section):
+    """Messages of TarMAC."""
+
+    signature: Positive = option(16, "Numbers in a message's signature.")
+    value: Positive = option(32, "Numbers in a message's value.")
+
+
+def facts_of(kind: str, what: str, source: str) -> Facts:
+    """The facts of a kind of messages."""
+    return Facts(
+        f"PPO with a GRU and learned messages: {what}.",
+        "learned messages",
+        "on",
+        KINDS,
+        "its neighbours: their messages of every step, and the gradients of its own",
+        "a message a step, also when it has learned; the gradient of each that it heard",
+        "its own reward, or --reward.mixing",
+        source,
+        "verified: gradients against one process with everybody's networks; without neighbours it is ippo with a GRU, bit for bit",
+    )
+
+
+class CommNet(Talking):
+    """See :class:`perla_net.learning.talking.CommNet`."""
+
+    kind, Options = "commnet", CommNetOptions
+    facts = facts_of("commnet", "hidden states, averaged", "Sukhbaatar et al. 2016, arXiv 1605.07736")
+
+
+class IC3Net(Talking):
+    """See :class:`perla_net.learning.talking.IC3Net`."""
+
+    kind = "ic3net"
+    statistics = (*Talking.statistics, SPOKE)
+    facts = facts_of(
+        "ic3net", "hidden states, averaged, said when a gate is open", "Singh et al. 2019, arXiv 1812.09755"
+    )
+
+
+class DIAL(Talking):
+    """See :class:`perla_net.learning.talking.DIAL`."""
+
+    kind, Options = "dial", DIALOptions
+    facts = facts_of(
+        "dial",
+        "bits, noisy while they are learned",
+        "Foerster et al. 2016, arXiv 1605.06676; Chu et al. 2020, arXiv 2004.01339",
+    )
+
+
+class NeurComm(Talking):
+    """See :class:`perla_net.learning.talking.NeurComm`."""
+
+    kind = "neurcomm"
+    facts = facts_of("neurcomm", "observations, policies and hidden states", "Chu et al. 2020, arXiv 2004.01339")
+
+
+class TarMAC(Talking):
+    """See :class:`perla_net.learning.talking.TarMAC`."""
+
+    kind, Options = "tarmac", TarMACOptions
+    facts = facts_of("tarmac", "values, weighted by attention to their signatures", "Das et al. 2019, arXiv 1810.11187")
