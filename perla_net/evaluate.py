@@ -44,9 +44,12 @@ class Task:
 def task_of(arguments: Sequence[str], ranks: int) -> Task:
     """The command line, checked; on rank 0. Raises InputError."""
     from .records.checkpoint import newest
-    from .settings.command_line import parser
+    from .settings.checking import flag, flat
+    from .settings.command_line import parser, set_option
+    from .settings.config import Links
     from .settings.options import validated
     from .settings.yaml_files import read_yaml
+    from .simulation.company import check_company
     from .simulation.fits import check_controllers, check_fit, check_team, trained_in
     from .simulation.prepare import prepare
     from .simulation.running import of_run, read_schedule
@@ -67,11 +70,22 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     reader.add_argument("--record", metavar="FILE", help="film one episode: .gif, .mp4, or .png for nine pictures")
     reader.add_argument("--watch", action="store_true", help="show one episode in the terminal, where it can be shown")
     reader.add_argument("--out", metavar="FILE", help="write the figures as JSON")
+    for name, _, _, sentence in flat(Links):
+        reader.add_argument(
+            flag(f"links.{name}"),
+            dest=f"links.{name}",
+            metavar="X",
+            help=f"of what agents say while they act: {sentence}",
+        )
     given = reader.parse_args(list(arguments))
     run = path_given(given.run, "RUN")
     if not (run / "config.yaml").is_file():
         raise InputError(f"{run}: is not the folder of a run (it has no config.yaml)")
-    config = validated(read_yaml(run / "config.yaml", "RUN"), str(run / "config.yaml"))
+    links = {name: value for name, value in vars(given).items() if name.startswith("links.") and value is not None}
+    tree = read_yaml(run / "config.yaml", "RUN")
+    for name, text in links.items():
+        set_option(tree, name, text)
+    config = validated(tree, str(run / "config.yaml"), {name: flag(name) for name in links})
     folder, _ = newest(run, "RUN")
     try:
         plan = prepare(config, read_schedule(run), ranks, stored=folder)
@@ -84,6 +98,7 @@ def task_of(arguments: Sequence[str], ranks: int) -> Task:
     for text in given.replace:
         index, path = _replaced(plan, text)
         players[index] = path
+    check_company(plan, players, [flag(name) for name in links])
     methods = []
     for agent, path in zip(plan.world.agents, players):
         trained, data, _ = trained_in(path, "checkpoint")

@@ -383,6 +383,14 @@ class TarMAC(TalkingPolicy):
 TALKING = {kind.kind: kind for kind in (CommNet, IC3Net, DIAL, NeurComm, TarMAC)}
 
 
+def size_of(description: dict[str, Any]) -> tuple[int, ...]:
+    """Numbers in the messages of the network that a description tells, by pass."""
+    told = description
+    return TALKING[told["talks"]].says(
+        told["hidden"][-1], told["observation"], told["outputs"] + told["free"], told["own"]
+    )
+
+
 def talking_from(description: dict[str, Any]) -> TalkingPolicy:
     """The network that :attr:`TalkingPolicy.description` tells, with zero weights."""
     told = dict(description)

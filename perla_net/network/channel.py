@@ -234,7 +234,8 @@ class Channel:
             for copy in np.flatnonzero(marks > 0):  # of those that arrive in the same step the last one said is heard
                 if t + marks[copy] - 1 < self.steps:
                     told[t + marks[copy] - 1, copy] = t
-        return np.where(told[t] >= self._first[t], told[t], -1)
+        told[t][told[t] < self._first[t]] = -1  # of an episode that is over
+        return told[t]
 
     # Back
 

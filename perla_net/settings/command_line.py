@@ -164,6 +164,11 @@ def _from_text(text: str, name: str) -> Any:
     return read_word(text, next(hint for known, hint, _, _ in flat(Config) if known == name))
 
 
+def set_option(tree: dict[str, Any], name: str, text: str) -> None:
+    """Set an option, by dotted name, to what a command line says."""
+    _set(tree, name, _from_text(text, name))
+
+
 def _set(tree: dict[str, Any], name: str, value: Any) -> None:
     *groups, last = name.split(".")
     for group in groups:

@@ -135,7 +135,7 @@ def _team(
 ) -> dict[str, list[float]] | None:
     from ..world.hosts import RowLayout
     from ..world.world import EVALUATION, World, blocks_of
-    from .loading import load_player
+    from .company import Company
 
     controllers = plan.controllers
     layouts = [RowLayout.of(agent, index in controllers) for index, agent in enumerate(plan.world.agents)]
@@ -160,19 +160,19 @@ def _team(
         limit=limit,
         controllers=controllers,
     )
-    players, streams = [], []
-    for index in world.local:
-        players.append(load_player(paths[index], episodes, chunk, "checkpoint")[1])
-        streams.append(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SAMPLING, index))))
+    company = Company(processes, plan, world, paths, episodes, chunk, seed)
+    streams = [
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SAMPLING, index))) for index in world.local
+    ]
     world.start()
     while True:
-        for player, stream in zip(players, streams):
-            player.begin(*[stream] * sampled)
-        world.collect(players)
+        company.begin(streams if sampled else ())
+        company.collect()
         running = 0 if world.host is None or (world.host.episode > 0).all() else 1
         if not processes.agree(running, "end of an evaluation"):
             break
     figures = _figures(world.take_episodes())
+    company.free()
     world.close()
     return figures
 

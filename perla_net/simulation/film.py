@@ -15,7 +15,7 @@ from ..ground.processes import Processes
 from ..ground.text import rounded
 from ..world.networked import drawing
 from ..world.world import EVALUATION, World
-from .loading import load_player
+from .company import Company
 
 FRAMES = 150
 """At most so many frames of an episode whose length is known: of longer ones every second, third … step is shown."""
@@ -53,9 +53,7 @@ def play(
         render=render,
         controllers=plan.controllers,
     )
-    actors = [load_player(path, 1, 1, "checkpoint")[1] for path in players]
-    for actor in actors:
-        actor.begin()
+    company = Company(Processes(), plan, world, players, 1, 1, seed)
     world.start()
     host = world.host
     assert host is not None
@@ -75,7 +73,8 @@ def play(
     see(host.environment, total)
     host.look = look
     while host.episode[0] == 0 and shown < LONGEST:
-        world.collect(actors)
+        company.begin()
+        company.collect()
 
 
 def record(plan: Any, players: Sequence[Path], seed: int, file: Path) -> str:

@@ -12,7 +12,9 @@ from ..ground.errors import InputError
 from ..ground.files import given
 from ..learning.build import policy_from
 from ..learning.distributions import distribution_of
+from ..learning.talking import TalkingPolicy
 from ..methods.player import Follower, Player
+from ..methods.troupe import Talker
 from ..records import checkpoint
 from ..world.spec import AgentSpec, agent_from_data
 
@@ -64,9 +66,10 @@ def load_agent(path: str | Path) -> LoadedAgent:
 
 
 def load_player(
-    path: Path, copies: int, horizon: int, option: str
+    path: Path, copies: int, horizon: int, option: str, index: int | None = None
 ) -> tuple[AgentSpec, Player | Follower, dict[str, Any]]:
-    """(space, who acts, whole JSON) of one agent's files. Raises InputError naming ``option``."""
+    """(space, who acts, whole JSON) of one agent's files; ``index``: of the agent in its team, where it is not what it was trained as. Raises
+    InputError naming ``option``."""
     path = given(path, option)
     stem = checkpoint.without_ending(path)
     data, arrays = checkpoint.read_agent(stem, option)
@@ -79,4 +82,7 @@ def load_player(
         identity = torch.from_numpy(arrays["identity"].copy())
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{option} {stem}: is not an agent's checkpoint ({error})") from None
-    return spec, Player(policy, distribution_of(spec.action), identity, copies, horizon), data
+    of_it = policy, distribution_of(spec.action), identity, copies, horizon
+    if isinstance(policy, TalkingPolicy):
+        return spec, Talker(data["index"] if index is None else index, *of_it), data
+    return spec, Player(*of_it), data
