@@ -62,6 +62,8 @@ SECTIONS = {
     *("commnet", "dial", "tarmac"),
 }
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
+TALKING = ("commnet", "ic3net", "dial", "neurcomm", "tarmac")
+"""Methods that talk to neighbours at every step."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 
 

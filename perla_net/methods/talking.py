@@ -261,6 +261,11 @@ class Talking(ActorCritic):
 
     # State
 
+    def description(self) -> dict[str, Any]:
+        """See :class:`~.protocol.Method`; and whom it learned to hear."""
+        heard = [self.team.specs[other].name for other in self.team.heard_by(self.index) if _talks(self.team, other)]
+        return super().description() | ({} if self.alone else {"neighbours": heard})
+
     def parts(self) -> Mapping[str, Any]:
         """See :class:`~.acting.Acting`."""
         found = dict(super().parts())

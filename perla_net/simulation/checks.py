@@ -9,6 +9,7 @@ from ..ground.errors import InputError
 from ..ground.processes import UNIT
 from ..methods import registry
 from ..methods.presets import PRESETS, critic_input, embeds, reads_mean
+from ..methods.registry import TALKING
 from ..network.links import bad_share
 from ..network.schedule import Schedule
 from .critic_checks import check_critic
@@ -124,6 +125,8 @@ def _check_network(plan: Plan) -> None:
                 f"{where} {delay:g}: a constant delay is a whole number of rounds; or say --links.delay-model geometric"
             )
     _check_losses(plan)
+    if talking := [index for index, method in enumerate(plan.settings) if method.algorithm in TALKING]:
+        _check_talking(plan, names[talking[0]], plan.settings[talking[0]].algorithm)
     slow = links.delay or any("delay" in attributes for _, _, attributes in schedule.links)
     if links.hops > 1 and links.every > 1 and slow:
         raise InputError(
@@ -206,6 +209,27 @@ def _check_network(plan: Plan) -> None:
                 f"--consensus.what {config.consensus.what}: averaging needs equal networks, but those of "
                 f"{plan.world.agents[index].name} and {plan.world.agents[0].name} differ"
             )
+
+
+def _check_talking(plan: Plan, name: str, algorithm: str) -> None:
+    """Refuse what does not go with messages of every step; ``name``: of one who says them."""
+    config = plan.config
+    for option, asked, why in (
+        (
+            f"--links.hops {config.links.hops}",
+            config.links.hops > 1,
+            "messages of a step go along one edge; what is to go further is said again in the next",
+        ),
+        (
+            "--compression.method top_k",
+            config.compression.method == "top_k",
+            "sends differences to what a receiver holds, and a message of a step follows upon nothing; use int8",
+        ),
+        ("--device cuda", config.device == "cuda", "agents that talk at every step act and learn on the CPU"),
+        ("--consensus.what", config.consensus.what != "none", "agents that learn what to say average nothing"),
+    ):
+        if asked:
+            raise InputError(f"{option}: {why} (--algorithm {algorithm} of {name})")
 
 
 def _check_losses(plan: Plan) -> None:

@@ -100,6 +100,11 @@ def frozen_agents(plan: Plan, stored: Path | None) -> Plan:
             raise InputError(
                 f"{option} {place}: follows {data.get('algorithm')}, and has no policy that could be frozen; name the controller"
             )
+        if "talks" in data["policy"]:
+            raise InputError(
+                f"{option} {place}: talks to its neighbours while it acts ({data.get('algorithm')}), and a frozen agent says nothing; evaluate its "
+                "team as a whole"
+            )
         trained[index] = {"description": data["policy"], "identity": arrays["identity"].tolist()}
         if stored is None:
             sources[index] = str(place)
