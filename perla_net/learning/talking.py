@@ -35,6 +35,8 @@ class TalkingPolicy(Policy):
     kind: ClassVar[str]
     gates = False
     """Whether it decides whether to speak."""
+    teaches = True
+    """Whether gradients go back to those that it hears: what they say is learned."""
     noisy = 0
     """Numbers of noise in its messages, while it learns."""
 
@@ -330,11 +332,7 @@ class NeurComm(TalkingPolicy):
     def close(self, inner: Inner) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`TalkingPolicy`; what it says of its policy are the shares of its actions, or what its distribution takes."""
         outputs = self._head(inner["h"])
-        done = outputs.detach()
-        if self.own["shares"]:
-            parts = done.split(list(self.own["shares"]), 1)
-            done = torch.cat([part.softmax(1) for part in parts], 1)
-        return outputs, torch.cat([inner["h"], done], 1)
+        return outputs, torch.cat([inner["h"], shares_of(outputs.detach(), self.own["shares"])], 1)
 
 
 class TarMAC(TalkingPolicy):
@@ -380,7 +378,56 @@ class TarMAC(TalkingPolicy):
         return {"h": self._gru(read, inner["h"])}
 
 
-TALKING = {kind.kind: kind for kind in (CommNet, IC3Net, DIAL, NeurComm, TarMAC)}
+class Fingerprint(TalkingPolicy):
+    """m = π of the step before;  h = GRU(e(o) + relu(Σ_j W_j [π_j, whether it is heard] + b), h). Nothing of what is said is learned.
+
+    Foerster et al. 2017, arXiv 1702.08887, as a baseline of networked learning in Chu et al. 2020, arXiv 2004.01339. The memory is (h, π).
+    """
+
+    kind = "fingerprint"
+    teaches = False
+
+    @classmethod
+    def says(cls, hidden: int, observation: int, outputs: int, own: dict[str, Any]) -> tuple[int, ...]:
+        """The policy."""
+        return (outputs,)
+
+    def remembered(self) -> int:
+        """The hidden state, and the policy of the last step."""
+        return self.hidden + self.sizes[-1] + self.free
+
+    def talking_shapes(self) -> dict[str, tuple[int, ...]]:
+        """A matrix for each neighbour."""
+        found: dict[str, tuple[int, ...]] = {"pi_b": (self.hidden,)}
+        return found | {f"pi_{n}": (self.hidden, size + 1) for n, (size,) in enumerate(self.heard)}
+
+    def open(self, observation: torch.Tensor, memory: torch.Tensor) -> Inner:
+        """See :class:`TalkingPolicy`."""
+        return {"e": self._body(observation), "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
+
+    def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """See :class:`TalkingPolicy`."""
+        return inner["pi"].detach()
+
+    def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
+        """See :class:`TalkingPolicy`."""
+        pi = self.tensors["pi_b"].expand_as(inner["e"])
+        for n, (numbers, present) in enumerate(zip(heard.numbers, heard.present)):
+            pi = pi + F.linear(torch.cat([numbers.detach(), present.unsqueeze(1)], 1), self.tensors[f"pi_{n}"])
+        return {"h": self._gru(inner["e"] + torch.relu(pi), inner["h"])}
+
+    def close(self, inner: Inner) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`TalkingPolicy`."""
+        outputs = self._head(inner["h"])
+        return outputs, torch.cat([inner["h"], shares_of(outputs.detach(), self.own["shares"])], 1)
+
+
+def shares_of(outputs: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """What an agent says of its policy [M, n]: the shares of its actions, before masks, of components of these sizes; without such the outputs."""
+    return torch.cat([part.softmax(1) for part in outputs.split(list(sizes), 1)], 1) if sizes else outputs
+
+
+TALKING = {kind.kind: kind for kind in (CommNet, IC3Net, DIAL, NeurComm, TarMAC, Fingerprint)}
 
 
 def size_of(description: dict[str, Any]) -> tuple[int, ...]:

@@ -133,7 +133,7 @@ class Acting(Method):
         ‖x̂ − x‖ / ‖x‖, over allowed actions only, and mean KL(π, π̂) in nats over the rollout's states (None with memory)."""
         if not told:
             return None, None
-        of_outputs = self.settings.share == "outputs"
+        of_outputs = "outputs" in self.tells(self.team, self.index)
         true = self.outputs if of_outputs else self.policy.flat
         allowed = true > BLOCKED
         policy = None if of_outputs or self.policy.width else self.team.policy_of(self.index)

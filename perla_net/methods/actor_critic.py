@@ -28,6 +28,7 @@ PPO = "Schulman et al. 2017, arXiv 1707.06347"
 A2C = "Mnih et al. 2016, arXiv 1602.01783"
 PERLA = "Jafferjee et al., arXiv 2209.01054 (PERLA)"
 MAPPO = "Yu et al. 2022, arXiv 2103.01955"
+CONSENSUS = "Zhang et al. 2018, arXiv 1802.08757; Chu et al. 2020, arXiv 2004.01339 (ConsensusNet)"
 MEAN_FIELD = "Yang et al. 2018, arXiv 1802.05438"
 
 
@@ -41,9 +42,13 @@ def facts_of(name: str) -> Facts:
         heard.append("its neighbours: their policies, where these stood")
     if preset.mean_field:
         heard.append("its neighbours: their actions, which must be of one kind")
+    if name == "consensus":
+        heard.append("its neighbours: their critics, which are averaged every round")
     if everyone:
         heard.append("the whole team: observations")
     sends = "the group's mean of gradients and of targets' moments" if preset.shared else "nothing more"
+    if name == "consensus":
+        sends = "its critic"
     which = "a critic of everybody's observations" if everyone else "a critic of its own observation"
     how = " that averages out its neighbours' policies" if preset.embedding else ""
     if preset.mean_field:
@@ -66,6 +71,9 @@ def facts_of(name: str) -> Facts:
         verified = f"without neighbours it is {name.removeprefix('perla_')}, bit for bit"
     elif preset.mean_field:
         verified = "advantages and targets against a slow one; without neighbours it is ia2c, bit for bit"
+    if name == "consensus":
+        source, how = CONSENSUS, ", averaged with its neighbours' after every round"
+        verified = "is ippo with --consensus.what critics, bit for bit"
     if name == "perla_ippo":
         verified = f"PERLA's theorems 1, 3 and 6 (python -m perla_net.theory); {verified}"
     return Facts(

@@ -145,7 +145,7 @@ class Hearing:
                 return Neighbour()
             choices = distribution.read(sections["choices"].view(np.float32)).to(self.device)
             return part.whole(point(distribution, choices), present, action)
-        if share == "outputs":
+        if "outputs" in told:
             if "outputs" not in sections:
                 return Neighbour()
             return part.whole(self._tensor(sections["outputs"]), present, action)

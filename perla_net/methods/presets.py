@@ -44,6 +44,7 @@ PRESETS = {
     "perla_mappo": Preset("ppo", "global", True, False),
     "ps_ippo": Preset("ppo", "own", False, True),
     "ps_mappo": Preset("ppo", "global", False, True),
+    "consensus": Preset("ppo", "own", False, False),
     "mean_field_ac": Preset("a2c", "own", False, False, mean_field=True),
 }
 
@@ -61,7 +62,10 @@ def critic_input(settings: AgentSettings) -> str:
     return PRESETS[settings.algorithm].critic_input if asked == "preset" else asked
 
 
-EMBEDDING = {name for name, preset in PRESETS.items() if preset.embedding} | {"perla_iql", "perla_vdn", "perla_maddpg"}
+EMBEDDING = {name for name, preset in PRESETS.items() if preset.embedding} | {
+    *("perla_iql", "perla_vdn", "perla_maddpg"),
+    *("perla_commnet", "perla_ic3net", "perla_dial", "perla_neurcomm", "perla_tarmac", "perla_fingerprint"),
+}
 """Methods that average out the policies that they hear."""
 
 

@@ -20,7 +20,18 @@ ANYWHERE = "actor_critic.ActorCritic"
 """Of the actor-critics that are for every task, whatever others do."""
 METHODS = {
     **dict.fromkeys(
-        ("ippo", "ia2c", "mappo", "perla_ippo", "perla_ia2c", "perla_mappo", "ps_ippo", "ps_mappo", "mean_field_ac"),
+        (
+            "ippo",
+            "ia2c",
+            "mappo",
+            "perla_ippo",
+            "perla_ia2c",
+            "perla_mappo",
+            "ps_ippo",
+            "ps_mappo",
+            "mean_field_ac",
+            "consensus",
+        ),
         ANYWHERE,
     ),
     "happo": "happo.HAPPO",
@@ -48,6 +59,14 @@ METHODS = {
     "dial": "talking.DIAL",
     "neurcomm": "talking.NeurComm",
     "tarmac": "talking.TarMAC",
+    "perla_commnet": "talking.PerlaCommNet",
+    "perla_ic3net": "talking.PerlaIC3Net",
+    "perla_dial": "talking.PerlaDIAL",
+    "perla_neurcomm": "talking.PerlaNeurComm",
+    "perla_tarmac": "talking.PerlaTarMAC",
+    "fingerprint": "talking.Fingerprint",
+    "perla_fingerprint": "talking.PerlaFingerprint",
+    "adopt": "adopt.Adopt",
     "frozen": "frozen.Frozen",
     "controller": "controller.Controller",
 }
@@ -59,10 +78,10 @@ SECTIONS = {
     *("qmix", "qplex", "qtran_base", "qtran_alt", "cw_qmix", "ow_qmix"),
     *("maddpg", "perla_maddpg"),
     *("lola", "hola", "cola", "liam"),
-    *("commnet", "dial", "tarmac"),
+    *("commnet", "dial", "tarmac", "perla_commnet", "perla_dial", "perla_tarmac", "adopt"),
 }
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
-TALKING = ("commnet", "ic3net", "dial", "neurcomm", "tarmac")
+TALKING = tuple(name for name, place in METHODS.items() if place.startswith("talking."))
 """Methods that talk to neighbours at every step."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 

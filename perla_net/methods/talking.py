@@ -121,9 +121,10 @@ class Talking(ActorCritic):
         distribution = distribution_of(spec.action)
         heard = [other for other in team.heard_by(index) if _talks(team, other)]
         own = _options(settings)
+        if cls.kind in ("neurcomm", "fingerprint"):
+            own = {"shares": list(distribution.sizes) if isinstance(distribution, Categorical) else []}
         if cls.kind == "neurcomm":
-            own = {"parts": [_parts_said(team, other) for other in heard]}
-            own["shares"] = list(distribution.sizes) if isinstance(distribution, Categorical) else []
+            own["parts"] = [_parts_said(team, other) for other in heard]
         return TALKING[cls.kind](
             spec.observation_size + identity,
             settings.model.policy_hidden,
@@ -137,7 +138,17 @@ class Talking(ActorCritic):
     @classmethod
     def tells(cls, team: Team, index: int) -> list[str]:
         """See :class:`~.protocol.Method`: what it does depends on what it hears, so that its weights alone do not tell it."""
-        return ["outputs", "actions", "presence"]
+        modelled = team.settings[index].share == "modelled"
+        return ["actions", "presence"] if modelled else ["outputs", "actions", "presence"]
+
+    @classmethod
+    def first_words(cls, team: Team, index: int) -> str:
+        """See :class:`~.protocol.Method`."""
+        sizes = cls.says(team, index)
+        if not sizes:
+            return "nobody to talk to"
+        passes = f" in each of {len(sizes)} passes" if len(sizes) > 1 else ""
+        return f"{sizes[0]} numbers a step{passes}" + (", embedding" if team.embedded_by(index) else "")
 
     @classmethod
     def check(cls, team: Team, index: int) -> None:
@@ -250,11 +261,13 @@ class Talking(ActorCritic):
         measured = []
         for epoch in range(settings.ppo.epochs):
             policy.gradient.zero_()
-            steps = yield from forward(self.talker, x, begins, epoch > 0)
+            steps = yield from forward(self.talker, x, begins, epoch > 0 and policy.teaches)
             outputs = torch.stack([step.outputs.detach() for step in steps]).flatten(0, 1)
             logits = [step.gate.detach() for step in steps if step.gate is not None]
             slopes, gate_slopes, found = loss(outputs, logits)
-            yield from backward(steps, begins, slopes.view(lesson.steps, lesson.copies, -1), gate_slopes)
+            yield from backward(
+                steps, begins, slopes.view(lesson.steps, lesson.copies, -1), gate_slopes, policy.teaches
+            )
             norm = optimiser.step(rate)
             measured.append([*found[:1], 0.0, *found[1:], float(norm), 0.0])
         return np.array(measured).mean(0).tolist()
@@ -446,3 +459,40 @@ class TarMAC(Talking):
 
     kind, Options = "tarmac", TarMACOptions
     facts = facts_of("tarmac", "values, weighted by attention to their signatures", "Das et al. 2019, arXiv 1810.11187")
+
+
+class Fingerprint(Talking):
+    """See :class:`perla_net.learning.talking.Fingerprint`."""
+
+    kind = "fingerprint"
+    purposes = PURPOSES[:1]
+    facts = replace(
+        facts_of("fingerprint", "", "Foerster et al. 2017, arXiv 1702.08887; Chu et al. 2020, arXiv 2004.01339"),
+        summary="PPO with a GRU that reads its neighbours' policies of the step before; nothing of what is said is learned.",
+        family="networked",
+        hears="its neighbours: the shares of their actions in the step before",
+        sends="the same, at every step, also when it has learned",
+    )
+
+
+def _embedding(base: type[Talking]) -> type[Talking]:
+    """The same beside a critic that averages out the policies of those whom it hears."""
+    kind = base.kind
+    facts = replace(
+        base.facts,
+        summary=base.facts.summary[:-1] + "; a critic that averages out its neighbours' policies.",
+        hears=base.facts.hears + "; their action distributions along the rollout",
+        source=f"{base.facts.source}; Jafferjee et al., arXiv 2209.01054 (PERLA)",
+        status=f"verified: without neighbours it is {kind}, bit for bit",
+    )
+    uses = (*base.uses, "samples", "estimator", "exact_limit", "form", "critic.")
+    return type(
+        f"Perla{base.__name__}",
+        (base,),
+        {"__doc__": base.__doc__, "facts": facts, "uses": uses, "__module__": __name__},
+    )
+
+
+PerlaCommNet, PerlaIC3Net, PerlaDIAL, PerlaNeurComm, PerlaTarMAC, PerlaFingerprint = (
+    _embedding(base) for base in (CommNet, IC3Net, DIAL, NeurComm, TarMAC, Fingerprint)
+)

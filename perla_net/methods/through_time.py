@@ -69,9 +69,14 @@ def forward(talker: Talker, x: torch.Tensor, begins: torch.Tensor, anew: bool) -
 
 
 def backward(
-    steps: Sequence[Stretch], begins: torch.Tensor, slopes: torch.Tensor, gate_slopes: torch.Tensor | None
+    steps: Sequence[Stretch],
+    begins: torch.Tensor,
+    slopes: torch.Tensor,
+    gate_slopes: torch.Tensor | None,
+    teaches: bool = True,
 ) -> Uttering:
-    """From the last step to the first; slopes [T, B, outputs + free]: ∂L/∂outputs; gate_slopes [T, B]. Adds to the policy's gradient."""
+    """From the last step to the first; slopes [T, B, outputs + free]: ∂L/∂outputs; gate_slopes [T, B]; teaches: gradients go back to those that
+    were heard. Adds to the policy's gradient."""
     later: torch.Tensor | None = None  # ∂L/∂ the memory after the step
     for t in reversed(range(len(steps))):
         step = steps[t]
@@ -82,8 +87,8 @@ def backward(
         if step.gate is not None and gate_slopes is not None:
             roots.append(step.gate)
             given.append(gate_slopes[t])
-        torch.autograd.backward(roots, given, retain_graph=True)
-        for k in reversed(range(len(step.said))):
+        torch.autograd.backward(roots, given, retain_graph=teaches)
+        for k in reversed(range(len(step.said) * teaches)):
             back = yield Utter(t, k, [_gradient(part).numpy() for part in step.heard[k]], True)
             if back is not None and step.said[k].requires_grad:
                 torch.autograd.backward([step.said[k]], [torch.from_numpy(back)], retain_graph=k > 0)

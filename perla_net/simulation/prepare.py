@@ -75,6 +75,8 @@ def prepare(
             f"--consensus.weights {config.consensus.weights}"
         )
     config = replace(config, agents=replace(config.agents, number=number))
+    if config.algorithm == "consensus" and config.consensus.what == "none":
+        config = replace(config, consensus=replace(config.consensus, what="critics"))
     settings = tuple(settings_with(config, overrides) for overrides in agent_overrides(config, names))
     read = {name for entry in settings for name in entry.sections}
     notes += [

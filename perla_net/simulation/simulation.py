@@ -12,6 +12,7 @@ import torch
 
 from ..ground.errors import Diverged, Stopped
 from ..ground.processes import Processes, cores_by_host
+from ..learning.talking import TALKING
 from ..methods import registry
 from ..methods.protocol import Learning, Method, Now, Seat, begun, run_alone
 from ..methods.troupe import Troupe
@@ -136,7 +137,8 @@ class Simulation:
                 self.processes, self.blocks, sizes, team.edges, self.network.links, config.copies, config.horizon,
                 config.compression.method, self.network,
             )  # fmt: skip
-            self.epochs = next(team.settings[agent].ppo.epochs for agent in sizes)
+            one = next(iter(sizes))
+            self.epochs, self.teaches = team.settings[one].ppo.epochs, TALKING[team.methods[one].kind].teaches
 
     def round(self) -> dict[str, Any] | None:
         """One round; what happened in it, on rank 0 (see :meth:`Metrics.record`)."""
@@ -294,7 +296,7 @@ class Simulation:
 
         order = [(t, k) for t in range(self.config.horizon) for k in range(channel.passes)]
         go_on({})
-        for epoch in range(self.epochs):
+        for epoch in range(self.epochs if self.teaches else 0):
             if epoch:
                 channel.anew()
                 for t, k in order:
