@@ -9,7 +9,7 @@ from ..settings.config import AgentSettings
 
 @dataclass(frozen=True)
 class Preset:
-    """One name as choices: base learner (``ppo``, ``a2c``); what the critic reads (``own``, ``global``); whether it embeds those
+    """One name as choices: base learner (``ppo``, ``a2c``); what the critic reads (``own``, ``neighbourhood``, ``global``); whether it embeds those
     whom it hears; whether the whole team shares one network; form of its critic, where that is not left to ``--form``; options that it leaves
     no choice in; whether the critic reads the mean of its neighbours' actions."""
 
@@ -45,6 +45,8 @@ PRESETS = {
     "ps_ippo": Preset("ppo", "own", False, True),
     "ps_mappo": Preset("ppo", "global", False, True),
     "consensus": Preset("ppo", "own", False, False),
+    "consensus_reward": Preset("ppo", "global", False, False, fixed=("critic.input",)),
+    "kappa_hop": Preset("ppo", "neighbourhood", False, False, fixed=("critic.input",)),
     "mean_field_ac": Preset("a2c", "own", False, False, mean_field=True),
 }
 
@@ -58,6 +60,8 @@ def critic_input(settings: AgentSettings) -> str:
     """What an agent's critic reads: ``own``, ``neighbourhood`` or ``global``; ``own`` too where its method has no critic."""
     if settings.algorithm not in PRESETS:
         return "own"
+    if settings.algorithm == "kappa_hop":
+        return "neighbourhood" if settings.sections["kappa_hop"]["kappa"] else "own"
     asked = settings.critic.input
     return PRESETS[settings.algorithm].critic_input if asked == "preset" else asked
 

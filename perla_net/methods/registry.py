@@ -66,6 +66,8 @@ METHODS = {
     "perla_tarmac": "talking.PerlaTarMAC",
     "fingerprint": "talking.Fingerprint",
     "perla_fingerprint": "talking.PerlaFingerprint",
+    "consensus_reward": "consensus_reward.ConsensusReward",
+    "kappa_hop": "kappa_hop.KappaHop",
     "adopt": "adopt.Adopt",
     "frozen": "frozen.Frozen",
     "controller": "controller.Controller",
@@ -78,7 +80,17 @@ SECTIONS = {
     *("qmix", "qplex", "qtran_base", "qtran_alt", "cw_qmix", "ow_qmix"),
     *("maddpg", "perla_maddpg"),
     *("lola", "hola", "cola", "liam"),
-    *("commnet", "dial", "tarmac", "perla_commnet", "perla_dial", "perla_tarmac", "adopt"),
+    *(
+        "commnet",
+        "dial",
+        "tarmac",
+        "perla_commnet",
+        "perla_dial",
+        "perla_tarmac",
+        "adopt",
+        "consensus_reward",
+        "kappa_hop",
+    ),
 }
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
 TALKING = tuple(name for name, place in METHODS.items() if place.startswith("talking."))

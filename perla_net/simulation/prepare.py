@@ -75,8 +75,11 @@ def prepare(
             f"--consensus.weights {config.consensus.weights}"
         )
     config = replace(config, agents=replace(config.agents, number=number))
-    if config.algorithm == "consensus" and config.consensus.what == "none":
+    if config.algorithm in ("consensus", "consensus_reward") and config.consensus.what == "none":
         config = replace(config, consensus=replace(config.consensus, what="critics"))
+    if config.algorithm == "kappa_hop":  # what its critic reads is forwarded that far
+        kappa = settings_with(config, ()).sections["kappa_hop"]["kappa"]
+        config = replace(config, links=replace(config.links, hops=max(config.links.hops, kappa)))
     settings = tuple(settings_with(config, overrides) for overrides in agent_overrides(config, names))
     read = {name for entry in settings for name in entry.sections}
     notes += [

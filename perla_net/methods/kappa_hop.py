@@ -1,0 +1,116 @@
+"""Scalable actor-critic: critics that see κ edges far, and policies that follow the critics of those within κ edges (``kappa_hop``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generator
+
+import numpy as np
+import torch
+
+from ..network.exchange import Inbox
+from ..settings.config import Count, Section, option
+from ..world.world import Rollout
+from .actor_critic import ActorCritic
+from .lesson import Lesson
+from .order import STATISTICS, improve, look
+from .protocol import KINDS, Facts, Learning, Now, Say, Seat
+from .team import Team
+
+
+@dataclass
+class Options(Section):
+    """How far critics see."""
+
+    kappa: Count = option(1, "κ: edges along which observations and advantages travel (0: ippo).")
+
+
+class KappaHop(ActorCritic):
+    """g_i = Σ_t ∇ log π_i(a_i | o_i) · mean over j within κ edges of Â_j,  Â_j the advantage by j's critic V_j(o of those within κ edges of j).
+
+    Qu et al. 2020, arXiv 1912.02906, equation 8, where a truncated Q̂_j stands for Â_j: a λ-return is a sample of Q_j, and V_j takes away what no action
+    of i in this step changes. By PPO. Observations are forwarded along κ edges (``--links.hops``, set by itself), then advantages in κ exchanges;
+    who is not heard is left out of the mean.
+    """
+
+    facts = Facts(
+        "PPO whose critic sees κ edges far, and whose advantage is the mean of those of the agents within κ edges.",
+        "networked",
+        "on",
+        KINDS,
+        "those within κ edges: observations and advantages",
+        "its advantages, and those that it forwards",
+        "its own reward, or --reward.mixing",
+        "Qu et al. 2020, arXiv 1912.02906",
+        "verified: at κ = 0 it is ippo, bit for bit; the mean against one by hand along a line",
+    )
+    Options = Options
+    purposes = ("advantages",)
+    statistics = STATISTICS
+    averages = shares = False
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        self.kappa = seat.options(Options).kappa
+
+    @classmethod
+    def talks(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`."""
+        return kappa_of(team, index) > 0 and any(index in edge for edge in team.edges)
+
+    @classmethod
+    def talks_to_neighbours(cls, team: Team, index: int) -> bool:
+        """See :class:`~.protocol.Method`."""
+        return cls.talks(team, index)
+
+    def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
+        """As :func:`~.order.learn`, with the neighbourhood's advantages."""
+        lesson = Lesson(self.learner, self.experience(rollout, inbox, now.round), keep_all=False)
+        fitted = yield from look([lesson], self.learner.trainer, now.progress)
+        returns = lesson.returns()
+        advantage = lesson.advantage(returns)
+        if self.talks(self.team, self.index):
+            advantage = yield from self.of_neighbourhood(advantage, lesson.alive)
+        advantage = lesson.normalised(advantage, lesson.alive)
+        if fitted is None:
+            yield from lesson.follow(returns)
+        batch = lesson.batch(advantage, returns, fitted is None)
+        found = yield from improve([lesson], [batch], self.learner.trainer, now.progress, fitted)
+        return dict(zip(STATISTICS, found[0].tolist()))
+
+    def of_neighbourhood(
+        self, advantage: torch.Tensor, alive: torch.Tensor
+    ) -> Generator[Say, dict[int, np.ndarray], torch.Tensor]:
+        """Mean of the advantages [T·B] of those within κ edges, oneself among them; who is not there has none.
+
+        In each of κ exchanges everybody tells its neighbours what it heard for the first time in the last one: number of agents, who they are, their
+        advantages.
+        """
+        own = torch.where(alive, advantage, 0.0).cpu().numpy().astype(np.float32)
+        known, fresh = {self.index: own}, [self.index]
+        for _ in range(self.kappa):
+            words = [np.array([len(fresh), *fresh], np.float32), *(known[agent] for agent in fresh)]
+            heard = yield Say("advantages", np.concatenate(words))
+            fresh = []
+            for numbers in heard.values():
+                count = int(numbers[0])
+                if len(numbers) != 1 + count + count * len(own):
+                    continue
+                agents = numbers[1 : 1 + count].astype(int).tolist()
+                for agent, values in zip(agents, numbers[1 + count :].reshape(count, -1)):
+                    if agent not in known:
+                        known[agent] = values
+                        fresh.append(agent)
+        total = np.zeros(len(own), np.float64)
+        for agent in sorted(known):
+            total += known[agent]
+        return self.tensor((total / len(known)).astype(np.float32))
+
+    def alike(self) -> None:
+        """See :class:`~.protocol.Method`: each by itself."""
+        return None
+
+
+def kappa_of(team: Team, index: int) -> int:
+    """κ of an agent."""
+    return team.settings[index].sections["kappa_hop"]["kappa"]
