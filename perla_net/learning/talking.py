@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Sequence
 import torch
 import torch.nn.functional as F
 
+from ..ground.errors import InputError
 from .models import Network, Policy, start_weight
 
 
@@ -27,18 +28,25 @@ class Words(NamedTuple):
 
 
 Inner = dict[str, torch.Tensor]
+TALKING: dict[str, type[TalkingPolicy]] = {}
+"""Kinds of messages by name: those of this module, and of every module that is loaded."""
 
 
 class TalkingPolicy(Policy):
     """What these policies have in common. ``heard``: sizes of each neighbour's messages, by pass; ``own``: other numbers that its kind takes."""
 
     kind: ClassVar[str]
+    """What descriptions call it; a subclass that has one is known by it."""
     gates = False
     """Whether it decides whether to speak."""
     teaches = True
     """Whether gradients go back to those that it hears: what they say is learned."""
     noisy = 0
     """Numbers of noise in its messages, while it learns."""
+
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
+            TALKING[cls.kind] = cls
 
     def __init__(
         self,
@@ -427,19 +435,24 @@ def shares_of(outputs: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     return torch.cat([part.softmax(1) for part in outputs.split(list(sizes), 1)], 1) if sizes else outputs
 
 
-TALKING = {kind.kind: kind for kind in (CommNet, IC3Net, DIAL, NeurComm, TarMAC, Fingerprint)}
-
-
 def size_of(description: dict[str, Any]) -> tuple[int, ...]:
-    """Numbers in the messages of the network that a description tells, by pass."""
+    """Numbers in the messages of the network that a description tells, by pass. Raises InputError."""
     told = description
-    return TALKING[told["talks"]].says(
+    return _kind(told["talks"]).says(
         told["hidden"][-1], told["observation"], told["outputs"] + told["free"], told["own"]
     )
 
 
 def talking_from(description: dict[str, Any]) -> TalkingPolicy:
-    """The network that :attr:`TalkingPolicy.description` tells, with zero weights."""
+    """The network that :attr:`TalkingPolicy.description` tells, with zero weights. Raises InputError for a kind that no loaded module has."""
     told = dict(description)
-    kind = TALKING[told.pop("talks")]
+    kind = _kind(told.pop("talks"))
     return kind(**told | {"hidden": tuple(told["hidden"])})
+
+
+def _kind(name: str) -> type[TalkingPolicy]:
+    if name not in TALKING:  # a checkpoint is data: what it names is not imported for it
+        raise InputError(
+            f"its messages are of kind {name!r}, which no module that is loaded defines; import the one that does first"
+        )
+    return TALKING[name]

@@ -153,6 +153,8 @@ class Method:
     has_policy: ClassVar[bool] = True
     """Whether it acts by a policy network, which others can rebuild."""
     learns: ClassVar[bool] = True
+    talks_while_acting: ClassVar[bool] = False
+    """Whether it may say something to its neighbours at every step (:meth:`says`)."""
     shares: ClassVar[bool] = False
     """Whether agents of a group (``agents.groups``) keep one network with it, by what they say to :attr:`Seat.group`."""
     remembers: ClassVar[bool] = False

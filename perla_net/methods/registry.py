@@ -93,8 +93,6 @@ SECTIONS = {
     ),
 }
 """Methods with options of their own; the actor-critics' are the groups that every agent has (``ppo``, ``returns`` …), beside or without."""
-TALKING = tuple(name for name, place in METHODS.items() if place.startswith("talking."))
-"""Methods that talk to neighbours at every step."""
 WITH_ARGUMENT = {"frozen": "frozen:RUN_OR_AGENT_PATH", "controller": "controller:NAME"}
 
 

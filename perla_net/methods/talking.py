@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from ..ground.errors import InputError
+from ..learning import talking as networks
 from ..learning.build import policy_for
 from ..learning.distributions import Categorical, distribution_of
 from ..learning.models import Policy
-from ..learning.talking import TALKING, TalkingPolicy
+from ..learning.talking import TalkingPolicy
 from ..network.channel import PURPOSES
 from ..network.exchange import Inbox
 from ..settings.config import AgentSettings, NonNegative, Positive, Section, option
@@ -38,7 +39,8 @@ SPOKE = "talked"
 class Talking(ActorCritic):
     """What these methods have in common."""
 
-    kind: ClassVar[str]
+    network: ClassVar[type[TalkingPolicy]]
+    """Its messages."""
     purposes = PURPOSES
     statistics = STATISTICS
     averages = shares = False
@@ -120,20 +122,20 @@ class Talking(ActorCritic):
             return policy_for(spec, settings.model, identity)
         distribution = distribution_of(spec.action)
         heard = [other for other in team.heard_by(index) if _talks(team, other)]
-        own = _options(settings)
-        if cls.kind in ("neurcomm", "fingerprint"):
-            own = {"shares": list(distribution.sizes) if isinstance(distribution, Categorical) else []}
-        if cls.kind == "neurcomm":
-            own["parts"] = [_parts_said(team, other) for other in heard]
-        return TALKING[cls.kind](
+        return cls.network(
             spec.observation_size + identity,
             settings.model.policy_hidden,
             distribution.outputs,
             distribution.free,
             settings.model.policy_activation,
             [_size_said(team, other) for other in heard],
-            own,
+            cls.own(team, index),
         )
+
+    @classmethod
+    def own(cls, team: Team, index: int) -> dict[str, Any]:
+        """What an agent's network is told beside sizes, JSON: by default the options of its kind."""
+        return dict(next(iter(team.settings[index].sections.values()), {}))
 
     @classmethod
     def tells(cls, team: Team, index: int) -> list[str]:
@@ -177,12 +179,8 @@ class Talking(ActorCritic):
                 continue
             for what, mine, its in (
                 ("--ppo.epochs", settings.ppo.epochs, entry.ppo.epochs),
-                ("kinds of messages: --algorithm", cls.kind, team.methods[other].kind),
-                *(
-                    [("--commnet.passes", *(len(_size_said(team, one)) for one in (index, other)))]
-                    if cls.kind == "commnet"
-                    else []
-                ),
+                ("kinds of messages: --algorithm", cls.network.kind, team.methods[other].network.kind),
+                ("passes of a step:", *(len(_size_said(team, one)) for one in (index, other))),
             ):
                 if mine != its:
                     raise InputError(
@@ -351,14 +349,9 @@ def with_memory(settings: AgentSettings) -> AgentSettings:
     return replace(settings, model=replace(settings.model, memory="gru"))
 
 
-def _options(settings: AgentSettings) -> dict[str, Any]:
-    """The options of its kind of messages."""
-    return dict(next(iter(settings.sections.values()), {}))
-
-
 def _talks(team: Team, index: int) -> bool:
     """Whether an agent's method says anything at a step."""
-    return bool(getattr(team.methods[index], "talks_while_acting", False))
+    return team.methods[index].talks_while_acting
 
 
 def _size_said(team: Team, index: int) -> tuple[int, ...]:
@@ -366,12 +359,18 @@ def _size_said(team: Team, index: int) -> tuple[int, ...]:
     spec, settings, method = team.specs[index], team.settings[index], team.methods[index]
     distribution = distribution_of(spec.action)
     seen = spec.observation_size + len(team.identity_of(index))
-    return TALKING[method.kind].says(
+    return method.network.says(
         settings.model.policy_hidden[-1] if settings.model.policy_hidden else 0,
         seen,
         distribution.outputs + distribution.free,
-        _options(settings),
+        method.own(team, index),
     )
+
+
+def _shares(team: Team, index: int) -> list[int]:
+    """Sizes of the components of an agent's actions, where these can be counted."""
+    distribution = distribution_of(team.specs[index].action)
+    return list(distribution.sizes) if isinstance(distribution, Categorical) else []
 
 
 def _parts_said(team: Team, index: int) -> list[int]:
@@ -422,14 +421,14 @@ def facts_of(kind: str, what: str, source: str) -> Facts:
 class CommNet(Talking):
     """See :class:`perla_net.learning.talking.CommNet`."""
 
-    kind, Options = "commnet", CommNetOptions
+    network, Options = networks.CommNet, CommNetOptions
     facts = facts_of("commnet", "hidden states, averaged", "Sukhbaatar et al. 2016, arXiv 1605.07736")
 
 
 class IC3Net(Talking):
     """See :class:`perla_net.learning.talking.IC3Net`."""
 
-    kind = "ic3net"
+    network = networks.IC3Net
     statistics = (*Talking.statistics, SPOKE)
     facts = facts_of(
         "ic3net", "hidden states, averaged, said when a gate is open", "Singh et al. 2019, arXiv 1812.09755"
@@ -439,7 +438,7 @@ class IC3Net(Talking):
 class DIAL(Talking):
     """See :class:`perla_net.learning.talking.DIAL`."""
 
-    kind, Options = "dial", DIALOptions
+    network, Options = networks.DIAL, DIALOptions
     facts = facts_of(
         "dial",
         "bits, noisy while they are learned",
@@ -450,21 +449,27 @@ class DIAL(Talking):
 class NeurComm(Talking):
     """See :class:`perla_net.learning.talking.NeurComm`."""
 
-    kind = "neurcomm"
+    network = networks.NeurComm
     facts = facts_of("neurcomm", "observations, policies and hidden states", "Chu et al. 2020, arXiv 2004.01339")
+
+    @classmethod
+    def own(cls, team: Team, index: int) -> dict[str, Any]:
+        """See :class:`Talking`: its actions, and the parts of every neighbour's message."""
+        heard = [other for other in team.heard_by(index) if _talks(team, other)]
+        return {"shares": _shares(team, index), "parts": [_parts_said(team, other) for other in heard]}
 
 
 class TarMAC(Talking):
     """See :class:`perla_net.learning.talking.TarMAC`."""
 
-    kind, Options = "tarmac", TarMACOptions
+    network, Options = networks.TarMAC, TarMACOptions
     facts = facts_of("tarmac", "values, weighted by attention to their signatures", "Das et al. 2019, arXiv 1810.11187")
 
 
 class Fingerprint(Talking):
     """See :class:`perla_net.learning.talking.Fingerprint`."""
 
-    kind = "fingerprint"
+    network = networks.Fingerprint
     purposes = PURPOSES[:1]
     facts = replace(
         facts_of("fingerprint", "", "Foerster et al. 2017, arXiv 1702.08887; Chu et al. 2020, arXiv 2004.01339"),
@@ -474,10 +479,15 @@ class Fingerprint(Talking):
         sends="the same, at every step, also when it has learned",
     )
 
+    @classmethod
+    def own(cls, team: Team, index: int) -> dict[str, Any]:
+        """See :class:`Talking`: its actions."""
+        return {"shares": _shares(team, index)}
+
 
 def _embedding(base: type[Talking]) -> type[Talking]:
     """The same beside a critic that averages out the policies of those whom it hears."""
-    kind = base.kind
+    kind = base.network.kind
     facts = replace(
         base.facts,
         summary=base.facts.summary[:-1] + "; a critic that averages out its neighbours' policies.",

@@ -9,7 +9,6 @@ from ..ground.errors import InputError
 from ..ground.processes import UNIT
 from ..methods import registry
 from ..methods.presets import PRESETS, critic_input, embeds, reads_mean
-from ..methods.registry import TALKING
 from ..network.links import bad_share
 from ..network.schedule import Schedule
 from .critic_checks import check_critic
@@ -57,6 +56,8 @@ def check_combinations(plan: Plan) -> None:
         team = plan.team()
         for index, method in enumerate(team.methods):
             method.check(team, index)
+            if method.talks_while_acting:
+                _check_talking(plan, agents[index].name, settings[index].algorithm)
     for index, entry in enumerate(settings):
         if entry.model.memory == "gru" and not entry.model.policy_hidden:
             raise InputError(f"--model.memory gru: needs a hidden layer, but {agents[index].name} has policy_hidden ()")
@@ -125,8 +126,6 @@ def _check_network(plan: Plan) -> None:
                 f"{where} {delay:g}: a constant delay is a whole number of rounds; or say --links.delay-model geometric"
             )
     _check_losses(plan)
-    if talking := [index for index, method in enumerate(plan.settings) if method.algorithm in TALKING]:
-        _check_talking(plan, names[talking[0]], plan.settings[talking[0]].algorithm)
     slow = links.delay or any("delay" in attributes for _, _, attributes in schedule.links)
     if links.hops > 1 and links.every > 1 and slow:
         raise InputError(

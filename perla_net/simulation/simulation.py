@@ -12,7 +12,6 @@ import torch
 
 from ..ground.errors import Diverged, Stopped
 from ..ground.processes import Processes, cores_by_host
-from ..learning.talking import TALKING
 from ..methods import registry
 from ..methods.protocol import Learning, Method, Now, Seat, begun, run_alone
 from ..methods.troupe import Troupe
@@ -138,7 +137,7 @@ class Simulation:
                 config.compression.method, self.network,
             )  # fmt: skip
             one = next(iter(sizes))
-            self.epochs, self.teaches = team.settings[one].ppo.epochs, TALKING[team.methods[one].kind].teaches
+            self.epochs, self.teaches = team.settings[one].ppo.epochs, team.methods[one].network.teaches
 
     def round(self) -> dict[str, Any] | None:
         """One round; what happened in it, on rank 0 (see :meth:`Metrics.record`)."""
