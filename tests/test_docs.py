@@ -56,7 +56,7 @@ MAINS = {
 """Modules whose command line is elsewhere."""
 LONG = ("flagship", "when_it_pays", "no_harm", "who_hears_whom")
 """Studies of minutes to hours, of which only the plan is made here."""
-LONGER = {"OTHER": "50", "runs/team": "30"}
+LONGER = {"OTHER": "50", "runs/team": "30", "runs/talk": "20"}
 """Runs of which the pages name checkpoints that these small ones would not have."""
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -103,6 +103,7 @@ def place(tmp_path_factory):
     for name, options in (
         ("traffic", ["--env", "traffic:grid:horizon=10", "--agents", "16"]),
         ("spread", ["--env", "spread", "--agents", "4"]),
+        ("talk", ["--env", "games:relay", "--agents", "2", "--topology", "line", "--algorithm", "commnet"]),
     ):
         out = ["--out", str(place / name)]
         arguments = [sys.executable, "-W", "ignore", "-m", "perla_net.run", *options, *SMALL, *out]
@@ -110,6 +111,7 @@ def place(tmp_path_factory):
     names = {
         "spread": ("runs/a", "runs/b", "runs/c", "runs/first"),
         "traffic": ("RUN", "OTHER", "runs/team"),
+        "talk": ("runs/talk",),
     }
     for source, copies in names.items():
         for copy in copies:
@@ -236,6 +238,7 @@ def test_what_is_quoted_is_what_is_there():
     assert yaml.safe_load(blocks("docs/tutorial.md", "yaml")[0]).items() <= whole.items()
     assert blocks("docs/methods.md", "python")[0].strip() in (examples / "own_loss.py").read_text()
     assert blocks("docs/extending.md", "python")[0].strip() == (examples / "own_method.py").read_text().strip()
+    assert blocks("docs/talking.md", "python")[1].strip() == (examples / "own_message.py").read_text().strip()
     assert yaml.safe_load(blocks("docs/methods.md", "yaml")[0]) == yaml.safe_load((examples / "kinds.yaml").read_text())
 
 

@@ -105,7 +105,7 @@ class Adopt(ActorCritic):
         found = yield from super().learn(rollout, inbox, now)
         estimate, adopted = self.estimate(self.reward(rollout, inbox)), math.nan
         if self.talks(self.team, self.index) and now.round % self.options.every == 0:
-            estimate_of_policy, adopted = estimate, 0.0
+            estimate_of_policy, adopted = float(np.float32(estimate)), 0.0  # as others hear it
             for _ in range(self.options.exchanges):
                 heard = yield Say("policy", np.append(self._told(), np.float32(estimate_of_policy)))
                 told = {other: numbers for other, numbers in heard.items() if len(numbers) == len(self._told()) + 1}

@@ -94,10 +94,10 @@ class KappaHop(ActorCritic):
             fresh = []
             for numbers in heard.values():
                 count = int(numbers[0])
-                if len(numbers) != 1 + count + count * len(own):
+                if not count or len(numbers) != 1 + count + count * len(own):
                     continue
                 agents = numbers[1 : 1 + count].astype(int).tolist()
-                for agent, values in zip(agents, numbers[1 + count :].reshape(count, -1)):
+                for agent, values in zip(agents, numbers[1 + count :].reshape(count, len(own))):
                     if agent not in known:
                         known[agent] = values
                         fresh.append(agent)

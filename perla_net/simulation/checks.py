@@ -225,7 +225,6 @@ def _check_talking(plan: Plan, name: str, algorithm: str) -> None:
             "sends differences to what a receiver holds, and a message of a step follows upon nothing; use int8",
         ),
         ("--device cuda", config.device == "cuda", "agents that talk at every step act and learn on the CPU"),
-        ("--consensus.what", config.consensus.what != "none", "agents that learn what to say average nothing"),
     ):
         if asked:
             raise InputError(f"{option}: {why} (--algorithm {algorithm} of {name})")
