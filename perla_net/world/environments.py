@@ -67,7 +67,7 @@ SUITES = {
         "networked.games",
         (
             *("climbing", "penalty", "qtran", "two_step", "ipd", "matching_pennies", "tandem", "hamiltonian"),
-            *("convention", "additive", "squeeze", "targets"),
+            *("convention", "additive", "squeeze", "targets", "relay", "majority"),
         ),
         "small games, for two or on any graph, and tasks for many whose optimum is known",
     ),
