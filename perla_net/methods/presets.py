@@ -29,6 +29,10 @@ COUNTERFACTUAL = (
     *("critic.penalty", "critic.own_action", "critic.coefficient", *OF_TEAM),
 )
 """Of COMA: a head for each own action, fitted by gradient to this round, before it judges; the λ of its targets is an option of its own."""
+TALKING = ("commnet", "ic3net", "dial", "neurcomm", "tarmac", "fingerprint")
+"""Kinds of messages of every step; each also with embedding."""
+OF_TALKING = ("critic.input", "model.memory", "model.encoder", "model.channels", "measure_variance")
+"""Options that talking agents have no choice in: their critic reads what they see and remember, their policy has a GRU, and reads numbers."""
 HEADS_MOST = 4096
 """Own actions beyond which a critic with a head per own action is refused."""
 
@@ -44,10 +48,13 @@ PRESETS = {
     "perla_mappo": Preset("ppo", "global", True, False),
     "ps_ippo": Preset("ppo", "own", False, True),
     "ps_mappo": Preset("ppo", "global", False, True),
+    "adopt": Preset("ppo", "own", False, False),
     "consensus": Preset("ppo", "own", False, False),
     "consensus_reward": Preset("ppo", "global", False, False, fixed=("critic.input",)),
     "kappa_hop": Preset("ppo", "neighbourhood", False, False, fixed=("critic.input",)),
     "mean_field_ac": Preset("a2c", "own", False, False, mean_field=True),
+    **{name: Preset("ppo", "own", False, False, fixed=OF_TALKING) for name in TALKING},
+    **{f"perla_{name}": Preset("ppo", "own", True, False, fixed=OF_TALKING) for name in TALKING},
 }
 
 
@@ -68,7 +75,6 @@ def critic_input(settings: AgentSettings) -> str:
 
 EMBEDDING = {name for name, preset in PRESETS.items() if preset.embedding} | {
     *("perla_iql", "perla_vdn", "perla_maddpg"),
-    *("perla_commnet", "perla_ic3net", "perla_dial", "perla_neurcomm", "perla_tarmac", "perla_fingerprint"),
 }
 """Methods that average out the policies that they hear."""
 

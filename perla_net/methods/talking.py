@@ -46,17 +46,6 @@ class Talking(ActorCritic):
     averages = shares = False
     remembers = True
     talks_while_acting = True
-    uses = (
-        "policy_loss",
-        "model.",
-        "model.critic",
-        "optimiser.",
-        "optimiser.critic",
-        "returns.",
-        "ppo.epochs",
-        "ppo.clip",
-        "critic.",
-    )
 
     def __init__(self, seat: Seat) -> None:
         self.alone = not self.says(seat.team, seat.index)
@@ -165,6 +154,10 @@ class Talking(ActorCritic):
         if spec.observation_kind == "image" and settings.model.encoder != "none":
             raise InputError(
                 f"--algorithm {name}: reads numbers, but {spec.name} sees images; use --model.encoder none"
+            )
+        if settings.measure_variance:
+            raise InputError(
+                f"--measure-variance: is for critics of what an agent sees; that of {name} reads its memory, too ({spec.name})"
             )
         if settings.share == "own_view":
             raise InputError(
@@ -495,11 +488,10 @@ def _embedding(base: type[Talking]) -> type[Talking]:
         source=f"{base.facts.source}; Jafferjee et al., arXiv 2209.01054 (PERLA)",
         status=f"verified: without neighbours it is {kind}, bit for bit",
     )
-    uses = (*base.uses, "samples", "estimator", "exact_limit", "form", "critic.")
     return type(
         f"Perla{base.__name__}",
         (base,),
-        {"__doc__": base.__doc__, "facts": facts, "uses": uses, "__module__": __name__},
+        {"__doc__": base.__doc__, "facts": facts, "__module__": __name__},
     )
 
 

@@ -242,7 +242,11 @@ class Channel:
     def backwards(self) -> None:
         """Before gradients of a rollout go back, from its last step to its first."""
         self._turn += 1
-        self._owed = [{edge: np.zeros_like(values) for edge, values in of_pass.items()} for of_pass in self._values]
+        if not any(self._owed):
+            self._owed = [{edge: np.zeros_like(values) for edge, values in of_pass.items()} for of_pass in self._values]
+        for of_pass in self._owed:
+            for owed in of_pass.values():
+                owed[:] = 0
         self._spoiled = [{} for _ in self._sizes]
         if not self.links.clean:
             for k, of_pass in self._enumerated():

@@ -23,6 +23,11 @@ def check_critic(
     if entry.algorithm not in PRESETS:
         return
     preset = PRESETS[entry.algorithm]
+    if "critic.input" in preset.fixed and options.input not in ("preset", preset.critic_input):
+        raise InputError(
+            f"--critic.input {options.input}: what the critic of {entry.algorithm} reads is {preset.critic_input}, as its source has it; leave it at preset "
+            f"({spec.name})"
+        )
     if options.alone == "yes" and not (preset.embedding and entry.samples):
         raise InputError(
             f"--critic.alone yes: keeps the form of an embedded critic, but {entry.algorithm} of {spec.name} has none; use a perla_… algorithm"

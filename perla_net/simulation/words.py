@@ -81,8 +81,9 @@ def who_learns(plan: Plan, team: Team) -> list[tuple[str, str]]:
     counts behind the choice."""
     kinds: Counter[tuple[str, str]] = Counter()
     for agent, entry in enumerate(team.settings):
-        embeds = entry.algorithm in PRESETS
-        text = _estimator(plan, team, agent) if embeds else team.methods[agent].first_words(team, agent)
+        text = team.methods[agent].first_words(team, agent)
+        if not text and entry.algorithm in PRESETS:
+            text = _estimator(plan, team, agent)
         if plan.config.agents.groups and team.group_of(agent):
             text += f", one network for {len(team.group_of(agent))}"
         kinds[entry.algorithm, text] += 1

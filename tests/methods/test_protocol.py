@@ -16,6 +16,7 @@ from perla_net import load_agent
 from perla_net.ground.errors import Diverged, InputError
 from perla_net.ground.processes import Processes
 from perla_net.methods.listing import markdown
+from perla_net.methods.presets import PRESETS
 from perla_net.methods.protocol import FIELDS
 from perla_net.methods.registry import METHODS, class_of
 from perla_net.network.exchange import Network, Wishes
@@ -56,8 +57,8 @@ def test_every_method_is_described(name):
     assert "options:" in said and "source:" in said and "status:" in said
     assert ("--iql.exploration.start" in said) == (name == "iql")
     assert ("--coma.baseline" in said) == (name == "coma") and ("--perla-coma.trace" in said) == (name == "perla_coma")
-    assert ("--critic.order" in said) == (name.endswith(("ppo", "a2c", "_ac")))
-    assert ("--ppo.clip" in said) == (name.endswith("ppo") or name == "liam")
+    assert ("--critic.order" in said) == (name in PRESETS and "coma" not in name)
+    assert ("--ppo.clip" in said) == (name == "liam" or (name in PRESETS and PRESETS[name].base == "ppo"))
 
 
 def test_a_method_of_ones_own_is_described(own):
