@@ -15,7 +15,8 @@ from ..ground.processes import Processes
 from ..ground.text import rounded
 from ..world.networked import drawing
 from ..world.world import EVALUATION, World
-from .company import Company
+from .company import Company, sizes_said
+from .evaluation import CHUNK
 
 FRAMES = 150
 """At most so many frames of an episode whose length is known: of longer ones every second, third … step is shown."""
@@ -40,6 +41,8 @@ def play(
     and what is seen is drawn at once, else many; render: the environment will be asked for pictures.
     """
     number = len(plan.world.agents)
+    # To who talks, a rollout is what its links' delays are counted in.
+    steps = (plan.world.horizon or CHUNK) if sizes_said(players) else 1
     world = World(
         Processes(),
         plan.world,
@@ -47,13 +50,13 @@ def play(
         [range(number)],
         [0],
         1,
-        1,
+        steps,
         seed,
         EVALUATION,
         render=render,
         controllers=plan.controllers,
     )
-    company = Company(Processes(), plan, world, players, 1, 1, seed)
+    company = Company(Processes(), plan, world, players, 1, steps, seed)
     world.start()
     host = world.host
     assert host is not None
@@ -61,14 +64,17 @@ def play(
     every = max(1, -(-horizon // FRAMES))
     few = sheet and horizon > 1 and not hasattr(host.environment, "scene")
     steps = {round(k * horizon / (SHEET - 1)) for k in range(SHEET)} if few else None
-    shown, total = 0, 0.0
+    shown, total, over = 0, 0.0, False
 
     def look(environment: Any) -> None:
-        nonlocal shown, total
+        nonlocal shown, total, over
+        if over:  # the rest of a rollout
+            return
         total += float(host.reward[0].sum())
         if host.lives.over.all() or (host.steps + 1 in steps if steps else (host.steps + 1) % every == 0):
             see(environment, total)
             shown += 1
+        over = bool(host.lives.over.all())
 
     see(host.environment, total)
     host.look = look

@@ -107,10 +107,11 @@ class Telling(Batch):
             layers.append(Marks(where, "before the first step", colour="white", size=330))
         seen = self.seen[copy]
         those = np.flatnonzero(seen >= 0)
-        layers.append(Texts(where[those], [f"sees {seen[agent]}" for agent in those], size=9))
+        above = where[those] + np.array([0, 0.1 * float(np.ptp(where, 0).max())])
+        layers.append(Texts(above, [f"sees {seen[agent]}" for agent in those], size=10))
         must = self.must
         layers.append(Marks(where[must], "must name it", colour=COLOURS[3], shape="*", size=60))
-        return Scene(self.env, time, layers, note=f"right: {int(self.right()[copy])}")
+        return Scene(self.env, time, layers, note=f"to be named in the last step: {int(self.right()[copy])}")
 
     @property
     def must(self) -> np.ndarray:
