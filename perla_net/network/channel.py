@@ -146,7 +146,7 @@ class Channel:
         for j, words in said.items():
             if not lane.of.get(j):
                 continue
-            for edge in lane.of[j]:
+            for edge in self._in_turn(lane.of[j]):
                 marks = marks_of[edge][t]
                 if self.links.clean:
                     marks[:] = 1
@@ -165,16 +165,16 @@ class Channel:
         for j, numbers in said.items():
             if not lane.of.get(j):
                 continue
-            marks = []
-            for edge in lane.of[j]:
-                arriving = self._marks[k][edge][t]
-                spoke = arriving > SILENT
-                if edge in self._live and spoke.any():
-                    arriving = arriving.copy()
-                    self._count(edge, "message", spoke, arriving, self._sizes[k][edge], self.steps - t)
-                marks.append(arriving)
-            lane.put(j, numbers, marks)
+            marks = {edge: np.maximum(self._marks[k][edge][t], SILENT) for edge in lane.of[j]}
+            for edge in self._in_turn(lane.of[j]):
+                self._count(edge, "message", marks[edge] > SILENT, marks[edge], self._sizes[k][edge], self.steps - t)
+            lane.put(j, numbers, list(marks.values()))
         return self._carry(t, k)
+
+    def _in_turn(self, edges: Sequence[Edge]) -> Sequence[Edge]:
+        """Beginning with another one in each round, where a budget is too small for all."""
+        first = (self._round - 1) % len(edges)
+        return [*edges[first:], *edges[:first]]
 
     def _count(self, edge: Edge, purpose: str, spoke: np.ndarray, marks: np.ndarray, size: int, left: int) -> None:
         """Note what is sent over an edge; marks of what the budget does not pay for become silence. left: steps in which it may arrive."""
@@ -218,7 +218,7 @@ class Channel:
                     heard = self._values[k][edge][t]
                 else:
                     heard = self._values[k][edge][np.maximum(at, 0), np.arange(self.copies)]
-                numbers.append(heard if present[n].all() else heard * present[n][:, None])
+                numbers.append(heard if present[n].all() else np.where(present[n][:, None], heard, 0))
             if sources:
                 found[i] = Heard(numbers, present)
         return found
@@ -293,7 +293,7 @@ class Channel:
             total = np.zeros((self.copies, self._sizes[k][edges[0]]), self.dtype)
             for edge in edges:
                 values, marks = lane.take(edge)
-                total += values * (marks > 0)[:, None]
+                total += np.where((marks > SILENT)[:, None], values, 0)
             found[j] = total
         return found
 
