@@ -1,9 +1,12 @@
 """Policies that say something to neighbours at every step, and hear theirs, before they act: one network, in four parts.
 
-    inner          = open(o, h)                   what it makes of its observation and its memory
-    m              = say(k, inner)                its message in pass k = 0 … passes − 1, [copies, sizes[k]]
+    inner          = open(read(o), h)             what it makes of its observation, and then of its memory
+    m              = say(k, inner)                its message in pass k = 0 … passes − 1, [copies, sizes_said[k]]
     inner          = hear(k, inner, heard)        what it makes of its neighbours' messages
-    outputs, h     = close(inner)                 what its distribution takes, and its memory
+    outputs        = decide_by(inner["h"])        what its distribution takes
+    h              = remember(inner, outputs)     its memory
+
+read and decide_by know nothing of time, and are taken for all steps of a rollout at once where something is learned from it.
 
 All have a GRU (Cho et al. 2014) as wide as the last hidden layer. e(o): the hidden layers. A neighbour's messages may have any size: each goes
 through a learned projection of its own size. With nobody heard every formula below has c = 0.
@@ -103,9 +106,13 @@ class TalkingPolicy(Policy):
         """Parameters beside hidden layers and GRU."""
         return {}
 
-    def open(self, observation: torch.Tensor, memory: torch.Tensor) -> Inner:
-        """observation [M, …], memory [M, width] → what it makes of them."""
-        return {"e": self._body(observation), "h": memory}
+    def read(self, observation: torch.Tensor) -> Inner:
+        """What it makes of observations [M, …] alone, [M, …] each."""
+        return {"e": self._body(observation)}
+
+    def open(self, read: Inner, memory: torch.Tensor) -> Inner:
+        """What it makes of that and of its memory [M, width]."""
+        return {**read, "h": memory}
 
     def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Its message [M, sizes_said[k]]; noise [M, noisy]: where it learns; None: as it acts when it has learned."""
@@ -119,9 +126,16 @@ class TalkingPolicy(Policy):
         """What it makes of what it hears in pass k."""
         raise NotImplementedError
 
-    def close(self, inner: Inner) -> tuple[torch.Tensor, torch.Tensor]:
-        """(outputs [M, outputs + free], memory [M, width])."""
-        return self._head(inner["h"]), inner["h"]
+    def decide_by(self, code: torch.Tensor) -> torch.Tensor:
+        """Outputs [M, outputs + free] of what it ends a step with, ``inner["h"]`` [M, hidden]."""
+        return self._head(code)
+
+    keeps_outputs = False
+    """Whether its memory holds what it decided."""
+
+    def remember(self, inner: Inner, outputs: torch.Tensor) -> torch.Tensor:
+        """Its memory [M, width] after a step; outputs: of the step, through which no gradient goes."""
+        return inner["h"]
 
     # What they share
 
@@ -161,10 +175,11 @@ class TalkingPolicy(Policy):
         self, observation: torch.Tensor, memory: torch.Tensor, begins: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`~.models.Policy`: one step in which nobody is heard."""
-        inner = self.open(observation, memory * ~begins.unsqueeze(1))
+        inner = self.open(self.read(observation), memory * ~begins.unsqueeze(1))
         for k in range(self.passes):
             inner = self.hear(k, inner, self.silence(len(observation), k))
-        return self.close(inner)
+        outputs = self.decide_by(inner["h"])
+        return outputs, self.remember(inner, outputs.detach())
 
     def sequence(
         self, observation: torch.Tensor, memory: torch.Tensor, begins: torch.Tensor
@@ -200,9 +215,9 @@ class CommNet(TalkingPolicy):
             )
         return found
 
-    def open(self, observation: torch.Tensor, memory: torch.Tensor) -> Inner:
+    def open(self, read: Inner, memory: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
-        return {"h": self._gru(self._body(observation), memory)}
+        return {"h": self._gru(read["e"], memory)}
 
     def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
@@ -286,6 +301,7 @@ class NeurComm(TalkingPolicy):
     """
 
     kind = "neurcomm"
+    keeps_outputs = True
 
     def __init__(self, observation: int, hidden: tuple[int, ...], *arguments: Any, **named: Any) -> None:
         super().__init__(observation, hidden[-1:], *arguments, **named)  # e(o) is W_o
@@ -316,9 +332,14 @@ class NeurComm(TalkingPolicy):
                 found[f"{name}_{n}"] = (self.hidden, size)
         return found
 
-    def open(self, observation: torch.Tensor, memory: torch.Tensor) -> Inner:
+    def read(self, observation: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
-        return {"o": observation, "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
+        see = F.linear(self.completed(observation), self.tensors["w0"], self.tensors["b0"])
+        return {"o": observation, "see": see}
+
+    def open(self, read: Inner, memory: torch.Tensor) -> Inner:
+        """See :class:`TalkingPolicy`."""
+        return {**read, "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
 
     def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
@@ -326,7 +347,7 @@ class NeurComm(TalkingPolicy):
 
     def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
         """See :class:`TalkingPolicy`."""
-        see = F.linear(self.completed(inner["o"]), self.tensors["w0"], self.tensors["b0"])
+        see = inner["see"]
         pi, think = self.tensors["pi_b"].expand_as(see), self.tensors["think_b"].expand_as(see)
         for n, (numbers, present) in enumerate(zip(heard.numbers, heard.present)):
             seen, done, thought = numbers.split(list(self.own["parts"][n]), 1)
@@ -337,10 +358,9 @@ class NeurComm(TalkingPolicy):
         read = torch.relu(torch.cat([see, pi, think], 1))
         return {"h": self._gru(read, inner["h"])}
 
-    def close(self, inner: Inner) -> tuple[torch.Tensor, torch.Tensor]:
+    def remember(self, inner: Inner, outputs: torch.Tensor) -> torch.Tensor:
         """See :class:`TalkingPolicy`; what it says of its policy are the shares of its actions, or what its distribution takes."""
-        outputs = self._head(inner["h"])
-        return outputs, torch.cat([inner["h"], shares_of(outputs.detach(), self.own["shares"])], 1)
+        return torch.cat([inner["h"], shares_of(outputs, self.own["shares"])], 1)
 
 
 class TarMAC(TalkingPolicy):
@@ -394,6 +414,7 @@ class Fingerprint(TalkingPolicy):
 
     kind = "fingerprint"
     teaches = False
+    keeps_outputs = True
 
     @classmethod
     def says(cls, hidden: int, observation: int, outputs: int, own: dict[str, Any]) -> tuple[int, ...]:
@@ -409,9 +430,9 @@ class Fingerprint(TalkingPolicy):
         found: dict[str, tuple[int, ...]] = {"pi_b": (self.hidden,)}
         return found | {f"pi_{n}": (self.hidden, size + 1) for n, (size,) in enumerate(self.heard)}
 
-    def open(self, observation: torch.Tensor, memory: torch.Tensor) -> Inner:
+    def open(self, read: Inner, memory: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
-        return {"e": self._body(observation), "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
+        return {**read, "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
 
     def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
@@ -424,10 +445,9 @@ class Fingerprint(TalkingPolicy):
             pi = pi + F.linear(torch.cat([numbers.detach(), present.unsqueeze(1)], 1), self.tensors[f"pi_{n}"])
         return {"h": self._gru(inner["e"] + torch.relu(pi), inner["h"])}
 
-    def close(self, inner: Inner) -> tuple[torch.Tensor, torch.Tensor]:
+    def remember(self, inner: Inner, outputs: torch.Tensor) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
-        outputs = self._head(inner["h"])
-        return outputs, torch.cat([inner["h"], shares_of(outputs.detach(), self.own["shares"])], 1)
+        return torch.cat([inner["h"], shares_of(outputs, self.own["shares"])], 1)
 
 
 def shares_of(outputs: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:

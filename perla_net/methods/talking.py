@@ -252,13 +252,11 @@ class Talking(ActorCritic):
         measured = []
         for epoch in range(settings.ppo.epochs):
             policy.gradient.zero_()
-            steps = yield from forward(self.talker, x, begins, epoch > 0 and policy.teaches)
-            outputs = torch.stack([step.outputs.detach() for step in steps]).flatten(0, 1)
-            logits = [step.gate.detach() for step in steps if step.gate is not None]
+            passage = yield from forward(self.talker, x, begins, epoch > 0 and policy.teaches)
+            outputs, logits = passage.outputs.detach().flatten(0, 1), [gate.detach() for gate in passage.gates]
             slopes, gate_slopes, found = loss(outputs, logits)
-            yield from backward(
-                steps, begins, slopes.view(lesson.steps, lesson.copies, -1), gate_slopes, policy.teaches
-            )
+            shaped = slopes.view(lesson.steps, lesson.copies, -1)
+            yield from backward(passage, begins, shaped, gate_slopes, policy.teaches)
             norm = optimiser.step(rate)
             measured.append([*found[:1], 0.0, *found[1:], float(norm), 0.0])
         return np.array(measured).mean(0).tolist()

@@ -69,7 +69,7 @@ class Talker(Player):
         if self.keeps and not t:
             self.memories.append(self.memory)
         self.memory = self.memory * ~self._tensor([begins]).unsqueeze(1)
-        self._inner = self.policy.open(x, self.memory)
+        self._inner = self.policy.open(self.policy.read(x), self.memory)
         speaks = there
         if self.policy.gates:
             logit = self.policy.gate(self._inner)
@@ -96,7 +96,8 @@ class Talker(Player):
 
     def close(self, t: int, mask: np.ndarray | None, action: np.ndarray) -> None:
         """Act."""
-        outputs, self.memory = self.policy.close(self._inner)
+        outputs = self.policy.decide_by(self._inner["h"])
+        self.memory = self.policy.remember(self._inner, outputs)
         if self.keeps:
             self.outputs.append(outputs)
             self.memories.append(self.memory)

@@ -88,7 +88,7 @@ class LoadedTalker(LoadedAgent):
         row, _ = self._read(observation, None if not self.spec.masked else np.ones(self.spec.action.outputs))
         policy, player = self.player.policy, self.player
         keep = 0.0 if self._begins else 1.0
-        inner = policy.open(player.with_identity(torch.from_numpy(row)), player.memory * keep)
+        inner = policy.open(policy.read(player.with_identity(torch.from_numpy(row))), player.memory * keep)
         before = self._by_pass(heard, "say")
         if len(before) >= self.passes:
             raise ValueError(

@@ -117,9 +117,9 @@ def main(folder: Path) -> None:
 
 def _learn(talker: Talker, data: dict[str, np.ndarray], again: bool):
     begins = torch.from_numpy(data["begins"])
-    steps = yield from forward(talker, torch.from_numpy(data["x"]), begins, again)
-    gates = torch.stack([slopes_of(step.gate) for step in steps]) if talker.policy.gates else None
-    yield from backward(steps, begins, torch.stack([slopes_of(step.outputs) for step in steps]), gates)
+    passage = yield from forward(talker, torch.from_numpy(data["x"]), begins, again and talker.policy.teaches)
+    gates = torch.stack([slopes_of(gate) for gate in passage.gates]) if talker.policy.gates else None
+    yield from backward(passage, begins, slopes_of(passage.outputs), gates, talker.policy.teaches)
 
 
 def _conduct(channel: Channel, learning: dict, again: bool) -> None:
