@@ -125,6 +125,8 @@ def reference(
                 said[j, 0, t] = torch.sigmoid(F.linear(h, a.p["said_w"], a.p["said_b"]) + 0.5 * noise)
             elif kind == "tarmac":
                 said[j, 0, t] = F.linear(h, a.p["said_w"], a.p["said_b"])
+            elif kind == "fingerprint":
+                said[j, 0, t] = memory[j][:, a.hidden :].detach()
             elif kind == "neurcomm":
                 said[j, 0, t] = torch.cat([x[j], memory[j][:, a.hidden :].detach(), h], 1)
         for i, a in enumerate(agents):
@@ -141,6 +143,11 @@ def reference(
                     value = sum((w / total)[:, None] * m[:, 3:] for w, (m, _) in zip(weights, words.values()))
                     read = read + F.linear(value, a.p["c"])
                 new.append(a.gru(read, h))
+            elif kind == "fingerprint":
+                pi = a.p["pi_b"].expand(case.COPIES, -1)
+                for n, (m, there) in enumerate(heard(i, 0, t).values()):
+                    pi = pi + F.linear(torch.cat([m, there[:, None]], 1), a.p[f"pi_{n}"])
+                new.append(a.gru(a.encoded(x[i]) + torch.relu(pi), h))
             elif kind == "neurcomm":
                 see = F.linear(x[i], a.p["w0"], a.p["b0"])
                 pi, think = a.p["pi_b"].expand_as(see), a.p["think_b"].expand_as(see)
@@ -154,7 +161,7 @@ def reference(
             out = a.head(new[i])
             outputs[i].append(out.detach())
             loss = loss + out.sin().sum()
-            if kind == "neurcomm":
+            if kind in ("neurcomm", "fingerprint"):
                 new[i] = torch.cat([new[i], out.detach().softmax(1)], 1)
         memory = new
     loss.backward()

@@ -47,8 +47,10 @@ def network(kind: str, graph: str, agent: int) -> TalkingPolicy:
         "tarmac": {"signature": 3, "value": 4},
     }.get(kind, {})
     heard = heard_by(graph, agent)
+    if kind in ("neurcomm", "fingerprint"):
+        own = {"shares": [ACTIONS[agent]]}
     if kind == "neurcomm":
-        own = {"parts": [[SIZES[j], ACTIONS[j], HIDDEN[j][-1]] for j in heard], "shares": [ACTIONS[agent]]}
+        own["parts"] = [[SIZES[j], ACTIONS[j], HIDDEN[j][-1]] for j in heard]
 
     def said(j: int) -> tuple[int, ...]:
         return TALKING[kind].says(HIDDEN[j][-1], SIZES[j], ACTIONS[j], own)
