@@ -129,6 +129,7 @@ def grouped(*members: int, number: int = 4, **more: Any) -> dict[str, Any]:
 
 GROUP = "agents.groups.some: "
 EXACT = "--algorithm {name}: "
+EVERY_TALKER = " ".join(name for name in METHODS if class_of(name).talks_while_acting)
 IMAGE, TEXT = odd("plain+plain", sees="image"), odd("plain+plain", sees="text")
 UNEQUAL = {
     "agents": {"number": 4, "groups": {"some": [0, 1]}, "overrides": {"1": {"optimiser": {"learning_rate": 0.1}}}}
@@ -161,6 +162,21 @@ SOME: list[tuple[str, dict[str, Any], str]] = [
     ("liam", TWO | {"critic": {"input": "global"}}, "--critic.input global: the critic of liam reads what its policy reads"),
     ("liam", IMAGE, "--algorithm liam: reads numbers, but agent_0 sees images"),
     ("ippo qmix maddpg coma", TEXT, "--env pettingzoo:refusals: agent_0's observation is a space Text"),
+    # who talks while it acts
+    (EVERY_TALKER, {"env": "traffic:grid"} | grouped(0, 1), "agents.groups: agents that learn messages ({name}) have networks of their own"),
+    ("commnet perla_dial", TWO | {"links": {"hops": 2}}, "--links.hops 2: messages of a step go along one edge"),
+    ("commnet perla_dial", TWO | {"compression": {"method": "top_k"}}, "--compression.method top_k: sends differences"),
+    ("commnet neurcomm", TWO | {"share": "own_view"}, "--share own_view: what {name} does depends on what signal_0_0 hears"),
+    ("commnet tarmac", TWO | {"model": {"policy_hidden": []}}, "--algorithm {name}: needs a hidden layer, but signal_0_0 has"),
+    ("commnet fingerprint", IMAGE, "--algorithm {name}: reads numbers, but agent_0 sees images"),
+    ("commnet", TWO | one_other({"ppo": {"epochs": 3}}), "--ppo.epochs 8: agents that learn messages learn in step, and signal_0_0 has 8"),
+    ("commnet", TWO | one_other({"algorithm": "dial"}), "kinds of messages: --algorithm commnet: agents that learn messages learn in step"),
+    ("commnet", TWO | one_other({"commnet": {"passes": 2}}), "passes of a step: 1: agents that learn messages learn in step"),
+    # who adopts, and who averages
+    ("adopt", {"env": "traffic:grid"} | grouped(0, 1), "agents.groups: agents that adopt policies have networks of their own"),
+    ("adopt", TWO | one_other({"algorithm": "ippo"}), "--algorithm adopt: signal_0_0 hears signal_0_1, which has --algorithm ippo"),
+    ("adopt", odd("plain+multi"), "--algorithm adopt: agent_0 could not act by the policy of agent_1"),
+    ("consensus consensus_reward", {"env": "traffic:grid"} | grouped(0, 1), "--consensus.what: agents under parameter sharing"),
     # who learns in step
     ("happo", TWO | one_other({"ppo": {"epochs": 3}}), "--ppo.…: must be the same for all agents with happo"),
     ("vdn qmix perla_vdn", TWO | one_other({"returns": {"gamma": 0.5}}), "--returns.gamma: must be the same for all agents with {name}"),
@@ -221,7 +237,7 @@ def table() -> Iterator[Refused]:
             )
         if name in PRESETS:
             for option in PRESETS[name].fixed:
-                yield Refused(name, TWO | _changed(option), f"--{option.replace('_', '-')} ")
+                yield Refused(name, TWO | _changed(option, name), f"--{option.replace('_', '-')}")
         if kind.learns and not kind.averages:
             settings = task | {"consensus": {"what": "policies"}}
             yield Refused(name, settings, "--consensus.what policies: averaging is for teams of actor-critics")
@@ -236,14 +252,18 @@ def table() -> Iterator[Refused]:
         yield from (Refused(name, settings, begins.format(name=name)) for name in names.split())
 
 
-def _changed(option: str) -> dict[str, Any]:
-    """Settings in which an option is not what it usually is."""
+def _changed(option: str, method: str) -> dict[str, Any]:
+    """Settings in which an option is not what it usually is for a method."""
     usual = reduce(getattr, option.split("."), AgentSettings())
     *section, name = option.split(".")
     if option == "reward.mixing":
         value: Any = "team"
+    elif option == "critic.input":
+        value = "own" if PRESETS[method].critic_input == "global" else "global"
     elif name in OTHERWISE:
         value = OTHERWISE[name]
+    elif isinstance(usual, bool):
+        value = not usual
     else:
         value = 0.5 if usual is None or isinstance(usual, float) else usual + 1
     return {section[0]: {name: value}} if section else {name: value}

@@ -47,7 +47,7 @@ class KappaHop(ActorCritic):
     Options = Options
     purposes = ("advantages",)
     statistics = STATISTICS
-    averages = shares = False
+    averages = False
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)

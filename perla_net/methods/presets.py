@@ -31,8 +31,8 @@ COUNTERFACTUAL = (
 """Of COMA: a head for each own action, fitted by gradient to this round, before it judges; the λ of its targets is an option of its own."""
 TALKING = ("commnet", "ic3net", "dial", "neurcomm", "tarmac", "fingerprint")
 """Kinds of messages of every step; each also with embedding."""
-OF_TALKING = ("critic.input", "model.memory", "model.encoder", "model.channels", "measure_variance")
-"""Options that talking agents have no choice in: their critic reads what they see and remember, their policy has a GRU, and reads numbers."""
+OF_TALKING = ("critic.input", "measure_variance")
+"""Options that talking agents have no choice in: their critic reads what they see and remember."""
 HEADS_MOST = 4096
 """Own actions beyond which a critic with a head per own action is refused."""
 

@@ -14,7 +14,7 @@ from conftest import ROOT, job, needs_mpirun, rows, run
 from perla_net.ground.errors import InputError
 from perla_net.ground.processes import Processes
 from perla_net.learning.models import Network
-from perla_net.methods.registry import METHODS, WITH_ARGUMENT
+from perla_net.methods.registry import METHODS, WITH_ARGUMENT, class_of
 from perla_net.records.checkpoint import read_agent
 from perla_net.settings.options import validated
 from perla_net.simulation.prepare import prepare
@@ -75,7 +75,18 @@ def test_groups_that_embed(tmp_path):
     assert done.returncode == 2 and "signal_0_1 and signal_0_0 hear others" in done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*SHARED, *WITH_ARGUMENT)])
+ALONE = ("adopt", "consensus", "consensus_reward")
+"""Whose agents have networks of their own, as those who talk while they act have: that these refuse groups is in benchmarks/refusals.py."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in METHODS
+        if name not in (*SHARED, *WITH_ARGUMENT, *ALONE) and not class_of(name).talks_while_acting
+    ],
+)
 def test_every_method_that_learns_shares(name, monkeypatch):
     """Two who are no neighbours, over links that lose: all that the two learn is the same, and not what the others learn. (COLA's networks are
     those of an edge; what is learned is the step.)"""
