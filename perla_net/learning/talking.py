@@ -1,6 +1,6 @@
 """Policies that say something to neighbours at every step, and hear theirs, before they act: one network, in four parts.
 
-    inner          = open(read(o), h)             what it makes of its observation, and then of its memory
+    inner          = meet(read(o), h)             what it makes of its observation, and then of its memory
     m              = say(k, inner)                its message in pass k = 0 … passes − 1, [copies, sizes_said[k]]
     inner          = hear(k, inner, heard)        what it makes of its neighbours' messages
     outputs        = decide_by(inner["h"])        what its distribution takes
@@ -110,7 +110,7 @@ class TalkingPolicy(Policy):
         """What it makes of observations [M, …] alone, [M, …] each."""
         return {"e": self._body(observation)}
 
-    def open(self, read: Inner, memory: torch.Tensor) -> Inner:
+    def meet(self, read: Inner, memory: torch.Tensor) -> Inner:
         """What it makes of that and of its memory [M, width]."""
         return {**read, "h": memory}
 
@@ -175,7 +175,7 @@ class TalkingPolicy(Policy):
         self, observation: torch.Tensor, memory: torch.Tensor, begins: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`~.models.Policy`: one step in which nobody is heard."""
-        inner = self.open(self.read(observation), memory * ~begins.unsqueeze(1))
+        inner = self.meet(self.read(observation), memory * ~begins.unsqueeze(1))
         for k in range(self.passes):
             inner = self.hear(k, inner, self.silence(len(observation), k))
         outputs = self.decide_by(inner["h"])
@@ -215,7 +215,7 @@ class CommNet(TalkingPolicy):
             )
         return found
 
-    def open(self, read: Inner, memory: torch.Tensor) -> Inner:
+    def meet(self, read: Inner, memory: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
         return {"h": self._gru(read["e"], memory)}
 
@@ -337,7 +337,7 @@ class NeurComm(TalkingPolicy):
         see = F.linear(self.completed(observation), self.tensors["w0"], self.tensors["b0"])
         return {"o": observation, "see": see}
 
-    def open(self, read: Inner, memory: torch.Tensor) -> Inner:
+    def meet(self, read: Inner, memory: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
         return {**read, "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
 
@@ -430,7 +430,7 @@ class Fingerprint(TalkingPolicy):
         found: dict[str, tuple[int, ...]] = {"pi_b": (self.hidden,)}
         return found | {f"pi_{n}": (self.hidden, size + 1) for n, (size,) in enumerate(self.heard)}
 
-    def open(self, read: Inner, memory: torch.Tensor) -> Inner:
+    def meet(self, read: Inner, memory: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
         return {**read, "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
 

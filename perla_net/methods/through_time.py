@@ -69,7 +69,7 @@ def forward(talker: Talker, x: torch.Tensor, begins: torch.Tensor, anew: bool) -
     for t in range(len(x)):
         met = (memory * ~begins[t].unsqueeze(1)).detach().requires_grad_()
         mine = {name: part[t].requires_grad_(read[name].requires_grad) for name, part in pieces.items()}
-        inner = policy.open(mine, met)
+        inner = policy.meet(mine, met)
         gate = policy.gate(inner) if policy.gates else None
         noise = None if talker.noise_said is None else torch.from_numpy(talker.noise_said[t]).to(x.dtype)
         said, heard = [], []

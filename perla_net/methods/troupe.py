@@ -63,13 +63,13 @@ class Talker(Player):
 
     # A step
 
-    def open(self, t: int, observation: np.ndarray, begins: np.ndarray, there: np.ndarray) -> None:
+    def look(self, t: int, observation: np.ndarray, begins: np.ndarray, there: np.ndarray) -> None:
         """Look; there [B] bool: in which copies the agent is alive."""
         x = self.with_identity(self._tensor([observation]))
         if self.keeps and not t:
             self.memories.append(self.memory)
         self.memory = self.memory * ~self._tensor([begins]).unsqueeze(1)
-        self._inner = self.policy.open(self.policy.read(x), self.memory)
+        self._inner = self.policy.meet(self.policy.read(x), self.memory)
         speaks = there
         if self.policy.gates:
             logit = self.policy.gate(self._inner)
@@ -145,7 +145,7 @@ class Troupe:
     ) -> None:
         """See :class:`~perla_net.world.world.Actor`."""
         for n, talker in enumerate(self.talkers):
-            talker.open(t, observations[n], begins[n], self.there(n, t))
+            talker.look(t, observations[n], begins[n], self.there(n, t))
         for k in range(self.channel.passes):
             said = {talker.index: talker.say(t, k) for talker in self.talkers if k < talker.policy.passes}
             heard = self.channel.say(t, k, said, begins[0] if begins else None)

@@ -88,7 +88,7 @@ class LoadedTalker(LoadedAgent):
         row, _ = self._read(observation, None if not self.spec.masked else np.ones(self.spec.action.outputs))
         policy, player = self.player.policy, self.player
         keep = 0.0 if self._begins else 1.0
-        inner = policy.open(policy.read(player.with_identity(torch.from_numpy(row))), player.memory * keep)
+        inner = policy.meet(policy.read(player.with_identity(torch.from_numpy(row))), player.memory * keep)
         before = self._by_pass(heard, "say")
         if len(before) >= self.passes:
             raise ValueError(
@@ -119,7 +119,7 @@ class LoadedTalker(LoadedAgent):
         if len(told) > self.passes:
             raise ValueError(f"{self.spec.name} hears {self.passes} times in a step, not {len(told)} times")
         player.begin(*([] if rng is None else [rng]))
-        player.open(0, row, np.array([self._begins]), every)
+        player.look(0, row, np.array([self._begins]), every)
         for k in range(self.passes):
             player.hear(k, self._heard(told[k] if k < len(told) else {}, k))
         words = np.zeros((1, self.spec.action.words), np.float32)

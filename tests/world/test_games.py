@@ -14,9 +14,10 @@ from perla_net.simulation.prepare import prepare
 from perla_net.simulation.simulation import Simulation
 from perla_net.world.networked.coordination import TASKS
 from perla_net.world.networked.games import GAMES, any_number, make
+from perla_net.world.networked.telling import TELLING
 from perla_net.world.parallel import parallel_env
 
-PAIRWISE = [name for name in GAMES if name not in ("two_step", *TASKS)]
+PAIRWISE = [name for name in GAMES if name not in ("two_step", *TASKS, *TELLING)]
 ON_GRAPHS = [(name, graph) for name in PAIRWISE for graph in ("ring", "star", "complete", "grid")]
 
 
