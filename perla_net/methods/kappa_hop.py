@@ -99,7 +99,7 @@ class KappaHop(ActorCritic):
                 agents = numbers[1 : 1 + count].astype(int).tolist()
                 for agent, values in zip(agents, numbers[1 + count :].reshape(count, len(own))):
                     if agent not in known:
-                        known[agent] = values
+                        known[agent] = values.copy()  # what was heard is kept no longer than an exchange
                         fresh.append(agent)
         total = np.zeros(len(own), np.float64)
         for agent in sorted(known):

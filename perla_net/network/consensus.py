@@ -13,6 +13,7 @@ graph; a share that does not get through stays with its sender, who knows, as fr
 
 from __future__ import annotations
 
+import math
 from typing import Any, Mapping
 
 import numpy as np
@@ -131,7 +132,7 @@ class Averaging:
             weight = 1 / (1 + max(degree, len(targets.get(here, ()))))
             apart = vector.astype(np.float64) - mine
             changes[here] += weight * apart
-            distances[here].append(float(np.linalg.norm(vector.astype(np.float64) - vectors[here])))
+            distances[here].append(norm(vector.astype(np.float64) - vectors[here]))
         self._note(vectors, distances)
         step = self.options.step
         return {agent: (vectors[agent] + step * changes[agent]).astype(np.float32) for agent in vectors}
@@ -165,7 +166,7 @@ class Averaging:
             if opened is not None:
                 self.mass[packet.target] = self.mass[packet.target] + opened[0]
                 self.weight[packet.target] += opened[1]
-                distances[packet.target].append(float(np.linalg.norm(opened[0] / opened[1] - vectors[packet.target])))
+                distances[packet.target].append(norm(opened[0] / opened[1] - vectors[packet.target]))
         self._note(vectors, distances)
         self.last = {agent: (self.mass[agent] / self.weight[agent]).astype(np.float32) for agent in vectors}
         return dict(self.last)
@@ -173,7 +174,7 @@ class Averaging:
     def _note(self, vectors: Mapping[int, np.ndarray], distances: Mapping[int, list[float]]) -> None:
         for agent, found in distances.items():
             if found:
-                self.disagreement[agent] = sum(found) / len(found) / (float(np.linalg.norm(vectors[agent])) or 1.0)
+                self.disagreement[agent] = sum(found) / len(found) / (norm(vectors[agent]) or 1.0)
 
     # State
 
@@ -203,6 +204,11 @@ def neighbours_of(agents: Mapping[int, Any], edges: Edges) -> dict[int, list[int
         if source in agents:
             found.setdefault(source, []).append(target)
     return found
+
+
+def norm(vector: np.ndarray) -> float:
+    """‖x‖, summed by numpy itself: the last bits of a product by BLAS depend on how many threads it has, which whoever imports this program decides."""
+    return math.sqrt(np.square(vector, dtype=np.float64).sum())
 
 
 class ConsensusAlone:

@@ -35,15 +35,22 @@ class Fate:
 class LinkModel:
     """The links of a run. Both ends of an undirected link fail together where ``symmetric``."""
 
-    def __init__(self, options: Links, seed: int, symmetric: bool, overrides: dict[tuple[int, int], dict[str, float]]):
+    def __init__(
+        self,
+        options: Links,
+        seed: int,
+        symmetric: bool,
+        overrides: dict[tuple[int, int], dict[str, float]],
+        use: tuple[int, ...] = (),
+    ):
         """``overrides``: (source, target) → ``loss``, ``delay`` of that link, in place of the options'; of two directions that
-        fail together, the worse."""
+        fail together, the worse; ``use``: what the links are for, beside training: each use has fates of its own."""
         self.options, self.symmetric, self.overrides = options, symmetric, {}
         for (source, target), attributes in overrides.items():
             known = self.overrides.setdefault(self._link(source, target), {})
             for name, value in attributes.items():
                 known[name] = max(value, known.get(name, 0.0))
-        self.key = int(np.random.SeedSequence(seed, spawn_key=(STREAM,)).generate_state(1, np.uint64)[0])
+        self.key = int(np.random.SeedSequence(seed, spawn_key=(STREAM, *use)).generate_state(1, np.uint64)[0])
         self._bad: dict[tuple[int, int], tuple[int, bool]] = {}
         self.clean = not (options.loss or options.delay or options.bit_errors or overrides)
 

@@ -15,8 +15,8 @@ from ..records import checkpoint
 from ..world.world import World, blocks_of
 from .loading import load_player
 
-FIRST = 1 << 30
-"""Added to the numbers of an evaluation's rollouts, so that links have other fates than in the run's rounds."""
+EVALUATION = (1,)
+"""The use of links in evaluations, where they have other fates than in the run's rounds."""
 
 
 class Company:
@@ -59,7 +59,7 @@ class Company:
             self.rollouts += 1
             every = self.plan.config.links.every
             edges = () if (self.rollouts - 1) % every else schedule.edges(self.rollouts, positions)
-            self.channel.begin(FIRST + self.rollouts, edges)
+            self.channel.begin(self.rollouts, edges)
 
     def collect(self) -> None:
         """Act for a rollout."""
@@ -75,7 +75,8 @@ def link_model(plan: Any, seed: int) -> LinkModel:
     """The links of a plan."""
     config = plan.config
     symmetric = needs_symmetric(config.consensus.what != "none", config.consensus.weights, config.links.symmetric)
-    return LinkModel(config.links, seed, symmetric, {(j, i): attributes for j, i, attributes in plan.schedule.links})
+    overrides = {(j, i): attributes for j, i, attributes in plan.schedule.links}
+    return LinkModel(config.links, seed, symmetric, overrides, EVALUATION)
 
 
 def sizes_said(paths: Sequence[Path]) -> dict[int, tuple[int, ...]]:
