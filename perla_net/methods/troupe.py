@@ -18,6 +18,7 @@ class Talker(Player):
     """A :class:`~perla_net.learning.talking.TalkingPolicy` that acts in B copies; keeps what it takes to learn from its steps."""
 
     remembers = True
+    policy: TalkingPolicy
 
     def __init__(
         self,

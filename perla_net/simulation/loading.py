@@ -187,7 +187,8 @@ def load_player(
         identity = torch.from_numpy(arrays["identity"].copy())
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{option} {stem}: is not an agent's checkpoint ({error})") from None
-    of_it = policy, distribution_of(spec.action), identity, copies, horizon
+    distribution = distribution_of(spec.action)
     if isinstance(policy, TalkingPolicy):
-        return spec, Talker(data["index"] if index is None else index, *of_it), data
-    return spec, Player(*of_it), data
+        at = data["index"] if index is None else index
+        return spec, Talker(at, policy, distribution, identity, copies, horizon), data
+    return spec, Player(policy, distribution, identity, copies, horizon), data
