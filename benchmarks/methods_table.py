@@ -5,7 +5,8 @@
 
 The file (default: docs/studies/methods/runs.csv) has a line a run: task, setting, seed; environment steps, seconds of all rounds, bytes that an agent sent in
 a round; the team's return in training (last tenth of the rounds), sampled and greedy on held-out episodes, and ``won`` where the task tells it. Tables: means
-over seeds ± Student's t at 95 % (of one seed: the value alone); steps per second and bytes are medians.
+over seeds ± Student's t at 95 % (of one or two seeds: the values); bytes are medians, and steps per second those of the fastest seed: what runs beside a
+run on the same cores can only make it slower.
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ def collect(study: Path, file: Path) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Mean ± half of the 95 % interval."""
+    """Mean ± half of the 95 % interval; of fewer than three, each."""
     mean = float(np.mean(values))
     if math.isnan(mean):
         return "–"
-    if len(values) < 2:
-        return rounded(mean, 3)
+    if len(values) < 3:
+        return " and ".join(rounded(value, 3) for value in values)
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
     return f"{rounded(mean, 3)} ± {rounded(float(half), 2)}"
 
@@ -82,7 +83,7 @@ def tables(file: Path = FILE) -> str:
         for setting in dict.fromkeys(row["setting"] for row in of_task):
             runs = [row for row in of_task if row["setting"] == setting]
             columns = {name: [float(run[name]) for run in runs] for name in HEAD[3:]}
-            speed = np.median(np.array(columns["steps"]) / columns["seconds"])
+            speed = np.max(np.array(columns["steps"]) / columns["seconds"])
             cells = [setting, str(len(runs)), f"{np.median(columns['steps']):,.0f}"]
             cells += [spread(columns[name]) for name in ("training", "sampled", "greedy", *(["won"] if wins else []))]
             cells += [f"{speed:,.0f}", rounded(float(np.median(columns["bytes"])) / 1000, 3)]
