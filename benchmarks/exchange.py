@@ -12,11 +12,10 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from typing import Any
 
 import numpy as np
-from measure import head, spread, start
+from measure import head, in_turn, spread, start
 
 SHAPES = ("ring", "complete")
 
@@ -64,16 +63,7 @@ def alternating(
         "ours": lambda turn: network.exchange(messages, turn, edges, nowhere),
         "bare": lambda turn: graph.Neighbor_alltoallv(send, receive),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in once}
-    for turn in range(1, repeats + 3):
-        for name, run in once.items():
-            comm.Barrier()
-            began = time.perf_counter()
-            run(turn)
-            comm.Barrier()
-            if turn > 2:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
+    return in_turn(comm, once, range(1, repeats + 3), 2)
 
 
 def main() -> None:

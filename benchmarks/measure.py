@@ -8,9 +8,11 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 MPIRUN = str(Path(sys.executable).parent / "mpirun")
 if not Path(MPIRUN).exists():
@@ -37,6 +39,20 @@ def start(ranks: int, *arguments: str) -> subprocess.Popen:
         stdin=subprocess.DEVNULL,
         env=os.environ | allowed,
     )
+
+
+def in_turn(comm: Any, once: Mapping[str, Callable[[int], Any]], turns: range, warm: int) -> dict[str, list[float]]:
+    """Seconds of each of several collectives, one after the other in every turn, between barriers; the first ``warm`` turns do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in once}
+    for number, turn in enumerate(turns):
+        for name, run in once.items():
+            comm.Barrier()
+            began = time.perf_counter()
+            run(turn)
+            comm.Barrier()
+            if number >= warm:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
 
 
 def head(title: str) -> str:

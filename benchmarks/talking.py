@@ -15,12 +15,11 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import head, spread, start
+from measure import head, in_turn, spread, start
 
 SHAPES, SIZE, COPIES = ("ring", "complete"), 64, 16
 METHODS = {
@@ -73,16 +72,7 @@ def alternating(processes: Any, channel: Any, edges: Any, rank: int, size: int, 
         "ours": lambda turn: channel.say(turn, 0, said),
         "bare": lambda turn: graph.Neighbor_alltoallv([send, [size] * len(targets)], [receive, [size] * len(sources)]),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in once}
-    for turn in range(repeats):
-        for name, run in once.items():
-            comm.Barrier()
-            began = time.perf_counter()
-            run(turn)
-            comm.Barrier()
-            if turn > 4:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
+    return in_turn(comm, once, range(repeats), 5)
 
 
 def exchange(ranks: list[int], repeats: int) -> None:

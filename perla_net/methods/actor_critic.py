@@ -18,7 +18,7 @@ from .hearing import Hearing
 from .keeping import Part
 from .learner import Learner
 from .lesson import Experience, Lesson
-from .order import STATISTICS, learn
+from .order import STATISTICS, Judge, learn
 from .presets import PRESETS, critic_input, reads_mean
 from .protocol import KINDS, Facts, Learning, Now, Seat, shape_of
 from .squad import Squad
@@ -140,7 +140,22 @@ class ActorCritic(Acting):
         neighbours = [seat.team.specs[other] for other in embedded]
         identity = seat.team.identity_of(seat.index).to(seat.device)
         spec = self.read_by_networks(seat.team, seat.index)
-        return Learner(spec, seat.settings, neighbours, views, identity, streams, seat.device, seat.group, flags)
+        return Learner(
+            spec,
+            seat.settings,
+            neighbours,
+            views,
+            identity,
+            streams,
+            seat.device,
+            seat.group,
+            flags,
+            self.trained(seat),
+        )
+
+    def trained(self, seat: Seat) -> Policy | None:
+        """The policy that is trained, with zero weights, where it is not that of ``--model.…``."""
+        return None
 
     def acts_by(self, seat: Seat) -> Policy:
         """The policy that acts: the one that is trained, unless there is more to it."""
@@ -177,8 +192,11 @@ class ActorCritic(Acting):
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
         """Embed what was heard, then update critic and policy."""
         lesson = Lesson(self.learner, self.experience(rollout, inbox, now.round), keep_all=bool(self.seat.group))
-        found = yield from learn([lesson], self.learner.trainer, now.progress)
+        found = yield from learn([lesson], self.learner.trainer, now.progress, self.judge)
         return dict(zip(STATISTICS, found[0].tolist()))
+
+    judge: Judge | None = None
+    """What makes other advantages of those by the own critic, for the policy to follow."""
 
     def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> Experience:
         """What the learner learns from."""

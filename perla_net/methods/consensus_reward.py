@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Generator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from ..world.world import Rollout
 from .actor_critic import ActorCritic
 from .keeping import Part
 from .lesson import Lesson
-from .order import STATISTICS, improve, look
-from .protocol import KINDS, Facts, Learning, Now, Seat
+from .protocol import KINDS, Facts, Learning, Now, Say, Seat
 from .returns import generalised_advantages
 from .team import Team
 
@@ -55,7 +54,7 @@ class ConsensusReward(ActorCritic):
         "verified: nets of private rewards come to the mean of all on a connected graph; with exact nets its advantages are those of the team's reward",
     )
     Options = Options
-    statistics = (*STATISTICS, "reward_error")
+    statistics = (*ActorCritic.statistics, "reward_error")
     shares = False
 
     def __init__(self, seat: Seat) -> None:
@@ -84,23 +83,21 @@ class ConsensusReward(ActorCritic):
     # A round
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
-        """As :func:`~.order.learn`, the critic from the own reward and the policy from the team's, as the net has it; then the net."""
-        lesson = Lesson(self.learner, self.experience(rollout, inbox, now.round), keep_all=False)
-        fitted = yield from look([lesson], self.learner.trainer, now.progress)
-        returns = lesson.returns()
-        read = self.read(inbox, lesson.taken)
+        """The critic from the own reward and the policy from the team's, as the net has it; then the net."""
+        self._seen = self.read(inbox, rollout.reward.size)
+        found = yield from super().learn(rollout, inbox, now)
+        return found | {"reward_error": self.fit(self._seen, self.reward(rollout, inbox).reshape(-1), now)}
+
+    def judge(self, lesson: Lesson, advantage: torch.Tensor) -> Generator[Say, Any, torch.Tensor]:
+        """See :class:`~.actor_critic.ActorCritic`."""
         with torch.no_grad():
-            team = self.reward_net(read)[:, 0].view(lesson.steps, lesson.copies)
-        lesson.advantage(returns)  # notes how well values explain the returns
+            team = self.reward_net(self._seen)[:, 0].view(lesson.steps, lesson.copies)
         settings = self.settings.returns
-        targets = generalised_advantages(rollout, team, lesson.values.value, settings.gamma, settings.trace)
-        advantage = lesson.normalised(targets.advantage.view(lesson.taken), lesson.alive)
-        if fitted is None:
-            yield from lesson.follow(returns)
-        batch = lesson.batch(advantage, returns, fitted is None)
-        found = yield from improve([lesson], [batch], self.learner.trainer, now.progress, fitted)
-        error = self.fit(read, lesson.experience.reward.reshape(-1), now)
-        return dict(zip(STATISTICS, found[0].tolist())) | {"reward_error": error}
+        targets = generalised_advantages(
+            lesson.experience.rollout, team, lesson.values.value, settings.gamma, settings.trace
+        )
+        return targets.advantage.view(lesson.taken)
+        yield  # says nothing
 
     def read(self, inbox: Inbox, taken: int) -> torch.Tensor:
         """What the net reads of the steps of a rollout, [T·B, size]: observations and actions of all in order, zeros of what was rejected."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generator
+from typing import Any, Generator
 
 import numpy as np
 import torch
 
-from ..network.exchange import Inbox
 from ..settings.config import Count, Section, option
-from ..world.world import Rollout
 from .actor_critic import ActorCritic
 from .lesson import Lesson
-from .order import STATISTICS, improve, look
-from .protocol import KINDS, Facts, Learning, Now, Say, Seat
+from .protocol import KINDS, Facts, Say, Seat
 from .team import Team
 
 
@@ -46,7 +43,6 @@ class KappaHop(ActorCritic):
     )
     Options = Options
     purposes = ("advantages",)
-    statistics = STATISTICS
     averages = False
 
     def __init__(self, seat: Seat) -> None:
@@ -63,20 +59,11 @@ class KappaHop(ActorCritic):
         """See :class:`~.protocol.Method`."""
         return cls.talks(team, index)
 
-    def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
-        """As :func:`~.order.learn`, with the neighbourhood's advantages."""
-        lesson = Lesson(self.learner, self.experience(rollout, inbox, now.round), keep_all=False)
-        fitted = yield from look([lesson], self.learner.trainer, now.progress)
-        returns = lesson.returns()
-        advantage = lesson.advantage(returns)
-        if self.talks(self.team, self.index):
-            advantage = yield from self.of_neighbourhood(advantage, lesson.alive)
-        advantage = lesson.normalised(advantage, lesson.alive)
-        if fitted is None:
-            yield from lesson.follow(returns)
-        batch = lesson.batch(advantage, returns, fitted is None)
-        found = yield from improve([lesson], [batch], self.learner.trainer, now.progress, fitted)
-        return dict(zip(STATISTICS, found[0].tolist()))
+    def judge(self, lesson: Lesson, advantage: torch.Tensor) -> Generator[Say, Any, torch.Tensor]:
+        """See :class:`~.actor_critic.ActorCritic`."""
+        if not self.talks(self.team, self.index):
+            return advantage
+        return (yield from self.of_neighbourhood(advantage, lesson.alive))
 
     def of_neighbourhood(
         self, advantage: torch.Tensor, alive: torch.Tensor

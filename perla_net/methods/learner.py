@@ -75,6 +75,11 @@ class Learner(EmbeddedCritic):
         self.variances: np.ndarray | None = None
         """:data:`~.variance.COLUMNS` of the last rollout, under ``--measure-variance``."""
 
+    @property
+    def judged(self) -> tuple[float, float, float, float]:
+        """What was noted of the critic in the last round, as the last of :data:`~.order.STATISTICS`."""
+        return self.explained, self.out_of_sample, self.coefficient, self.samples_per_parameter
+
     # Units
 
     def follow_moments(self, returns: torch.Tensor) -> Generator[Say, np.ndarray, None]:

@@ -7,7 +7,7 @@ what was done in one half of the copies is judged by a critic that was fitted on
 
 from __future__ import annotations
 
-from typing import Generator, Sequence
+from typing import Any, Callable, Generator, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,13 @@ STATISTICS = (*MEASURED, "explained_variance", "critic_out_of_sample", "coeffici
 fitted to it; weight of the control variate; samples that it was fitted on over its parameters."""
 
 
-def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Generator[Say, np.ndarray, np.ndarray]:
+Judge = Callable[[Lesson, torch.Tensor], Generator[Say, Any, torch.Tensor]]
+"""(lesson, advantages [T·B] by its own critic) → those that its policy follows; may say something."""
+
+
+def learn(
+    lessons: Sequence[Lesson], trainer: Trainer, progress: float, judge: Judge | None = None
+) -> Generator[Say, np.ndarray, np.ndarray]:
     """Let agents of equal settings learn from one rollout each, one agent or several side by side; returns [agents, STATISTICS].
 
     A generator: under parameter sharing it says a vector at each place where agents must agree (moments of the targets, gradients, what a fit in
@@ -32,7 +38,10 @@ def learn(lessons: Sequence[Lesson], trainer: Trainer, progress: float) -> Gener
     batches = []
     for lesson in lessons:
         returns = lesson.returns()
-        advantage = lesson.normalised(lesson.advantage(returns), lesson.alive)
+        advantage = lesson.advantage(returns)
+        if judge:
+            advantage = yield from judge(lesson, advantage)
+        advantage = lesson.normalised(advantage, lesson.alive)
         if fitted is None:
             yield from lesson.follow(returns)
         batches.append(lesson.batch(advantage, returns, fitted is None))
@@ -72,8 +81,7 @@ def improve(
     measured = np.atleast_2d(measured)
     if fitted is not None:
         measured[:, [MEASURED.index("value_loss"), MEASURED.index("critic_gradient")]] = fitted
-    own = [[one.explained, one.out_of_sample, one.coefficient, one.samples_per_parameter] for one in learners]
-    return np.concatenate([measured, np.array(own)], 1)
+    return np.concatenate([measured, np.array([one.judged for one in learners])], 1)
 
 
 Fitted = Generator[Say, np.ndarray, np.ndarray]

@@ -50,17 +50,20 @@ class Player:
             outputs = outputs.mT
         else:
             outputs = self._pass.forward(x)
-        if masks[0] is not None:
-            outputs = self.distribution.masked(outputs, self._tensor(masks).mT)  # type: ignore[arg-type]
-        if self.noise is None:  # of Q-values the best one, however much it explores
-            chosen = self.distribution.greedy(self.policy.best(outputs, -2))
-        else:
-            chosen = self.distribution.sample(self.policy.decide(outputs, -2), self.noise[t])
+        chosen = self.choose(t, outputs, masks)
         if self.policy.recalls:
             self.memory = self.policy.recall(self.memory, self.distribution.own(chosen))
         found = chosen.cpu().numpy()
         for action, values in zip(actions, found if self.several else (found,)):
             self.distribution.write(values, action)
+
+    def choose(self, t: int, outputs: torch.Tensor, masks: Sequence[np.ndarray | None]) -> torch.Tensor:
+        """Actions of step t from outputs [outputs, M]."""
+        if masks[0] is not None:
+            outputs = self.distribution.masked(outputs, self._tensor(masks).mT)  # type: ignore[arg-type]
+        if self.noise is None:  # of Q-values the best one, however much it explores
+            return self.distribution.greedy(self.policy.best(outputs, -2))
+        return self.distribution.sample(self.policy.decide(outputs, -2), self.noise[t])
 
     def _tensor(self, arrays: Sequence[np.ndarray]) -> torch.Tensor:
         if self.several:

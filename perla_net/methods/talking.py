@@ -23,7 +23,6 @@ from ..network.exchange import Inbox
 from ..settings.config import AgentSettings, NonNegative, Positive, Section, option
 from ..world.world import Rollout
 from .actor_critic import ActorCritic
-from .learner import Learner
 from .lesson import Experience, Lesson
 from .order import STATISTICS, look
 from .protocol import KINDS, Facts, Learning, Now, Seat
@@ -56,31 +55,9 @@ class Talking(ActorCritic):
             self._player = self.talker
             self.mark()
 
-    def _new_learner(
-        self,
-        seat: Seat,
-        embedded: Sequence[int],
-        views: Sequence[Any],
-        streams: Sequence[np.random.SeedSequence],
-        flags: int,
-    ) -> Learner:
-        """See :class:`~.actor_critic.ActorCritic`: with the policy that talks."""
-        neighbours = [seat.team.specs[other] for other in embedded]
-        identity = seat.team.identity_of(seat.index).to(seat.device)
-        return Learner(
-            *(
-                seat.spec,
-                with_memory(seat.settings),
-                neighbours,
-                views,
-                identity,
-                streams,
-                seat.device,
-                seat.group,
-                flags,
-            ),
-            policy=self.policy_for(seat.team, seat.index),
-        )
+    def trained(self, seat: Seat) -> Policy:
+        """See :class:`~.actor_critic.ActorCritic`: the policy that talks."""
+        return self.policy_for(seat.team, seat.index)
 
     # What is known before anything is built
 
@@ -226,8 +203,7 @@ class Talking(ActorCritic):
         measured = yield from self._improve(rollout, lesson, advantage, now.progress)
         loss, gradient = np.atleast_2d(fitted)[0]
         found = dict(zip(MEASURED, measured)) | {"value_loss": float(loss), "critic_gradient": float(gradient)}
-        own = learner.explained, learner.out_of_sample, learner.coefficient, learner.samples_per_parameter
-        found |= dict(zip(STATISTICS[len(MEASURED) :], own))
+        found |= dict(zip(STATISTICS[len(MEASURED) :], learner.judged))
         if self.talker.policy.gates:
             there = np.stack(self.talker.was_there)
             found[SPOKE] = float(np.stack(self.talker.open_gate)[there].mean()) if there.any() else float("nan")

@@ -102,14 +102,7 @@ class Talker(Player):
         if self.keeps:
             self.outputs.append(outputs)
             self.memories.append(self.memory)
-        columns = outputs.mT
-        if mask is not None:
-            columns = self.distribution.masked(columns, self._tensor([mask]).mT)
-        if self.noise is None:
-            chosen = self.distribution.greedy(columns)
-        else:
-            chosen = self.distribution.sample(columns, self.noise[t])
-        self.distribution.write(chosen.numpy(), action)
+        self.distribution.write(self.choose(t, outputs.mT, [mask]).numpy(), action)
 
     @cached_property
     def nothing(self) -> list[Heard]:

@@ -78,10 +78,10 @@ class Channel:
             {edge: sizes[edge[0]][k] for edge in self.edges if k < len(sizes[edge[0]])} for k in range(self.passes)
         ]
         self._out = [
-            _Lane(self, rank_of, of_pass, False, f"messages, pass {k + 1}") for k, of_pass in self._enumerated()
+            _Lane(self, rank_of, of_pass, False, f"messages, pass {k + 1}") for k, of_pass in enumerate(self._sizes)
         ]
         self._back = [
-            _Lane(self, rank_of, of_pass, True, f"gradients, pass {k + 1}") for k, of_pass in self._enumerated()
+            _Lane(self, rank_of, of_pass, True, f"gradients, pass {k + 1}") for k, of_pass in enumerate(self._sizes)
         ]
         self._live: frozenset[Edge] = frozenset()
         self._round = self._turn = 0
@@ -104,9 +104,6 @@ class Channel:
         """Which gradients of each step do not arrive in time."""
         self._first = np.zeros(shape, int)
         """At which step of the rollout the episode of each step began."""
-
-    def _enumerated(self) -> list[tuple[int, dict[Edge, int]]]:
-        return list(enumerate(self._sizes))
 
     def begin(self, round_number: int, edges: Edges) -> None:
         """A new rollout, over this graph."""
@@ -249,7 +246,7 @@ class Channel:
                 owed[:] = 0
         self._spoiled = [{} for _ in self._sizes]
         if not self.links.clean:
-            for k, of_pass in self._enumerated():
+            for k, of_pass in enumerate(self._sizes):
                 for j, i in self._owed[k]:
                     fates = self._fates((i, j), GRADIENT, self._turn << 8 | k, self._bytes(of_pass[j, i]))
                     # Late ones are of no use; whether delays apply to what is of use in its round only, is an option.

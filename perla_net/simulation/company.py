@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from ..ground.errors import InputError
 from ..ground.processes import Processes
 from ..network.channel import Channel
-from ..network.links import LinkModel, needs_symmetric
 from ..records import checkpoint
 from ..world.world import World, blocks_of
 from .loading import load_player
@@ -30,7 +29,7 @@ class Company:
         self.plan, self.world, self.rollouts = plan, world, 0
         players = {index: load_player(paths[index], copies, steps, "checkpoint", index)[1] for index in world.local}
         self.players = list(players.values())
-        sizes = sizes_said(paths)
+        sizes = _sizes_of_all(processes, players, len(plan.world.agents))
         talking = [index for index in world.local if index in sizes]
         self.channel: Channel | None = None
         quiet = [index for index in world.local if index not in sizes]
@@ -41,7 +40,7 @@ class Company:
 
             blocks = blocks_of(len(plan.world.agents), processes.size)
             self.channel = Channel(
-                processes, blocks, sizes, plan.schedule.potential(), link_model(plan, seed), copies, steps,
+                processes, blocks, sizes, plan.schedule.potential(), plan.links(seed, EVALUATION), copies, steps,
                 plan.config.compression.method,
             )  # fmt: skip
             slots = [world.local.index(index) for index in talking]
@@ -54,12 +53,8 @@ class Company:
         for number, player in enumerate(self.players):
             player.begin(*streams[number : number + 1])
         if self.channel:
-            schedule = self.plan.schedule
-            positions = self.world.positions() if schedule.moves else None
             self.rollouts += 1
-            every = self.plan.config.links.every
-            edges = () if (self.rollouts - 1) % every else schedule.edges(self.rollouts, positions)
-            self.channel.begin(self.rollouts, edges)
+            self.channel.begin(self.rollouts, self.plan.graph(self.rollouts, self.world.positions))
 
     def collect(self) -> None:
         """Act for a rollout."""
@@ -71,40 +66,38 @@ class Company:
             self.channel.free()
 
 
-def link_model(plan: Any, seed: int) -> LinkModel:
-    """The links of a plan."""
-    config = plan.config
-    symmetric = needs_symmetric(config.consensus.what != "none", config.consensus.weights, config.links.symmetric)
-    overrides = {(j, i): attributes for j, i, attributes in plan.schedule.links}
-    return LinkModel(config.links, seed, symmetric, overrides, EVALUATION)
+def _sizes_of_all(processes: Processes, players: Mapping[int, Any], agents: int) -> dict[int, tuple[int, ...]]:
+    """Numbers in what agents say at every step, by pass, of those that do; each rank tells of its own, none reads others' checkpoints. Collective."""
+    own = [tuple(getattr(getattr(player, "policy", None), "sizes_said", ())) for player in players.values()]
+    each = [len(block) for block in blocks_of(agents, processes.size)]
+    counts = processes.all_gather(np.array([len(sizes) for sizes in own], np.int64), each, "passes of all who talk")
+    by_rank = [int(part.sum()) for part in np.split(counts, np.cumsum(each)[:-1])]
+    flat = np.array([size for sizes in own for size in sizes], np.int64)
+    told = np.split(processes.all_gather(flat, by_rank, "sizes of messages"), np.cumsum(counts)[:-1])
+    return {agent: tuple(sizes.tolist()) for agent, sizes in enumerate(told) if len(sizes)}
 
 
-def sizes_said(paths: Sequence[Path]) -> dict[int, tuple[int, ...]]:
-    """Numbers in what agents say at every step, by pass, of those that do."""
-    found = {}
-    for index, path in enumerate(paths):
-        data = checkpoint.read_data(path.with_name(f"{path.name}.json"), "checkpoint")
-        description = data.get("policy") or {}
-        if "talks" in description:
-            from ..learning.talking import size_of
-
-            found[index] = size_of(description)
-    return found
+def talking_in(paths: Sequence[Path]) -> dict[int, dict[str, Any]]:
+    """Descriptions of the policies that talk at every step, by agent, from all agents' checkpoints."""
+    told = [checkpoint.read_data(path.with_name(f"{path.name}.json"), "checkpoint").get("policy") for path in paths]
+    return {agent: policy for agent, policy in enumerate(told) if policy and "talks" in policy}
 
 
 def check_company(plan: Any, paths: Sequence[Path], links_asked: Sequence[str] = ()) -> None:
     """Raises InputError for agents that talk, but not as those who hear them learned to listen; or where links were asked for, and nobody talks."""
-    sizes, names = sizes_said(paths), [agent.name for agent in plan.world.agents]
+    from ..learning.talking import size_of
+
+    talking, names = talking_in(paths), [agent.name for agent in plan.world.agents]
+    sizes = {agent: size_of(policy) for agent, policy in talking.items()}
     if links_asked and not sizes:
         raise InputError(
             f"{links_asked[0]}: nobody of this team talks while it acts, so that links do not matter to what it does"
         )
     for index in sizes:
-        data = checkpoint.read_data(paths[index].with_name(f"{paths[index].name}.json"), "checkpoint")
-        learned = [tuple(size) for size in data["policy"]["heard"]]
-        heard = [j for j, i in plan.schedule.potential() if i == index and j in sizes]
-        if learned != [sizes[other] for other in sorted(heard)]:
+        learned = [tuple(size) for size in talking[index]["heard"]]
+        heard = [sizes[j] for j, i in sorted(plan.schedule.potential()) if i == index and j in sizes]
+        if learned != heard:
             raise InputError(
                 f"{paths[index].name}: learned to hear {len(learned)} neighbours with messages of {learned} numbers, but {names[index]} hears "
-                f"{len(heard)} here, with {[sizes[other] for other in sorted(heard)]}"
+                f"{len(heard)} here, with {heard}"
             )

@@ -15,7 +15,7 @@ from ..ground.processes import Processes
 from ..ground.text import rounded
 from ..world.networked import drawing
 from ..world.world import EVALUATION, World
-from .company import Company, sizes_said
+from .company import Company, talking_in
 from .evaluation import CHUNK
 
 FRAMES = 150
@@ -42,7 +42,7 @@ def play(
     """
     number = len(plan.world.agents)
     # To who talks, a rollout is what its links' delays are counted in.
-    steps = (plan.world.horizon or CHUNK) if sizes_said(players) else 1
+    rollout = (plan.world.horizon or CHUNK) if talking_in(players) else 1
     world = World(
         Processes(),
         plan.world,
@@ -50,13 +50,13 @@ def play(
         [range(number)],
         [0],
         1,
-        steps,
+        rollout,
         seed,
         EVALUATION,
         render=render,
         controllers=plan.controllers,
     )
-    company = Company(Processes(), plan, world, players, 1, steps, seed)
+    company = Company(Processes(), plan, world, players, 1, rollout, seed)
     world.start()
     host = world.host
     assert host is not None

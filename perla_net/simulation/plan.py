@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Mapping
+
+import numpy as np
 
 from ..methods import registry
-from ..network.schedule import Schedule
+from ..network.links import LinkModel, needs_symmetric
+from ..network.schedule import Edges, Schedule
 from ..settings.config import AgentSettings, Config
 from ..settings.data import from_data, to_data
 from ..world.spec import WorldSpec
@@ -72,6 +75,19 @@ class Plan:
             world.interaction or (),
             world.state,
         )
+
+    def links(self, seed: int, use: tuple[int, ...] = ()) -> LinkModel:
+        """The links of the run; ``use``: see :class:`~perla_net.network.links.LinkModel`."""
+        config = self.config
+        symmetric = needs_symmetric(config.consensus.what != "none", config.consensus.weights, config.links.symmetric)
+        overrides = {(j, i): attributes for j, i, attributes in self.schedule.links}
+        return LinkModel(config.links, seed, symmetric, overrides, use)
+
+    def graph(self, round_number: int, positions: Callable[[], np.ndarray]) -> Edges:
+        """A round's communication graph; nobody talks in the rounds that ``--links.every`` leaves out. positions: asked where agents move."""
+        if (round_number - 1) % self.config.links.every:
+            return ()
+        return self.schedule.edges(round_number, positions() if self.schedule.moves else None)
 
     @property
     def controllers(self) -> dict[int, str]:

@@ -18,7 +18,6 @@ from ..methods.troupe import Troupe
 from ..network.channel import Channel
 from ..network.consensus import Averaging
 from ..network.exchange import Inbox, Network
-from ..network.links import LinkModel, needs_symmetric
 from ..network.schedule import Edges, Schedule
 from ..network.talk import Say, Talk
 from ..world.agreement import agree, together
@@ -96,9 +95,7 @@ class Simulation:
         plan, config, team = self.plan, self.config, self.team
         wishes = Traffic(team, config.compression).wishes(config.copies, config.horizon)
         averaging = config.consensus.what != "none"
-        symmetric = needs_symmetric(averaging, config.consensus.weights, config.links.symmetric)
-        overrides = {(j, i): attributes for j, i, attributes in plan.schedule.links}
-        links = LinkModel(config.links, config.seed, symmetric, overrides)
+        links = plan.links(config.seed)
         everyone = range(len(team.specs))
         self.talkers = {agent for agent in everyone if team.methods[agent].talks(team, agent)}
         """Agents whose methods say something while they learn."""
@@ -146,7 +143,7 @@ class Simulation:
         clock = Clock()
         if self.channel:
             self.network.begin(self.done)
-            self.edges = self._graph()
+            self.edges = self.plan.graph(self.done, self.world.positions)
             self.channel.begin(self.done, self.edges)
         try:
             rollouts = self._collect()
@@ -156,7 +153,7 @@ class Simulation:
         # Before anybody learns: a method of the user's own may write into what it is given.
         rewards = [float(rollout.reward.astype(np.float64).sum()) / rollout.reward.size for rollout in rollouts]
         if not self.channel:
-            self.edges = self._graph()
+            self.edges = self.plan.graph(self.done, self.world.positions)
         clock.lap("world")
         messages = {m.index: m.tell(r, self.wanted[m.index]) for m, r in zip(self.methods, rollouts)}
         clock.lap("learning")  # the behaviour policy at every state, which the learner needs anyway
@@ -171,13 +168,6 @@ class Simulation:
         clock.lap("exchange")
         clock.move("learning", "embedding", sum(method.embedding_seconds() for method in self.methods))
         return self.metrics.record(Moment(self.done, rewards, found, distortions, self.edges), clock)
-
-    def _graph(self) -> Edges:
-        """This round's communication graph; nobody talks in the rounds that ``--links.every`` leaves out."""
-        if (self.done - 1) % self.config.links.every:
-            return ()
-        positions = self.world.positions() if self.plan.schedule.moves else None
-        return self.plan.schedule.edges(self.done, positions)
 
     def _average(self, when: str) -> None:
         """Let neighbours average what ``--consensus.what`` says."""
