@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
@@ -58,6 +59,7 @@ class Trackers:
 
             place = folder / "tensorboard"
             resumed = after > 0 or place.is_dir()
+            _wait_to_be_read_last(place)
             self.board = SummaryWriter(str(place), purge_step=after + 1 if resumed else None, flush_secs=10)
         if _wanted(config, "wandb"):
             self.run = _start_wandb(config, folder)
@@ -88,6 +90,19 @@ class Trackers:
                 self.board.close()
             if self.run is not None:
                 self.run.finish()
+
+
+def _wait_to_be_read_last(place: Path) -> None:
+    """TensorBoard reads a run's files by name, and names begin with the second of their start: a part that starts in the second of
+    the one before it would be read by process number, and what the earlier wrote beyond the checkpoint would be kept beside it."""
+    newest = max((int(file.name.split(".")[3]) for file in place.glob("events.out.tfevents.*")), default=0)
+    if newest > time.time() + 60:
+        raise InputError(
+            f"{place}: has a file of the second {newest}, which is still to come by this host's clock, and what is written now "
+            "would be read before it; set the clock, or move the folder away"
+        )
+    while time.time() < newest + 1:
+        time.sleep(0.05)
 
 
 def scalars(row: dict[str, Any], agents: Sequence[str]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,24 @@ def test_one_curve_for_all_ranks_also_after_resume(tmp_path):
     points = rows_of(folder / "evaluations.jsonl")
     means = [(row["round"], pytest.approx(math.fsum(row["figures"]["return"]) / 2, rel=1e-6)) for row in points]
     assert sorted(set(found["evaluation/return"])) == means
+
+
+def test_files_are_read_in_the_order_in_which_they_were_begun(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: extra tensorboard")
+    board = trackers.Trackers(Config(tensorboard=True), tmp_path, [], 0)
+    board.write({"round": 1, "cost": 2.0}, {})
+    board.close()
+    (first,) = (tmp_path / "tensorboard").iterdir()
+    # Of the same second, and a process number that would sort behind any other.
+    second = int(time.time())
+    first.rename(first.with_name(f"events.out.tfevents.{second}.z.9999999.0"))
+    resumed = trackers.Trackers(Config(tensorboard=True), tmp_path, [], 0)
+    resumed.write({"round": 1, "cost": 3.0}, {})
+    resumed.close()
+    assert events(tmp_path)["cost"] == [(1, 3.0)]
+    (tmp_path / "tensorboard" / "events.out.tfevents.99999999999.z.1.0").touch()
+    with pytest.raises(InputError, match="99999999999.*to come.*clock"):
+        trackers.Trackers(Config(tensorboard=True), tmp_path, [], 0)
 
 
 def test_wandb_has_one_run_for_all_ranks(tmp_path, monkeypatch):
