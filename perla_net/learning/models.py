@@ -6,7 +6,8 @@ import copy
 import hashlib
 import json
 import math
-from typing import Any, Callable, Sequence, TypeVar
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Sequence, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -99,6 +100,27 @@ class Network:
         other.tensors = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts)}
         other.frozen = {name: tensor.detach() for name, tensor in other.tensors.items()}
         return other
+
+    def linear(self, x: torch.Tensor, weight: str, bias: str | None = None) -> torch.Tensor:
+        """x Wᵀ + b inside autograd, by the names of W and b: [..., in] → [..., out]; of several networks side by side [agents, M, in]."""
+        w, b = self.tensors[weight], self.tensors[bias] if bias else None
+        if w.dim() == 2:
+            return F.linear(x, w, b)
+        return torch.bmm(x, w.mT) if b is None else torch.baddbmm(b.unsqueeze(1), x, w.mT)
+
+    @contextmanager
+    def leaves(self) -> Iterator[None]:
+        """Inside, autograd goes through :attr:`tensors`, and adds to ``gradient``. Of several networks side by side, whose tensors lie apart, each
+        is a tensor of its own for so long, and ``gradient`` is written in the end."""
+        kept = self.tensors
+        if self.flat.dim() > 1:
+            self.tensors = {name: tensor.clone().requires_grad_() for name, tensor in self.frozen.items()}
+        yield
+        if self.tensors is not kept:
+            for name, leaf in self.tensors.items():
+                if leaf.grad is not None:
+                    self.gradients[name].add_(leaf.grad)
+            self.tensors = kept
 
     def to(self, place: str | torch.device | torch.dtype) -> None:
         """Move to a device (``cpu``, ``cuda``), or to another precision."""
@@ -450,8 +472,8 @@ class Policy(Network):
                     start_weight(gate, generator, orthogonal, 1.0)
 
     def begin(self, copies: int) -> torch.Tensor:
-        """The memory [copies, width] with which an episode begins."""
-        return self.flat.new_zeros(copies, self.width)
+        """The memory [copies, width], or [agents, copies, width], with which an episode begins."""
+        return self.flat.new_zeros(*self.flat.shape[:-1], copies, self.width)
 
     def __call__(self, observation: torch.Tensor) -> torch.Tensor:
         """[M, observation] → [M, outputs + free], for a policy without memory."""
@@ -489,7 +511,7 @@ class Policy(Network):
             x = self.encoder(self.tensors, x)
         activate = activation_of(self.activation)
         for layer in range(self.layers - 1):
-            x = activate(F.linear(x, self.tensors[f"w{layer}"], self.tensors[f"b{layer}"]))
+            x = activate(self.linear(x, f"w{layer}", f"b{layer}"))
         return x
 
     def _remember(self, features: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -498,9 +520,9 @@ class Policy(Network):
 
     def _head(self, features: torch.Tensor) -> torch.Tensor:
         last = self.layers - 1
-        out = F.linear(features, self.tensors[f"w{last}"], self.tensors[f"b{last}"])
+        out = self.linear(features, f"w{last}", f"b{last}")
         if self.free:
-            out = torch.cat([out, self.tensors["free"].expand(*out.shape[:-1], self.free)], dim=-1)
+            out = torch.cat([out, self.tensors["free"].unsqueeze(-2).expand(*out.shape[:-1], self.free)], dim=-1)
         return out
 
 

@@ -10,6 +10,8 @@ read and decide_by know nothing of time, and are taken for all steps of a rollou
 
 All have a GRU (Cho et al. 2014) as wide as the last hidden layer. e(o): the hidden layers. A neighbour's messages may have any size: each goes
 through a learned projection of its own size. With nobody heard every formula below has c = 0.
+
+Several equal ones side by side (:meth:`~.models.Network.together`) are one network of this kind, with an axis of agents in front of M everywhere.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple, Sequence
 
 import torch
-import torch.nn.functional as F
 
 from ..ground.errors import InputError
 from .models import Network, Policy, start_weight
 
 
 class Words(NamedTuple):
-    """Of every neighbour, in order: numbers [M, size], zero where absent; present [neighbours, M] float, 1 or 0."""
+    """Of every neighbour, in order: numbers [M, size], zero where absent; present [neighbours, M] float, 1 or 0; of several agents side by side
+    [agents, M, size] and [neighbours, agents, M]."""
 
     numbers: Sequence[torch.Tensor]
     present: torch.Tensor
@@ -44,6 +46,8 @@ class TalkingPolicy(Policy):
     """Whether it decides whether to speak."""
     teaches = True
     """Whether gradients go back to those that it hears: what they say is learned."""
+    side_by_side = False
+    """Whether its parts can be taken for several equal networks at once: they use :meth:`~.models.Network.linear`, and count axes from the end."""
     noisy = 0
     """Numbers of noise in its messages, while it learns."""
 
@@ -152,24 +156,36 @@ class TalkingPolicy(Policy):
                 start_weight(self.frozen[name], generator, orthogonal, 1.0)
 
     def _gru(self, read: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        names = ("gru_wi", "gru_wh", "gru_bi", "gru_bh")
-        return torch.gru_cell(read, memory, *(self.tensors[name] for name in names))
+        if self.flat.dim() == 1:
+            names = ("gru_wi", "gru_wh", "gru_bi", "gru_bh")
+            return torch.gru_cell(read, memory, *(self.tensors[name] for name in names))
+        # As torch's cell: r, z = σ(W_i x + b_i + W_h h + b_h);  n = tanh(W_i x + b_i + r (W_h h + b_h));  h' = n + z (h − n)
+        wide = 2 * self.hidden
+        x, h = self.linear(read, "gru_wi", "gru_bi"), self.linear(memory, "gru_wh", "gru_bh")
+        r, z = torch.sigmoid(x[..., :wide] + h[..., :wide]).chunk(2, -1)
+        n = torch.tanh(torch.addcmul(x[..., wide:], r, h[..., wide:]))
+        return torch.lerp(n, memory, z)
+
+    def _bias(self, name: str) -> torch.Tensor:
+        """[1, size]."""
+        return self.tensors[name].unsqueeze(-2)
 
     def _mean(self, name: str, k: int, heard: Words, size: int) -> torch.Tensor:
         """Σ_j P_j m_j / number of those that are heard, [M, size]; P one matrix for all messages of one size."""
-        total = heard.present.new_zeros(heard.present.shape[1], size)
+        total = heard.present.new_zeros(*heard.present.shape[1:], size)
         for numbers, sizes in zip(heard.numbers, self.heard):
             if k < len(sizes):
-                total = total + F.linear(numbers, self.tensors[f"{name}_{sizes[k]}"])
-        return total / heard.present.sum(0).clamp(min=1).unsqueeze(1)
+                total = total + self.linear(numbers, f"{name}_{sizes[k]}")
+        return total / heard.present.sum(0).clamp(min=1).unsqueeze(-1)
 
     def _projections(self, name: str, k: int, size: int) -> dict[str, tuple[int, ...]]:
         return {f"{name}_{sizes[k]}": (size, sizes[k]) for sizes in self.heard if k < len(sizes)}
 
     def silence(self, rows: int, k: int) -> Words:
         """Nobody is heard."""
-        numbers = [self.flat.new_zeros(rows, sizes[k] if k < len(sizes) else 0) for sizes in self.heard]
-        return Words(numbers, self.flat.new_zeros(len(self.heard), rows))
+        lead = self.flat.shape[:-1]
+        numbers = [self.flat.new_zeros(*lead, rows, sizes[k] if k < len(sizes) else 0) for sizes in self.heard]
+        return Words(numbers, self.flat.new_zeros(len(self.heard), *lead, rows))
 
     def step(
         self, observation: torch.Tensor, memory: torch.Tensor, begins: torch.Tensor
@@ -199,7 +215,7 @@ class CommNet(TalkingPolicy):
     Sukhbaatar et al. 2016, arXiv 1605.07736, equation 2, with a GRU in the place of its encoder.
     """
 
-    kind = "commnet"
+    kind, side_by_side = "commnet", True
 
     @classmethod
     def says(cls, hidden: int, observation: int, outputs: int, own: dict[str, Any]) -> tuple[int, ...]:
@@ -225,7 +241,7 @@ class CommNet(TalkingPolicy):
 
     def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
         """See :class:`TalkingPolicy`."""
-        own = F.linear(inner["h"], self.tensors[f"h{k}"], self.tensors[f"hb{k}"])
+        own = self.linear(inner["h"], f"h{k}", f"hb{k}")
         return {"h": torch.tanh(own + self._mean(f"c{k}", k, heard, self.hidden))}
 
 
@@ -235,7 +251,7 @@ class IC3Net(TalkingPolicy):
     Singh et al. 2019, arXiv 1812.09755, equations 3 to 5, with a GRU for its LSTM. The gate is an action of the policy.
     """
 
-    kind = "ic3net"
+    kind, side_by_side = "ic3net", True
     gates = True
 
     @classmethod
@@ -253,7 +269,7 @@ class IC3Net(TalkingPolicy):
 
     def gate(self, inner: Inner) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
-        return F.linear(inner["h"], self.tensors["gate_w"], self.tensors["gate_b"])[:, 0]
+        return self.linear(inner["h"], "gate_w", "gate_b")[..., 0]
 
     def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
         """See :class:`TalkingPolicy`."""
@@ -267,7 +283,7 @@ class DIAL(TalkingPolicy):
     by the policy's gradient, as in Chu et al. 2020, where the source learns Q-values.
     """
 
-    kind = "dial"
+    kind, side_by_side = "dial", True
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -285,7 +301,7 @@ class DIAL(TalkingPolicy):
 
     def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
-        x = F.linear(inner["h"], self.tensors["said_w"], self.tensors["said_b"])
+        x = self.linear(inner["h"], "said_w", "said_b")
         return (x > 0).to(x.dtype) if noise is None else torch.sigmoid(x + self.own["noise"] * noise)
 
     def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
@@ -300,7 +316,7 @@ class NeurComm(TalkingPolicy):
     Chu et al. 2020, arXiv 2004.01339, equation 5, with a GRU for its LSTM. The memory is (h, π).
     """
 
-    kind = "neurcomm"
+    kind, side_by_side = "neurcomm", True
     keeps_outputs = True
 
     def __init__(self, observation: int, hidden: tuple[int, ...], *arguments: Any, **named: Any) -> None:
@@ -334,33 +350,33 @@ class NeurComm(TalkingPolicy):
 
     def read(self, observation: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
-        see = F.linear(self.completed(observation), self.tensors["w0"], self.tensors["b0"])
+        see = self.linear(self.completed(observation), "w0", "b0")
         return {"o": observation, "see": see}
 
     def meet(self, read: Inner, memory: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
-        return {**read, "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
+        return {**read, "h": memory[..., : self.hidden], "pi": memory[..., self.hidden :]}
 
     def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
-        return torch.cat([inner["o"], inner["pi"].detach(), inner["h"]], 1)
+        return torch.cat([inner["o"], inner["pi"].detach(), inner["h"]], -1)
 
     def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
         """See :class:`TalkingPolicy`."""
         see = inner["see"]
-        pi, think = self.tensors["pi_b"].expand_as(see), self.tensors["think_b"].expand_as(see)
+        pi, think = self._bias("pi_b").expand_as(see), self._bias("think_b").expand_as(see)
         for n, (numbers, present) in enumerate(zip(heard.numbers, heard.present)):
-            seen, done, thought = numbers.split(list(self.own["parts"][n]), 1)
-            seen = torch.cat([seen.detach(), 1 - present.unsqueeze(1)], 1)
-            see = see + F.linear(seen, self.tensors[f"see_{n}"])
-            pi = pi + F.linear(done.detach(), self.tensors[f"pi_{n}"])
-            think = think + F.linear(thought, self.tensors[f"think_{n}"])
-        read = torch.relu(torch.cat([see, pi, think], 1))
+            seen, done, thought = numbers.split(list(self.own["parts"][n]), -1)
+            seen = torch.cat([seen.detach(), 1 - present.unsqueeze(-1)], -1)
+            see = see + self.linear(seen, f"see_{n}")
+            pi = pi + self.linear(done.detach(), f"pi_{n}")
+            think = think + self.linear(thought, f"think_{n}")
+        read = torch.relu(torch.cat([see, pi, think], -1))
         return {"h": self._gru(read, inner["h"])}
 
     def remember(self, inner: Inner, outputs: torch.Tensor) -> torch.Tensor:
         """See :class:`TalkingPolicy`; what it says of its policy are the shares of its actions, or what its distribution takes."""
-        return torch.cat([inner["h"], shares_of(outputs, self.own["shares"])], 1)
+        return torch.cat([inner["h"], shares_of(outputs, self.own["shares"])], -1)
 
 
 class TarMAC(TalkingPolicy):
@@ -370,7 +386,7 @@ class TarMAC(TalkingPolicy):
     Das et al. 2019, arXiv 1810.11187, equations 2 to 4, one round of communication, with a GRU.
     """
 
-    kind = "tarmac"
+    kind, side_by_side = "tarmac", True
 
     @classmethod
     def says(cls, hidden: int, observation: int, outputs: int, own: dict[str, Any]) -> tuple[int, ...]:
@@ -387,22 +403,22 @@ class TarMAC(TalkingPolicy):
 
     def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
-        return F.linear(inner["h"], self.tensors["said_w"], self.tensors["said_b"])
+        return self.linear(inner["h"], "said_w", "said_b")
 
     def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
         """See :class:`TalkingPolicy`."""
         key = self.own["signature"]
         read = inner["e"]
         if self.heard:
-            query = F.linear(inner["h"], self.tensors["query_w"], self.tensors["query_b"])
+            query = self.linear(inner["h"], "query_w", "query_b")
             words = []
             for numbers, (size,) in zip(heard.numbers, self.heard):
                 name = f"as_own_{size}"
-                words.append(F.linear(numbers, self.tensors[name]) if name in self.tensors else numbers)
+                words.append(self.linear(numbers, name) if name in self.tensors else numbers)
             said = torch.stack(words)  # [neighbours, M, signature + value]
             score = (query * said[..., :key]).sum(-1) / key**0.5
             share = torch.where(heard.present > 0, score, -1e9).softmax(0) * heard.present
-            read = read + F.linear((share.unsqueeze(-1) * said[..., key:]).sum(0), self.tensors["c"])
+            read = read + self.linear((share.unsqueeze(-1) * said[..., key:]).sum(0), "c")
         return {"h": self._gru(read, inner["h"])}
 
 
@@ -412,7 +428,7 @@ class Fingerprint(TalkingPolicy):
     Foerster et al. 2017, arXiv 1702.08887, as a baseline of networked learning in Chu et al. 2020, arXiv 2004.01339. The memory is (h, π).
     """
 
-    kind = "fingerprint"
+    kind, side_by_side = "fingerprint", True
     teaches = False
     keeps_outputs = True
 
@@ -432,7 +448,7 @@ class Fingerprint(TalkingPolicy):
 
     def meet(self, read: Inner, memory: torch.Tensor) -> Inner:
         """See :class:`TalkingPolicy`."""
-        return {**read, "h": memory[:, : self.hidden], "pi": memory[:, self.hidden :]}
+        return {**read, "h": memory[..., : self.hidden], "pi": memory[..., self.hidden :]}
 
     def say(self, k: int, inner: Inner, noise: torch.Tensor | None = None) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
@@ -440,19 +456,19 @@ class Fingerprint(TalkingPolicy):
 
     def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
         """See :class:`TalkingPolicy`."""
-        pi = self.tensors["pi_b"].expand_as(inner["e"])
+        pi = self._bias("pi_b").expand_as(inner["e"])
         for n, (numbers, present) in enumerate(zip(heard.numbers, heard.present)):
-            pi = pi + F.linear(torch.cat([numbers.detach(), present.unsqueeze(1)], 1), self.tensors[f"pi_{n}"])
+            pi = pi + self.linear(torch.cat([numbers.detach(), present.unsqueeze(-1)], -1), f"pi_{n}")
         return {"h": self._gru(inner["e"] + torch.relu(pi), inner["h"])}
 
     def remember(self, inner: Inner, outputs: torch.Tensor) -> torch.Tensor:
         """See :class:`TalkingPolicy`."""
-        return torch.cat([inner["h"], shares_of(outputs, self.own["shares"])], 1)
+        return torch.cat([inner["h"], shares_of(outputs, self.own["shares"])], -1)
 
 
 def shares_of(outputs: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     """What an agent says of its policy [M, n]: the shares of its actions, before masks, of components of these sizes; without such the outputs."""
-    return torch.cat([part.softmax(1) for part in outputs.split(list(sizes), 1)], 1) if sizes else outputs
+    return torch.cat([part.softmax(-1) for part in outputs.split(list(sizes), -1)], -1) if sizes else outputs
 
 
 def size_of(description: dict[str, Any]) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Mapping, Sequence
 
-import numpy as np
 import torch
 
 from ..ground.errors import InputError
@@ -23,16 +22,12 @@ from ..network.exchange import Inbox
 from ..settings.config import AgentSettings, NonNegative, Positive, Section, option
 from ..world.world import Rollout
 from .actor_critic import ActorCritic
-from .lesson import Experience, Lesson
-from .order import STATISTICS, look
+from .chorus import SPOKE, Chorus, learn_together
+from .lesson import Experience
+from .order import STATISTICS
 from .protocol import KINDS, Facts, Learning, Now, Seat
 from .team import Team
-from .through_time import Uttering, backward, forward
-from .trainer import MEASURED
 from .troupe import Talker
-
-SPOKE = "talked"
-"""Share of the steps in which a gated agent was there that it spoke in."""
 
 
 class Talking(ActorCritic):
@@ -45,13 +40,15 @@ class Talking(ActorCritic):
     averages = shares = False
     remembers = True
     talks_while_acting = True
+    part: tuple[Chorus, int] | None = None
+    """The chorus that it acts and learns in, and its place there, under ``--batch-agents``."""
 
     def __init__(self, seat: Seat) -> None:
         self.alone = not self.says(seat.team, seat.index)
         super().__init__(seat)
         if not self.alone:
             assert isinstance(self.policy, TalkingPolicy)
-            self.talker = Talker(seat.index, self.policy, self.distribution, self.identity, self.copies, self.horizon)
+            self.talker = Talker([seat.index], self.policy, self.distribution, self.identity, self.copies, self.horizon)
             self._player = self.talker
             self.mark()
 
@@ -172,6 +169,9 @@ class Talking(ActorCritic):
         the end of an episode, where nothing has been said, as if nobody were heard."""
         if self.alone:
             return super().along(rollout)
+        if self.part:
+            chorus, place = self.part
+            chorus.hand_out(place)
         taken = rollout.reward.size
         policy = self.talker.policy
         memories = torch.stack(self.talker.memories)
@@ -188,54 +188,17 @@ class Talking(ActorCritic):
         return policy.decide(self.distribution.masked(outputs, self.mask, -1), -1), met
 
     def learn(self, rollout: Rollout, inbox: Inbox, now: Now) -> Learning:
-        """What the critic says, then epochs of whole rollouts."""
+        """See :class:`~.protocol.Method`."""
         if self.alone:
             return (yield from super().learn(rollout, inbox, now))
         learner = self.learner
-        lesson = Lesson(learner, self.experience(rollout, inbox, now.round), keep_all=True)
-        fitted = yield from look([lesson], learner.trainer, now.progress)
-        returns = lesson.returns()
-        advantage = lesson.normalised(lesson.advantage(returns), lesson.alive)
-        if fitted is None:
-            yield from lesson.follow(returns)
-            rows = lesson.rows(returns)
-            fitted = yield from learner.trainer.fit([rows], [learner.units], [learner.fit_rng], now.progress)
-        measured = yield from self._improve(rollout, lesson, advantage, now.progress)
-        loss, gradient = np.atleast_2d(fitted)[0]
-        found = dict(zip(MEASURED, measured)) | {"value_loss": float(loss), "critic_gradient": float(gradient)}
-        found |= dict(zip(STATISTICS[len(MEASURED) :], learner.judged))
-        if self.talker.policy.gates:
-            there = np.stack(self.talker.was_there)
-            found[SPOKE] = float(np.stack(self.talker.open_gate)[there].mean()) if there.any() else float("nan")
+        (found,) = yield from learn_together([self], self.talker, learner.trainer, [rollout], [inbox], now)
         return found
 
     def experience(self, rollout: Rollout, inbox: Inbox, round_number: int) -> Experience:
         """See :class:`~.actor_critic.ActorCritic`: the critic reads what the agent sees and remembers, not what it hears in that very step."""
         found = super().experience(rollout, inbox, round_number)
         return found if self.alone else replace(found, memory=None)
-
-    def _improve(self, rollout: Rollout, lesson: Lesson, advantage: torch.Tensor, progress: float) -> Uttering:
-        """Gradient steps of the policy; returns :data:`~.trainer.MEASURED`, means over them."""
-        settings, policy, learner = self.settings, self.talker.policy, self.learner
-        optimiser = learner.optimisers[0]
-        rate = settings.optimiser.learning_rate * learner.trainer.rate(progress)
-        gates = np.stack(self.talker.open_gate) if policy.gates else None
-        mask = None if self.mask is None else self.mask[: lesson.taken]
-        loss = PolicyLoss(self, lesson, advantage, mask, gates)
-        loss.begin(self.outputs[: lesson.taken], self.talker.gate_logits)
-        x = self.with_identity(self.observation)[: lesson.taken].view(lesson.steps, lesson.copies, -1)
-        begins = torch.from_numpy(rollout.begins[:-1].copy())
-        measured = []
-        for epoch in range(settings.ppo.epochs):
-            policy.gradient.zero_()
-            passage = yield from forward(self.talker, x, begins, epoch > 0 and policy.teaches)
-            outputs, logits = passage.outputs.detach().flatten(0, 1), [gate.detach() for gate in passage.gates]
-            slopes, gate_slopes, found = loss(outputs, logits)
-            shaped = slopes.view(lesson.steps, lesson.copies, -1)
-            yield from backward(passage, begins, shaped, gate_slopes, policy.teaches)
-            norm = optimiser.step(rate)
-            measured.append([*found[:1], 0.0, *found[1:], float(norm), 0.0])
-        return np.array(measured).mean(0).tolist()
 
     # State
 
@@ -249,66 +212,18 @@ class Talking(ActorCritic):
         found = dict(super().parts())
         return found if self.alone else found | {"fit": self.learner.fit_rng}
 
-    def alike(self) -> None:
-        """See :class:`~.protocol.Method`: each by itself."""
-        return None
+    def alike(self) -> Any:
+        """See :class:`~.protocol.Method`: those who say and hear the same, each for itself; of a kind that can do so."""
+        if self.alone or self.seat.group or len(self.identity) or not vars(type(self.policy)).get("side_by_side"):
+            return None
+        spec, critic = self.spec, self.learner.critic
+        sizes = critic.sizes, self.learner.own_heads, self.learner.splits
+        return repr(self.policy.description), spec.action, spec.masked, *sizes, repr(self.settings)
 
-
-class PolicyLoss:
-    """L = mean over steps of the base's loss of log π(a) + log P(gate), less the entropy bonus of both; and its derivatives."""
-
-    def __init__(
-        self,
-        method: Talking,
-        lesson: Lesson,
-        advantage: torch.Tensor,
-        mask: torch.Tensor | None,
-        gates: np.ndarray | None,
-    ) -> None:
-        """advantage [T·B]; mask [T·B, outputs]; gates [T, B]: whether the agent spoke."""
-        self.distribution, self.settings = method.distribution, method.settings
-        self.loss = method.learner.trainer.loss
-        self.action, self.advantage, self.mask = lesson.action, advantage, mask
-        weight = lesson.alive.to(advantage.dtype)
-        self.weight = weight / weight.sum().clamp(min=1)
-        self.gates = None if gates is None else torch.from_numpy(gates).flatten()
-        self.old = advantage
-
-    def begin(self, outputs: torch.Tensor, logits: Sequence[torch.Tensor]) -> None:
-        """What the behaviour policy said, [T·B, …] with masks applied."""
-        self.old = self.distribution.score(outputs.mT.contiguous(), self.action).log_probability
-        if self.gates is not None:
-            self.old = self.old + _log_gate(torch.stack(list(logits)).flatten(), self.gates)
-
-    def __call__(
-        self, outputs: torch.Tensor, logits: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor | None, list[float]]:
-        """(∂L/∂outputs [T·B, …], ∂L/∂gate logits [T, B] or None, figures): policy loss, entropy, divergence, share clipped."""
-        weight, bonus, clip = self.weight, self.settings.returns.entropy, self.settings.ppo.clip
-        masked = self.distribution.masked(outputs.mT, None if self.mask is None else self.mask.mT)
-        score = self.distribution.score(masked, self.action)
-        log, entropy = score.log_probability, score.entropy
-        gate = None
-        if self.gates is not None:
-            gate = torch.stack(list(logits)).flatten()
-            log = log + _log_gate(gate, self.gates)
-        loss, slope, ratio = self.loss(log, self.old, self.advantage, clip)
-        gradient = score.gradient(slope * weight, weight * -bonus).mT
-        of_gate = None
-        if gate is not None and self.gates is not None:
-            # log P(g) = g x − softplus(x), P = σ(x): ∂ log P(g)/∂x = g − P;  H = softplus(x) − P x: ∂H/∂x = −x P (1 − P)
-            chance = torch.sigmoid(gate)
-            of_gate = slope * weight * (self.gates.to(gate.dtype) - chance)
-            of_gate = (of_gate + weight * bonus * gate * chance * (1 - chance)).view(len(logits), -1)
-            entropy = entropy + torch.nn.functional.softplus(gate) - chance * gate
-        divergence = ratio - 1 - (log - self.old)
-        clipped = (ratio - 1).abs() > clip
-        figures = [float((weight * part).sum()) for part in (loss, entropy, divergence, clipped)]
-        return gradient, of_gate, figures
-
-
-def _log_gate(logit: torch.Tensor, opened: torch.Tensor) -> torch.Tensor:
-    return torch.where(opened, logit, 0.0) - torch.nn.functional.softplus(logit)
+    @classmethod
+    def together(cls, methods: Sequence[Any]) -> Chorus:
+        """See :class:`~.chorus.Chorus`."""
+        return Chorus(methods)
 
 
 def with_memory(settings: AgentSettings) -> AgentSettings:

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 from typing import Any, Generator, NamedTuple, Sequence
 
+import numpy as np
 import torch
 
 from ..learning.talking import Inner
-from .troupe import Talker, words_of
+from .troupe import Talker
 
 
 class Utter(NamedTuple):
-    """What an agent that learns says in pass k of step t, its message [B, size], and is sent what it hears; or, where ``back``, ∂L/∂ what it heard, one
-    [B, size] a neighbour, and is sent ∂L/∂ what it said [B, size]. None is sent to who hears nobody, or is heard by nobody."""
+    """What agents that learn say in pass k of step t, of each its message [B, size], and are sent what each hears; or, where ``back``, of each ∂L/∂ what
+    it heard, one [B, size] a neighbour, and are sent ∂L/∂ what each said [B, size]. None is sent to who hears nobody, or is heard by nobody."""
 
     t: int
     k: int
-    numbers: Any
+    numbers: Sequence[Any]
     back: bool
 
 
@@ -45,7 +46,8 @@ class Step(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """A rollout inside autograd, cut into pieces: what is read of all observations, the steps, and outputs [T, B, …] of what all steps ended with."""
+    """A rollout inside autograd, cut into pieces: what is read of all observations, the steps, and outputs [T, B, …] of what all steps ended with; of
+    several agents side by side [agents, T, B, …]."""
 
     read: Inner
     steps: list[Step]
@@ -59,65 +61,69 @@ class Passage(NamedTuple):
 
 
 def forward(talker: Talker, x: torch.Tensor, begins: torch.Tensor, anew: bool) -> Uttering:
-    """A rollout that the talker has kept, once more, inside autograd: a :class:`Passage`; x [T, B, size], begins [T, B]. anew: what neighbours
-    say now is heard; else it is what was heard when the agent acted, with the same parameters."""
-    policy = talker.policy
-    read = policy.read(x.flatten(0, 1))
+    """A rollout that the talker has kept, once more, inside autograd: a :class:`Passage`; x [T, B, size], or [agents, T, B, size], begins [T, B]. anew:
+    what neighbours say now is heard; else it is what was heard when the agents acted, with the same parameters."""
+    policy, of_steps = talker.policy, x.shape[-3:-1]
+    read = policy.read(x.flatten(-3, -2))
     # Leaves, whose gradients are brought to what they are of when all steps have been gone through.
-    pieces = {name: part.detach().unflatten(0, x.shape[:2]) for name, part in read.items()}
+    pieces = {name: part.detach().unflatten(-2, of_steps) for name, part in read.items()}
     memory, steps = talker.memories[0].detach(), []
-    for t in range(len(x)):
+    for t in range(len(begins)):
         met = (memory * ~begins[t].unsqueeze(1)).detach().requires_grad_()
-        mine = {name: part[t].requires_grad_(read[name].requires_grad) for name, part in pieces.items()}
+        mine = {name: part.select(-3, t).requires_grad_(read[name].requires_grad) for name, part in pieces.items()}
         inner = policy.meet(mine, met)
         gate = policy.gate(inner) if policy.gates else None
         noise = None if talker.noise_said is None else torch.from_numpy(talker.noise_said[t]).to(x.dtype)
         said, heard = [], []
         for k in range(policy.passes):
             said.append(policy.say(k, inner, noise))
-            found = talker.heard[t][k]
+            words = talker.heard[t][k]
             if anew:
-                found = yield Utter(t, k, said[-1].detach().numpy(), False)
-                found = talker.nothing[k] if found is None else found
-            words = words_of(found, x.dtype)
-            for part in words.numbers:
-                part.requires_grad_(policy.teaches)
+                words = talker.words(k, (yield Utter(t, k, talker.each(said[-1].detach().numpy()), False)))
+            words = words._replace(numbers=[part.detach().requires_grad_(policy.teaches) for part in words.numbers])
             heard.append(words.numbers)
             inner = policy.hear(k, inner, words)
         with torch.no_grad():
             outputs = policy.decide_by(inner["h"]) if policy.keeps_outputs else inner["h"]
         memory = policy.remember(inner, outputs)
         steps.append(Step(mine, met, said, heard, inner["h"], memory, gate))
-    codes = torch.stack([step.code.detach() for step in steps]).requires_grad_()
-    return Passage(read, steps, codes, policy.decide_by(codes))
+    codes = torch.stack([step.code.detach() for step in steps], -3).requires_grad_()
+    return Passage(read, steps, codes, policy.decide_by(codes.flatten(-3, -2)).unflatten(-2, of_steps))
 
 
 def backward(
-    passage: Passage, begins: torch.Tensor, slopes: torch.Tensor, gate_slopes: torch.Tensor | None, teaches: bool = True
+    talker: Talker, passage: Passage, begins: torch.Tensor, slopes: torch.Tensor, gate_slopes: torch.Tensor | None
 ) -> Uttering:
-    """From the last step to the first; slopes [T, B, outputs + free]: ∂L/∂outputs; gate_slopes [T, B]; teaches: gradients go back to those that
-    were heard. Adds to the policy's gradient."""
+    """From the last step to the first; slopes [T, B, outputs + free]: ∂L/∂outputs; gate_slopes [T, B]; of several agents with an axis of them in front.
+    Gradients go back to those that were heard where what they say is learned. Adds to the policy's gradient."""
+    teaches = talker.policy.teaches
     passage.outputs.backward(slopes)
     of_codes = _gradient(passage.codes)
     later: torch.Tensor | None = None  # ∂L/∂ the memory after the step
     for t in reversed(range(len(passage.steps))):
         step = passage.steps[t]
-        roots, given = [step.code], [of_codes[t]]
+        roots, given = [step.code], [of_codes.select(-3, t)]
         if later is not None:
             roots.append(step.memory)
             given.append(later)
         if step.gate is not None and gate_slopes is not None:
             roots.append(step.gate)
-            given.append(gate_slopes[t])
+            given.append(gate_slopes.select(-2, t))
         torch.autograd.backward(roots, given, retain_graph=teaches)
         for k in reversed(range(len(step.said) * teaches)):
-            back = yield Utter(t, k, [_gradient(part).numpy() for part in step.heard[k]], True)
-            if back is not None and step.said[k].requires_grad:
-                torch.autograd.backward([step.said[k]], [torch.from_numpy(back)], retain_graph=k > 0)
+            owed = [talker.each(_gradient(part).numpy()) for part in step.heard[k]]
+            back = yield Utter(t, k, [[part[n] for part in owed] for n in range(len(talker.members))], True)
+            found = [part for part in back if part is not None]
+            if found and step.said[k].requires_grad:
+                if len(found) < len(back):  # the others of these agents are heard by nobody
+                    found = [np.zeros_like(found[0]) if part is None else part for part in back]
+                gradient = torch.from_numpy(np.stack(found) if talker.several else found[0])
+                torch.autograd.backward([step.said[k]], [gradient], retain_graph=k > 0)
         later = _gradient(step.met) * ~begins[t].unsqueeze(1)
     for name, part in passage.read.items():
         if part.requires_grad:
-            part.backward(torch.cat([_gradient(step.read[name]) for step in passage.steps]))
+            of_steps = [_gradient(step.read[name]) for step in passage.steps]
+            part.backward(torch.stack(of_steps, -3).flatten(-3, -2))
 
 
 def _gradient(tensor: torch.Tensor) -> torch.Tensor:

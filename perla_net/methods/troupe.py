@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,23 +14,24 @@ from .player import Player
 
 
 class Talker(Player):
-    """A :class:`~perla_net.learning.talking.TalkingPolicy` that acts in B copies; keeps what it takes to learn from its steps."""
+    """A :class:`~perla_net.learning.talking.TalkingPolicy`, or several equal ones side by side, that act in B copies; keeps what it takes to learn
+    from its steps. Of several every array has an axis of agents in front of B."""
 
     remembers = True
     policy: TalkingPolicy
 
     def __init__(
         self,
-        index: int,
+        members: Sequence[int],
         policy: TalkingPolicy,
         distribution: Distribution,
         identity: torch.Tensor,
         copies: int,
         horizon: int,
     ) -> None:
-        """``index``: of the agent."""
+        """``members``: the agents."""
         super().__init__(policy, distribution, identity, copies, horizon)
-        self.index, self.policy = index, policy
+        self.members, self.policy = list(members), policy
         self.keeps = False
         """Whether it keeps its steps, and says what it says as one who learns does."""
         self.noise_said: np.ndarray | None = None
@@ -46,7 +46,7 @@ class Talker(Player):
         self.gate_logits: list[torch.Tensor] = []
         self.memories: list[torch.Tensor] = []
         """Before the first step and after each, [B, width]."""
-        self.heard: list[list[Heard]] = []
+        self.heard: list[list[Words]] = []
         """Of each step and pass."""
         self._inner: Inner = {}
 
@@ -55,63 +55,80 @@ class Talker(Player):
         super().begin(*rngs)
         policy, shape = self.policy, (self.horizon, self.copies)
         self.keeps = learns
-        self.draws = rngs[0].random(shape) if rngs and policy.gates else None
-        self.noise_said = (
-            rngs[0].standard_normal((*shape, policy.noisy), np.float32) if learns and policy.noisy else None
-        )
+        self.draws = self._by_agent([rng.random(shape) for rng in rngs] if policy.gates else [])
+        noisy = [rng.standard_normal((*shape, policy.noisy), np.float32) for rng in rngs if learns and policy.noisy]
+        self.noise_said = self._by_agent(noisy)
         for kept in (self.open_gate, self.was_there, self.outputs, self.gate_logits, self.memories, self.heard):
             kept.clear()
 
+    def _by_agent(self, drawn: Sequence[np.ndarray]) -> np.ndarray | None:
+        if not drawn:
+            return None
+        return np.stack(drawn, 1) if self.several else drawn[0]
+
     # A step
 
-    def look(self, t: int, observation: np.ndarray, begins: np.ndarray, there: np.ndarray) -> None:
-        """Look; there [B] bool: in which copies the agent is alive."""
-        x = self.with_identity(self._tensor([observation]))
+    def look(
+        self, t: int, observations: Sequence[np.ndarray], begins: Sequence[np.ndarray], there: Sequence[np.ndarray]
+    ) -> None:
+        """Look; each of every member's, there [B] bool: in which copies the agent is alive."""
+        x = self.with_identity(self._tensor(observations))
         if self.keeps and not t:
             self.memories.append(self.memory)
-        self.memory = self.memory * ~self._tensor([begins]).unsqueeze(1)
+        self.memory = self.memory * ~self._tensor(begins).unsqueeze(-1)
         self._inner = self.policy.meet(self.policy.read(x), self.memory)
-        speaks = there
+        speaks = alive = np.stack(there) if self.several else there[0]
         if self.policy.gates:
             logit = self.policy.gate(self._inner)
             chance = torch.sigmoid(logit).numpy()
-            speaks = there & (chance > 0.5 if self.draws is None else self.draws[t] < chance)
+            speaks = alive & (chance > 0.5 if self.draws is None else self.draws[t] < chance)
             if self.keeps:
                 self.gate_logits.append(logit)
         self._speaks = speaks
         if self.keeps:
             self.open_gate.append(speaks)
-            self.was_there.append(there)
+            self.was_there.append(alive)
             self.heard.append([])
 
-    def say(self, t: int, k: int) -> Said:
-        """Its message in pass k."""
+    def say(self, t: int, k: int) -> list[Said]:
+        """What each member says in pass k."""
         noise = None if self.noise_said is None else torch.from_numpy(self.noise_said[t]).to(self.policy.flat.dtype)
-        return Said(self.policy.say(k, self._inner, noise).numpy(), self._speaks)
+        numbers = self.policy.say(k, self._inner, noise).numpy()
+        return [Said(*each) for each in zip(self.each(numbers), self.each(self._speaks))]
 
-    def hear(self, k: int, heard: Heard) -> None:
-        """What arrives of its neighbours' messages in pass k."""
-        self._inner = self.policy.hear(k, self._inner, words_of(heard, self.policy.flat.dtype))
+    def hear(self, k: int, heard: Sequence[Heard | None]) -> None:
+        """What arrives of its neighbours' messages in pass k, at every member; None: it hears nobody."""
+        words = self.words(k, heard)
+        self._inner = self.policy.hear(k, self._inner, words)
         if self.keeps:
-            self.heard[-1].append(heard)
+            self.heard[-1].append(words)
 
-    def close(self, t: int, mask: np.ndarray | None, action: np.ndarray) -> None:
+    def close(self, t: int, masks: Sequence[np.ndarray | None], actions: Sequence[np.ndarray]) -> None:
         """Act."""
         outputs = self.policy.decide_by(self._inner["h"])
         self.memory = self.policy.remember(self._inner, outputs)
         if self.keeps:
             self.outputs.append(outputs)
             self.memories.append(self.memory)
-        self.distribution.write(self.choose(t, outputs.mT, [mask]).numpy(), action)
+        for action, chosen in zip(actions, self.each(self.choose(t, outputs.mT, masks).numpy())):
+            self.distribution.write(chosen, action)
 
-    @cached_property
-    def nothing(self) -> list[Heard]:
-        """What it hears, by pass, where nobody is heard."""
-        found = []
-        for k in range(self.policy.passes):
-            numbers, present = self.policy.silence(self.copies, k)
-            found.append(Heard([part.numpy() for part in numbers], present.numpy() > 0))
-        return found
+    # Between agents and the tensors of all
+
+    def each(self, whole: Any) -> Sequence[Any]:
+        """The rows of every member."""
+        return whole if self.several else (whole,)
+
+    def words(self, k: int, heard: Sequence[Heard | None]) -> Words:
+        """What every member hears in pass k as tensors."""
+        if heard[0] is None:
+            return self.policy.silence(self.copies, k)
+        if not self.several:
+            return words_of(heard[0], self.policy.flat.dtype)
+        those = [one for one in heard if one is not None]
+        numbers = [torch.from_numpy(np.stack(of_all)) for of_all in zip(*(one.numbers for one in those))]
+        present = torch.from_numpy(np.stack([one.present for one in those], 1))
+        return Words(numbers, present.to(self.policy.flat.dtype))
 
 
 def words_of(heard: Heard, dtype: torch.dtype = torch.float32) -> Words:
@@ -125,8 +142,10 @@ class Troupe:
     remembers, follows = True, False
 
     def __init__(self, channel: Channel, talkers: Sequence[Talker], there: Callable[[int, int], np.ndarray]) -> None:
-        """``there``: (which of the talkers, step) → in which copies it is alive, bool."""
+        """``there``: (which of the talkers' members, counted through, step) → in which copies it is alive, bool."""
         self.channel, self.talkers, self.there = channel, list(talkers), there
+        stops = np.cumsum([len(talker.members) for talker in talkers]).tolist()
+        self._places = [range(stop - len(talker.members), stop) for talker, stop in zip(talkers, stops)]
 
     @torch.no_grad()
     def act(
@@ -138,13 +157,15 @@ class Troupe:
         actions: list[np.ndarray],
     ) -> None:
         """See :class:`~perla_net.world.world.Actor`."""
-        for n, talker in enumerate(self.talkers):
-            talker.look(t, observations[n], begins[n], self.there(n, t))
+        places = self._places
+        for talker, those in zip(self.talkers, places):
+            of_each = [observations[n] for n in those], [begins[n] for n in those]
+            talker.look(t, *of_each, [self.there(n, t) for n in those])
         for k in range(self.channel.passes):
-            said = {talker.index: talker.say(t, k) for talker in self.talkers if k < talker.policy.passes}
+            speaking = [talker for talker in self.talkers if k < talker.policy.passes]
+            said = {agent: one for talker in speaking for agent, one in zip(talker.members, talker.say(t, k))}
             heard = self.channel.say(t, k, said, begins[0] if begins else None)
-            for talker in self.talkers:
-                if k < talker.policy.passes:
-                    talker.hear(k, heard[talker.index] if talker.index in heard else talker.nothing[k])
-        for talker, mask, action in zip(self.talkers, masks, actions):
-            talker.close(t, mask, action)
+            for talker in speaking:
+                talker.hear(k, [heard.get(agent) for agent in talker.members])
+        for talker, those in zip(self.talkers, places):
+            talker.close(t, [masks[n] for n in those], [actions[n] for n in those])

@@ -119,11 +119,11 @@ class LoadedTalker(LoadedAgent):
         if len(told) > self.passes:
             raise ValueError(f"{self.spec.name} hears {self.passes} times in a step, not {len(told)} times")
         player.begin(*([] if rng is None else [rng]))
-        player.look(0, row, np.array([self._begins]), every)
+        player.look(0, [row], [np.array([self._begins])], [every])
         for k in range(self.passes):
-            player.hear(k, self._heard(told[k] if k < len(told) else {}, k))
+            player.hear(k, [self._heard(told[k] if k < len(told) else {}, k)])
         words = np.zeros((1, self.spec.action.words), np.float32)
-        player.close(0, flags, words)
+        player.close(0, [flags], [words])
         self._begins = False
         return self.spec.action.native(words[0])
 
@@ -190,5 +190,5 @@ def load_player(
     distribution = distribution_of(spec.action)
     if isinstance(policy, TalkingPolicy):
         at = data["index"] if index is None else index
-        return spec, Talker(at, policy, distribution, identity, copies, horizon), data
+        return spec, Talker([at], policy, distribution, identity, copies, horizon), data
     return spec, Player(policy, distribution, identity, copies, horizon), data

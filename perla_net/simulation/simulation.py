@@ -122,8 +122,10 @@ class Simulation:
         team, everyone = self.team, range(len(self.team.specs))
         said = {agent: team.methods[agent].says(team, agent) for agent in everyone}
         sizes = {agent: found for agent, found in said.items() if found}
-        self.speakers = [method for method in self.methods if method.index in sizes]
-        """Local agents that say something at every step."""
+        # Of the local agents those that say something at every step: several side by side, and the others each by itself.
+        self.choruses = [squad for squad in self.squads if squad.agents[0].index in sizes]
+        self.squads = [squad for squad in self.squads if squad not in self.choruses]
+        self.soloists = [method for method in self.singles if method.index in sizes]
         self.singles = [method for method in self.singles if method.index not in sizes]
         self.channel: Channel | None = None
         self.troupe: Troupe | None = None
@@ -185,14 +187,9 @@ class Simulation:
         slots += [[self.local.index(method.index)] for method in self.singles]
         players: list[Any] = [one.player() for one in (*self.squads, *self.singles)]
         if self.channel:
-            own = [self.local.index(method.index) for method in self.speakers]
-            players.append(
-                Troupe(
-                    self.channel,
-                    [method.player() for method in self.speakers],
-                    lambda n, t: self.world.alive(own[n], t),
-                )
-            )
+            talkers = [one.player() for one in (*self.choruses, *self.soloists)]
+            own = [self.local.index(agent) for talker in talkers for agent in talker.members]
+            players.append(Troupe(self.channel, talkers, lambda n, t: self.world.alive(own[n], t)))
             slots.append(own)
         rollouts = self.world.collect(players, slots)
         found = [
@@ -235,11 +232,14 @@ class Simulation:
         if self.talkers:
             found |= self._in_step(talking)
         if self.channel:
-            uttering = {
-                method.index: begun(method, by_agent[method.index], inboxes[method.index], now)
-                for method in self.speakers
-            }
-            found |= self._uttering(self.channel, uttering)
+            learning: list[tuple[list[int], Any]] = []
+            for chorus in self.choruses:
+                members = [method.index for method in chorus.agents]
+                learning.append((members, chorus.learn([by_agent[agent] for agent in members], inboxes, now)))
+            for method in self.soloists:
+                steps = begun(method, by_agent[method.index], inboxes[method.index], now)
+                learning.append(([method.index], steps))
+            found |= self._uttering(self.channel, learning)
         return [found[index] for index in self.local]
 
     def _in_step(self, talking: dict[int, Learning]) -> dict[int, dict[str, float]]:
@@ -261,30 +261,37 @@ class Simulation:
                 return found
             answers = heard
 
-    def _uttering(self, channel: Channel, learning: dict[int, Learning]) -> dict[int, dict[str, float]]:
+    def _uttering(self, channel: Channel, learning: Sequence[tuple[list[int], Any]]) -> dict[int, dict[str, float]]:
         """Methods that learn what to say: epochs of a pass forward through the rollout, of which the first is what was heard when it was made, and
-        a pass back, all in step; also on ranks where nobody does."""
+        a pass back, all in step; also on ranks where nobody does. ``learning``: agents, and what they learn by."""
         found: dict[int, dict[str, float]] = {}
         said: dict[int, Any] = {}
+        """What those with the first of these agents say."""
 
-        def go_on(answers: Mapping[int, Any]) -> None:
-            for agent, steps in learning.items():
+        def go_on(answers: Mapping[int, Any] | None) -> None:
+            for members, steps in learning:
                 try:
-                    said[agent] = steps.send(answers.get(agent))
+                    said[members[0]] = steps.send(
+                        None if answers is None else [answers.get(agent) for agent in members]
+                    )
                 except StopIteration as stop:
-                    found[agent] = stop.value
-                    said.pop(agent, None)
+                    results = stop.value if isinstance(stop.value, list) else [stop.value]
+                    found.update(zip(members, results, strict=True))
+                    said.pop(members[0], None)
 
         def numbers(t: int, k: int, back: bool) -> dict[int, Any]:
-            for agent, words in said.items():
-                if (getattr(words, "t", None), words.k, words.back) != (t, k, back):
-                    raise RuntimeError(f"{self.team.specs[agent].name} says {words!r}, not pass {k} of step {t}")
             if len(said) < len(learning):
                 raise RuntimeError(f"pass {k} of step {t}: some agents have finished")
-            return {agent: words.numbers for agent, words in said.items()}
+            each: dict[int, Any] = {}
+            for members, _ in learning:
+                words = said[members[0]]
+                if (getattr(words, "t", None), words.k, words.back) != (t, k, back):
+                    raise RuntimeError(f"{self.team.specs[members[0]].name} says {words!r}, not pass {k} of step {t}")
+                each.update(zip(members, words.numbers, strict=True))
+            return each
 
         order = [(t, k) for t in range(self.config.horizon) for k in range(channel.passes)]
-        go_on({})
+        go_on(None)
         for epoch in range(self.epochs if self.teaches else 0):
             if epoch:
                 channel.anew()

@@ -89,13 +89,13 @@ def main(folder: Path) -> None:
         talkers = []
         for agent in mine:
             distribution = distribution_of(ActionSpec("discrete", (ACTIONS[agent],)))
-            talkers.append(Talker(agent, policies[agent], distribution, torch.zeros(0), COPIES, STEPS))
+            talkers.append(Talker([agent], policies[agent], distribution, torch.zeros(0), COPIES, STEPS))
             talkers[-1].memory = talkers[-1].memory + 0.1
         for number, edges in enumerate(GRAPHS[graph], 1):
             channel.begin(number, edges)
             data = {agent: given(agent) for agent in mine}
             for talker in talkers:
-                talker.begin(np.random.default_rng((11, talker.index)), learns=True)
+                talker.begin(np.random.default_rng((11, *talker.members)), learns=True)
             troupe = Troupe(channel, talkers, lambda n, t, data=data: data[mine[n]]["there"][t])
             for t in range(STEPS):
                 words = [np.zeros((COPIES, 1), np.float32) for _ in mine]
@@ -106,10 +106,10 @@ def main(folder: Path) -> None:
             for again in (False, True):
                 for talker in talkers:
                     talker.policy.gradient.zero_()
-                learning = {talker.index: _learn(talker, data[talker.index], again) for talker in talkers}
+                learning = {talker.members[0]: _learn(talker, data[talker.members[0]], again) for talker in talkers}
                 _conduct(channel, learning, again)
                 for talker in talkers:
-                    name = f"{kind}-{graph}-{links}.{number}.{int(again)}.{talker.index}.npz"
+                    name = f"{kind}-{graph}-{links}.{number}.{int(again)}.{talker.members[0]}.npz"
                     kept = {"gradient": talker.policy.gradient.numpy(), "outputs": torch.stack(talker.outputs).numpy()}
                     kept |= {"spoke": np.stack(talker.open_gate), "memory": talker.memories[0].numpy()}
                     noise = talker.noise_said
@@ -121,16 +121,17 @@ def _learn(talker: Talker, data: dict[str, np.ndarray], again: bool):
     begins = torch.from_numpy(data["begins"])
     passage = yield from forward(talker, torch.from_numpy(data["x"]), begins, again and talker.policy.teaches)
     gates = torch.stack([slopes_of(gate) for gate in passage.gates]) if talker.policy.gates else None
-    yield from backward(passage, begins, slopes_of(passage.outputs), gates, talker.policy.teaches)
+    yield from backward(talker, passage, begins, slopes_of(passage.outputs), gates)
 
 
 def _conduct(channel: Channel, learning: dict, again: bool) -> None:
     said: dict = {}
 
-    def go_on(answers: dict) -> None:
+    def go_on(answers: dict | None) -> None:
         said.clear()
         for agent, steps in learning.items():
-            said.update({agent: words} if (words := next_of(steps, answers.get(agent))) is not None else {})
+            words = next_of(steps, None if answers is None else [answers.get(agent)])
+            said.update({} if words is None else {agent: words.numbers[0]})
 
     def next_of(steps, answer):
         try:
@@ -139,14 +140,14 @@ def _conduct(channel: Channel, learning: dict, again: bool) -> None:
             return None
 
     order = [(t, k) for t in range(STEPS) for k in range(channel.passes)]
-    go_on({})
+    go_on(None)
     if again:
         channel.anew()
         for t, k in order:
-            go_on(channel.again(t, k, {agent: words.numbers for agent, words in said.items()}))
+            go_on(channel.again(t, k, dict(said)))
     channel.backwards()
     for t, k in reversed(order):
-        go_on(channel.back(t, k, {agent: words.numbers for agent, words in said.items()}))
+        go_on(channel.back(t, k, dict(said)))
 
 
 if __name__ == "__main__":
