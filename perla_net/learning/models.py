@@ -557,9 +557,9 @@ class Adam:
 
     @classmethod
     def together(cls, optimisers: Sequence[Adam], network: Network) -> Adam:
-        """The optimisers of equal networks as one for ``network``, their union; each becomes a view of its row."""
+        """The optimisers of equal networks, all of one kind, as one of that kind for ``network``, their union; each becomes a view of its row."""
         first = optimisers[0]
-        whole = cls(network, first.epsilon, first.max_norm)
+        whole = type(first)(network, first.epsilon, first.max_norm)
         whole.steps = first.steps
         for index, optimiser in enumerate(optimisers):
             whole.first[index], whole.second[index] = optimiser.first, optimiser.second

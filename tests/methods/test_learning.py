@@ -410,7 +410,12 @@ def both_ways(env: str, **changes) -> list[Simulation]:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"topology": "grid", "agents": {"number": 6}}, {"algorithm": "mappo", "agents": {"number": 4}}]
+    "changes",
+    [
+        {"topology": "grid", "agents": {"number": 6}},
+        {"algorithm": "mappo", "agents": {"number": 4}},
+        {"agents": {"number": 4}, "optimiser": {"method": "sgd"}},
+    ],
 )
 def test_side_by_side_agents_learn_what_they_learn_alone(changes):
     """After one round the networks agree to rounding, and the streams of random numbers are equally far."""
