@@ -277,13 +277,16 @@ class IC3Net(TalkingPolicy):
 
 
 class DIAL(TalkingPolicy):
-    """m = DRU(W h + b) of the h of the step before, ``bits`` numbers;  h = GRU(e(o) + mean over those heard of C m, h).
+    """m = DRU(W h + b) of the h of the step before, ``bits`` numbers;  h = GRU(e(o) + mean over those heard of C (2m − 1), h): an absent bit is in the
+    middle between both.
 
     DRU(x) = σ(x + ``noise`` · ε), ε ~ N(0, 1), while it learns, and 1[x > 0] when it acts. Foerster et al. 2016, arXiv 1605.06676, section 5.2; learned
     by the policy's gradient, as in Chu et al. 2020, where the source learns Q-values.
     """
 
     kind, side_by_side = "dial", True
+    START = 8.0
+    """Gain of W at the start. Hidden states begin near 0.1, and with a gain of 1 no bit would rise above the noise."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -293,6 +296,11 @@ class DIAL(TalkingPolicy):
     def says(cls, hidden: int, observation: int, outputs: int, own: dict[str, Any]) -> tuple[int, ...]:
         """So many bits."""
         return (own["bits"],)
+
+    def start(self, generator: torch.Generator, orthogonal: bool, last_gain: float, deviation: float = 1.0) -> None:
+        """See :class:`TalkingPolicy`."""
+        super().start(generator, orthogonal, last_gain, deviation)
+        self.frozen["said_w"].mul_(self.START)
 
     def talking_shapes(self) -> dict[str, tuple[int, ...]]:
         """W, b, and C for each size of message."""
@@ -306,7 +314,9 @@ class DIAL(TalkingPolicy):
 
     def hear(self, k: int, inner: Inner, heard: Words) -> Inner:
         """See :class:`TalkingPolicy`."""
-        return {"h": self._gru(inner["e"] + self._mean("c", 0, heard, self.hidden), inner["h"])}
+        bits = [(2 * m - 1) * there.unsqueeze(-1) for m, there in zip(heard.numbers, heard.present)]
+        read = inner["e"] + self._mean("c", 0, Words(bits, heard.present), self.hidden)
+        return {"h": self._gru(read, inner["h"])}
 
 
 class NeurComm(TalkingPolicy):

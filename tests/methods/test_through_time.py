@@ -132,7 +132,10 @@ def reference(
         for i, a in enumerate(agents):
             h = memory[i][:, : a.hidden]
             if kind in ("ic3net", "dial"):
-                new.append(a.gru(a.encoded(x[i]) + mean(agents, i, heard(i, 0, t), "c"), h))
+                words = heard(i, 0, t)
+                if kind == "dial":  # bits as ±1, and 0 where there is none
+                    words = {j: ((2 * m - 1) * there[:, None], there) for j, (m, there) in words.items()}
+                new.append(a.gru(a.encoded(x[i]) + mean(agents, i, words, "c"), h))
             elif kind == "tarmac":
                 read, words = a.encoded(x[i]), heard(i, 0, t)
                 if words:
