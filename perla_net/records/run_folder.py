@@ -16,6 +16,8 @@ import numpy as np
 
 from ..ground.errors import InputError
 
+TALKING = ("bytes_per_step", "bytes_per_step_and_edge", "talked", "communication_seconds")
+"""What ``metrics.jsonl`` says of a round in which agents say something at every step."""
 PHASES = ("world", "exchange", "embedding", "learning", "bookkeeping")
 """The phases of a round in ``timings.jsonl``; the remainder of ``seconds`` is waiting for the slowest rank."""
 
@@ -138,6 +140,8 @@ class Run:
     finals: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     absolute: float | None = None
     machine: dict[str, Any] = field(default_factory=dict)
+    talking: dict[str, float] = field(default_factory=dict)
+    """Of what agents say while they act, means over rounds; see :data:`TALKING`."""
 
     @property
     def done(self) -> bool:
@@ -162,6 +166,7 @@ def open_run(folder: Path, metric: str = "return") -> Run:
             for row in rows_of(folder / "evaluations.jsonl")
         ]
         best = json_of(folder / "absolute.json")
+        talking = _talking(metrics)
         absolute = None if best is None else _mean(_figure(best, metric, folder))
         known = {name for row in metrics for name in row["figures"]}
     except (KeyError, TypeError) as error:
@@ -194,7 +199,13 @@ def open_run(folder: Path, metric: str = "return") -> Run:
         finals=json_of(folder / "evaluation.json") or {},
         absolute=absolute,
         machine=machines[-1] if machines else {},
+        talking=talking,
     )
+
+
+def _talking(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
+    known = {name: [row[name] for row in metrics if row.get(name) is not None] for name in TALKING}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
 def _training(row: dict[str, Any], metric: str) -> float | None:

@@ -91,6 +91,7 @@ def build(
     drawn = _choices("Who heard whom", by_task, "graph", _graph_maker(groups))
     learning = _learning(by_task, finals, source, averaged, interval, name)
     results = [tables.settings(groups, finals, source, averaged, name, interval), tables.controllers(groups, averaged)]
+    results.append(tables.talking(groups))
     sections = [
         Section("Results", _there(*results)),
         *learning,

@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from ..records.run_folder import Run
+from ..records.run_folder import TALKING, Run
 from .figures import Chart, Series, key_of
 from .groups import WITHOUT_EFFECT, Average, Group, different, number_text, shown
 
@@ -121,6 +121,24 @@ def controllers(groups: Sequence[Group], average: Average) -> Table | None:
     sentence = "The trained team (greedy and sampled) and the reference controllers on the same held-out episodes, "
     sentence += "which are others than those of the evaluation points."
     return Table("controllers", "Evaluation at the end", sentence, head, body)
+
+
+def talking(groups: Sequence[Group]) -> Table | None:
+    """What talking at every step costs, of the settings in which agents do."""
+    body = []
+    for group in groups:
+        told = [run.talking for run in group.complete if "bytes_per_step" in run.talking]
+        if told:
+            columns = [[run[name] for run in told if name in run] for name in TALKING]
+            body.append([group.name, group.task, *(float(np.mean(column)) if column else None for column in columns)])
+    if not body:
+        return None
+    head = ["setting", "task", "bytes a step", "bytes a step and edge", "share of steps", "communication, s"]
+    sentence = (
+        "What all agents say in a step before they act, and what goes over an edge of the graph; the share of steps in which agents that may be silent "
+        "spoke; simulated seconds of communication a round, under a cost model. Means over rounds and runs."
+    )
+    return Table("talking", "Talking while acting", sentence, head, body)
 
 
 def differences(groups: Sequence[Group]) -> Table | None:

@@ -20,7 +20,7 @@ from conftest import job
 
 from perla_net.ground.errors import InputError
 from perla_net.records.display import interval
-from perla_net.records.run_folder import open_run, open_study, rows_of
+from perla_net.records.run_folder import TALKING, open_run, open_study, rows_of
 from perla_net.report import content, drawing, figures, groups, packing, page, tables
 from perla_net.report.command import main
 from perla_net.settings.config import Config
@@ -324,6 +324,23 @@ def test_pairs_of_many_settings_differ_in_one(runs):
     pairs = next(table for table in content.build("x", every).tables() if table.key == "pairs")
     assert len(pairs.body) == 18  # 3 × 3 settings: three pairs in each row and in each column
     assert all(sum(p != q for p, q in zip(row[0].split(" · "), row[1].split(" · "))) == 1 for row in pairs.body)
+
+
+def test_what_talking_costs_has_a_table_where_agents_talk(runs, tmp_path):
+    assert "talking" not in [table.key for table in content.build("x", [open_run(runs[0])]).tables()]
+    folders = [
+        make(tmp_path / name, algorithm=name, topology="ring", rounds=2, cost={"preset": "wifi"})
+        for name in ("commnet", "ic3net")
+    ]
+    table = next(t for t in content.build("x", list(map(open_run, folders))).tables() if t.key == "talking")
+    assert len(table.body) == 2
+    for folder, row in zip(folders, table.body):
+        of_rounds = rows_of(folder / "metrics.jsonl")
+        told = [np.mean([one[name] for one in of_rounds]) if name in of_rounds[0] else None for name in TALKING]
+        assert row[1:] == [value if value is None else pytest.approx(value) for value in told], row
+        # 64 numbers of four bytes and two for the mark, over eight edges; of who may be silent less.
+        assert row[1] <= 8 * (64 * 4 + 2) and row[2] == pytest.approx(row[1] / 8)
+    assert table.body[0][1] == 8 * (64 * 4 + 2) and table.body[0][3] is None and 0 < table.body[1][3] < 1
 
 
 def test_one_run_and_two_hundred(runs, tmp_path):

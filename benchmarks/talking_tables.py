@@ -1,0 +1,133 @@
+"""The tables of docs/studies/talking.md: tasks that nobody solves without messages, by distance, kind of message and loss.
+
+    python benchmarks/talking_tables.py                       # the tables, markdown
+    python benchmarks/talking_tables.py --collect STUDY       # the files, from a study's runs
+
+``docs/studies/talking/runs.csv`` has a line a run: share of right answers in held-out episodes, sampled and greedy; rounds until the mean share of
+three rounds of training is .95 (empty: never); bytes that all agents say in a step. ``losses.csv`` has a line a run of ``relay, 2`` and loss in
+execution: share of right answers of the greedy team, as ``python -m perla_net.evaluate RUN --links.loss X`` has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+from pathlib import Path
+from typing import Any, Iterable
+
+import numpy as np
+from methods_table import spread
+
+from perla_net.ground.processes import Processes
+from perla_net.world.networked.telling import Majority
+
+FOLDER = Path(__file__).parents[1] / "docs" / "studies" / "talking"
+RUNS = ("task", "setting", "seed", "sampled", "greedy", "rounds", "bytes")
+LOSSES = ("setting", "seed", "loss", "right")
+SOLVED, OVER = 0.95, 3
+"""The share of right answers in so many rounds, from which on a task counts as solved."""
+LOST = (0.0, 0.1, 0.3, 0.6)
+TASK_OF_LOSSES, EPISODES = "relay, 2", 200
+
+
+def figures_of(folder: Path) -> list[Any]:
+    """What runs.csv says of a run, from ``sampled`` on."""
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    right = [row["figures"]["right"] for row in metrics]
+    means = np.convolve(right, np.ones(OVER) / OVER, "valid")
+    solved = np.flatnonzero(means >= SOLVED)
+    told = json.loads((folder / "evaluation.json").read_text())
+    shares = [told[f"team, {mode}"]["right"]["mean"] for mode in ("sampled", "greedy")]
+    return [*shares, int(solved[0]) + OVER if len(solved) else "", metrics[-1].get("bytes_per_step") or 0]
+
+
+def under_loss(folder: Path, loss: float) -> float:
+    """Share of right answers of the greedy team when so many messages are lost."""
+    from perla_net.evaluate import task_of
+    from perla_net.simulation.evaluation import by_episode
+
+    task = task_of([str(folder), "--episodes", str(EPISODES), "--links.loss", str(loss)], 1)
+    players = [Path(player) for player in task.players]
+    found = by_episode(Processes(), task.plan, players, EPISODES, task.seed, references=())
+    assert found is not None
+    return statistics.fmean(found["team, greedy"]["right"])
+
+
+def collect(study: Path) -> None:
+    """Write both files from the runs of a study that are done."""
+    done = [run for run in json.loads((study / "index.json").read_text())["runs"] if run["state"] == "done"]
+    lines, losses = [], []
+    for run in done:
+        folder, of = study / run["folder"], run["settings"]
+        lines.append([of["task"], of["setting"], run["seed"], *figures_of(folder)])
+        if of["task"] == TASK_OF_LOSSES:
+            losses += [[of["setting"], run["seed"], loss, f"{under_loss(folder, loss):.4g}"] for loss in LOST]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, head, rows in (("runs.csv", RUNS, lines), ("losses.csv", LOSSES, losses)):
+        with (FOLDER / name).open("w", newline="") as out:
+            csv.writer(out, lineterminator="\n").writerows([head, *rows])
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """Rows of a file."""
+    with (FOLDER / name).open(newline="") as source:
+        return list(csv.DictReader(source))
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Lines of markdown."""
+    head = list(head)
+    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)] + [""]
+
+
+def tables() -> str:
+    """Markdown: a table a task, and that of the losses."""
+    rows, text = read("runs.csv"), []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        without = 0.25 if task.startswith("relay") else Majority(1, 5).without_messages
+        lines = []
+        for setting in dict.fromkeys(row["setting"] for row in rows if row["task"] == task):
+            runs = [row for row in rows if (row["task"], row["setting"]) == (task, setting)]
+            rounds = sorted(int(run["rounds"]) for run in runs if run["rounds"])
+            when = f"{rounds[0]} to {rounds[-1]}" if rounds else "never"
+            many = f"{len(rounds)} of {len(runs)}"
+            shares = [[float(run[mode]) for run in runs] for mode in ("sampled", "greedy")]
+            size = statistics.median(float(run["bytes"]) for run in runs)
+            lines.append(
+                [
+                    *(setting, many, when),
+                    *(f"{spread(share)} (least {min(share):.3g})" for share in shares),
+                    f"{size:,.0f}",
+                ]
+            )
+        head = ["method", "solved", "after rounds", "right, sampled", "right, greedy", "bytes per step"]
+        text += [f"**{task}** (without messages at best {without:.4g})", "", *table(head, lines)]
+    rows, lines = read("losses.csv"), []
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        cells = [setting]
+        for loss in LOST:
+            cells.append(
+                spread(
+                    [float(row["right"]) for row in rows if row["setting"] == setting and float(row["loss"]) == loss]
+                )
+            )
+        lines.append(cells)
+    head = [f"{TASK_OF_LOSSES}: trained as", *(f"loss {loss:g} in execution" for loss in LOST)]
+    return "\n".join([*text, *table(head, lines)])
+
+
+def main() -> None:
+    """See the head of the file."""
+    reader = argparse.ArgumentParser(description="Tables of docs/studies/talking.md.")
+    reader.add_argument("--collect", type=Path, metavar="STUDY")
+    given = reader.parse_args()
+    if given.collect:
+        collect(given.collect)
+    else:
+        print(tables())
+
+
+if __name__ == "__main__":
+    main()
