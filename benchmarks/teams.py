@@ -10,9 +10,10 @@ from pathlib import Path
 
 from measure import start
 
+from perla_net.evaluate import task_of
 from perla_net.ground.processes import Processes
 from perla_net.records.display import interval
-from perla_net.simulation import evaluation as evaluate
+from perla_net.simulation.evaluation import by_episode
 
 HELD_OUT = 1000
 """Seed of the episodes that teams are compared on."""
@@ -60,9 +61,9 @@ def evaluated(folder: Path, episodes: int, env: str = "", references: Sequence[s
     kind = "".join(letter if letter.isalnum() else "-" for letter in env)
     file = folder / f"episodes-{episodes}{kind and '-' + kind}.json"
     if not file.exists():
-        task = evaluate.task_of([str(folder), *(("--env", env) if env else ())], 1)
+        task = task_of([str(folder), *(("--env", env) if env else ())], 1)
         players = [Path(player) for player in task.players]
-        found = evaluate.by_episode(Processes(), task.plan, players, episodes, HELD_OUT, references)
+        found = by_episode(Processes(), task.plan, players, episodes, HELD_OUT, references)
         file.write_text(json.dumps(found))
     return json.loads(file.read_text())
 
