@@ -24,6 +24,7 @@ from measure import head, in_turn, spread, start
 SHAPES, SIZE, COPIES = ("ring", "complete"), 64, 16
 METHODS = {
     "ippo, GRU": "--algorithm ippo --model.memory gru",
+    "commnet, side by side": "--algorithm commnet --batch-agents yes",
     **{
         name: f"--algorithm {name}"
         for name in (
@@ -92,7 +93,7 @@ def exchange(ranks: list[int], repeats: int) -> None:
 def rounds(ranks: list[int]) -> None:
     """The table of the rounds."""
     print(head("seconds of a round of 16 agents, and bytes an agent sends in it"))
-    print(f"{'method':>17} {'ranks':>5} {'kB/agent':>9}  seconds of a round")
+    print(f"{'method':>21} {'ranks':>5} {'kB/agent':>9}  seconds of a round")
     with tempfile.TemporaryDirectory() as place:
         for name, words in METHODS.items():
             for number in ranks:
@@ -112,7 +113,7 @@ def rounds(ranks: list[int]) -> None:
                 job.communicate(timeout=900)
                 times = [json.loads(line)["seconds"] for line in (folder / "timings.jsonl").read_text().splitlines()]
                 last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-                print(f"{name:>17} {number:>5} {last['bytes'] / 16000:>9.1f}  {spread(times[1:], '.2f')}")
+                print(f"{name:>21} {number:>5} {last['bytes'] / 16000:>9.1f}  {spread(times[1:], '.2f')}")
                 sys.stdout.flush()
 
 
