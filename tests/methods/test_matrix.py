@@ -7,6 +7,8 @@ import os
 import pytest
 from conftest import ROOT, needs_mpirun, rows
 
+from perla_net.world.environments import SUITES
+
 LOSSY = {"links": {"loss": 0.3}}
 TRAFFIC = {"env": "traffic:grid:horizon=15", "agents": 4, "topology": "ring"}
 PAIRS = {"env": "games:tandem:graph=ring", "agents": 4}
@@ -89,3 +91,10 @@ def test_who_told_whom(verdicts):
     last = {name: rows(one.folder / "alone")[-1] for name, one in verdicts.items()}
     assert last["sequential"]["factor_spread"] > 0 and last["factorisation"]["mixer_gradient"] > 0
     assert last["learning-aware"]["policy_gradient"] is not None
+
+
+def test_the_program_has_a_task_of_every_suite(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from matrix import FAMILIES
+
+    assert set(SUITES) - {"batch"} == set(FAMILIES)
