@@ -218,6 +218,20 @@ def evaluated(folder, *words):
     return json.loads((folder / "again.json").read_text())["team, greedy"]["right"]["mean"]
 
 
+def test_the_tables_of_the_study_have_what_evaluations_have(trained, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import talking_tables
+
+    sampled, greedy, rounds, size = talking_tables.figures_of(trained)
+    told = json.loads((trained / "evaluation.json").read_text())
+    assert (sampled, greedy) == tuple(told[f"team, {mode}"]["right"]["mean"] for mode in ("sampled", "greedy"))
+    right = [row["figures"]["right"] for row in rows(trained)]
+    assert np.mean(right[rounds - 3 : rounds]) >= 0.95 > np.mean(right[rounds - 4 : rounds - 1])
+    assert size == 2 * (64 * 4 + 2)
+    monkeypatch.setattr(talking_tables, "EPISODES", 400)
+    assert talking_tables.under_loss(trained, 0.6) == evaluated(trained, "--links.loss", "0.6")
+
+
 def test_a_relay_is_learned_and_not_without_messages(trained, tmp_path):
     """By messages in all episodes; without, in a quarter: over links that lose all it is 1/4, over those that lose L about (1 − L²) + L²/4."""
     assert evaluated(trained) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import needs_mpirun, run
+from conftest import ROOT, needs_mpirun, run
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from perla_net.ground.errors import InputError
@@ -288,3 +288,22 @@ def test_numbers_do_not_depend_on_ranks(tmp_path):
     assert run(tmp_path / "alone", 0, *options) == run(tmp_path / "two", 2, *options)
     one, two = ((tmp_path / name / "evaluation.json").read_bytes() for name in ("alone", "two"))
     assert one == two and b"aloha" in one
+
+
+def test_programs_that_compare_teams_evaluate_episode_by_episode(tmp_path, monkeypatch):
+    """What benchmarks/wireless.py, platoon.py, … and networked_tables.py take from a run."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import networked_tables
+    import teams
+
+    options = ("--env", "wireless:grid:horizon=10", "--agents", "6", "--topology", "interaction")
+    run(tmp_path / "run", 0, *options, "--algorithm", "commnet", "--ppo.epochs", "1", "--evaluate-episodes", "0")
+    found = teams.evaluated(tmp_path / "run", 3)
+    assert teams.evaluated(tmp_path / "run", 3) == found
+    monkeypatch.setattr(networked_tables, "MANY", 3)
+    row = dict(zip(networked_tables.HEAD[3:], networked_tables.figures_of(tmp_path / "run", "wireless"), strict=True))
+    greedy, aloha = found["team, greedy"]["throughput"], found["aloha"]["throughput"]
+    assert len(greedy) == len(aloha) == 3
+    assert float(row["figure"]) == pytest.approx(sum(greedy) / 3, abs=1e-5)
+    assert float(row["difference"]) == pytest.approx((sum(greedy) - sum(aloha)) / 3, abs=1e-5)
+    assert row["collided"] == "0" and row["said"] > 0 and row["bytes"] > 0
