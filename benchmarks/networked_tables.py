@@ -10,7 +10,6 @@ and what an agent sends in a round, bytes; seconds of all rounds.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import statistics
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from methods_table import spread
-from talking_tables import table
+from talking_tables import command, table
 
 from perla_net.ground.processes import Processes
 
@@ -106,13 +105,7 @@ def tables() -> str:
 
 def main() -> None:
     """See the head of the file."""
-    reader = argparse.ArgumentParser(description="Tables of docs/studies/networked.md.")
-    reader.add_argument("--collect", type=Path, metavar="STUDY")
-    given = reader.parse_args()
-    if given.collect:
-        collect(given.collect)
-    else:
-        print(tables())
+    command("Tables of docs/studies/networked.md.", collect, tables)
 
 
 if __name__ == "__main__":

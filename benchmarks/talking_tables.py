@@ -15,7 +15,7 @@ import csv
 import json
 import statistics
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 import numpy as np
 from methods_table import spread
@@ -118,15 +118,20 @@ def tables() -> str:
     return "\n".join([*text, *table(head, lines)])
 
 
-def main() -> None:
-    """See the head of the file."""
-    reader = argparse.ArgumentParser(description="Tables of docs/studies/talking.md.")
+def command(what: str, collect: Callable[[Path], None], tables: Callable[[], str]) -> None:
+    """The command line of a program that collects a study's runs into files, and prints tables of these."""
+    reader = argparse.ArgumentParser(description=what)
     reader.add_argument("--collect", type=Path, metavar="STUDY")
     given = reader.parse_args()
     if given.collect:
         collect(given.collect)
     else:
         print(tables())
+
+
+def main() -> None:
+    """See the head of the file."""
+    command("Tables of docs/studies/talking.md.", collect, tables)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 
 from ..learning.distributions import Distribution
-from ..learning.models import MLP, Adam
-from ..learning.talking import TalkingPolicy
 from ..network.exchange import Inbox
 from ..settings.config import AgentSettings
 from ..world.world import Rollout
 from .lesson import Lesson
 from .order import STATISTICS, look
 from .protocol import Now
+from .squad import SideBySide
 from .through_time import backward, forward
 from .trainer import MEASURED, Trainer
 from .troupe import Talker
@@ -173,7 +172,7 @@ def _log_gate(logit: torch.Tensor, opened: torch.Tensor) -> torch.Tensor:
     return torch.where(opened, logit, 0.0) - torch.nn.functional.softplus(logit)
 
 
-class Chorus:
+class Chorus(SideBySide):
     """Agents of one rank that say and hear the same, each for itself: they act and learn side by side, as in a :class:`~.squad.Squad`.
 
     Each stays itself: its parameters, moments and random streams are its own, as rows of the chorus's tensors. The numbers differ from those of
@@ -182,20 +181,10 @@ class Chorus:
 
     def __init__(self, agents: Sequence[Any]) -> None:
         """``agents``: alike :class:`~.talking.Talking`."""
-        self.agents = list(agents)
-        learners = [agent.learner for agent in agents]
-        first, one = learners[0], agents[0]
-        policy = TalkingPolicy.together([agent.policy for agent in agents])
-        critic = MLP.together([learner.critic for learner in learners])
-        self.optimisers = (
-            Adam.together([learner.optimisers[0] for learner in learners], policy),
-            Adam.together([learner.optimisers[1] for learner in learners], critic),
-        )
-        self.trainer = Trainer(
-            policy, critic, self.optimisers, first.distribution, first.trainer.own_heads, first.settings
-        )
+        super().__init__(agents)
+        one = self.agents[0]
         members = [agent.index for agent in agents]
-        self.talker = Talker(members, policy, first.distribution, one.identity, one.copies, one.horizon)
+        self.talker = Talker(members, self.policy, self.trainer.distribution, one.identity, one.copies, one.horizon)
         for n, agent in enumerate(agents):
             agent.part = self, n
 
@@ -216,12 +205,6 @@ class Chorus:
 
     def learn(self, rollouts: Sequence[Rollout], inboxes: Mapping[int, Inbox], now: Now) -> Statistics:
         """See :func:`learn_together`."""
-        learners = [agent.learner for agent in self.agents]
-        for whole, optimiser in zip(self.optimisers, learners[0].optimisers):
-            whole.steps = optimiser.steps
         theirs = [inboxes[agent.index] for agent in self.agents]
-        found = yield from learn_together(self.agents, self.talker, self.trainer, rollouts, theirs, now)
-        for learner in learners:
-            for whole, optimiser in zip(self.optimisers, learner.optimisers):
-                optimiser.steps = whole.steps
-        return found
+        with self.counted():
+            return (yield from learn_together(self.agents, self.talker, self.trainer, rollouts, theirs, now))

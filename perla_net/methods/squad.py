@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Iterator, Mapping, Sequence
 
 from ..learning.models import MLP, Adam, Policy
 from ..network.exchange import Inbox
@@ -14,19 +15,15 @@ from .protocol import Now, run_alone
 from .trainer import Trainer
 
 
-class Squad:
-    """Agents of one rank whose networks and settings are equal: they act and learn side by side, one product for all.
-
-    Each agent stays itself: its parameters, moments and random streams are its own, as rows of the squad's tensors. The
-    numbers differ from those of agents that learn one by one in the last bits, since products are summed in another order.
-    """
+class SideBySide:
+    """The networks, optimisers and trainer of agents whose networks and settings are equal, as one; each agent's are its row."""
 
     def __init__(self, agents: Sequence[Any]) -> None:
         """``agents``: alike :class:`~.actor_critic.ActorCritic`."""
         self.agents = list(agents)
         learners = [agent.learner for agent in agents]
         first = learners[0]
-        policy = Policy.together([learner.policy for learner in learners])
+        self.policy = policy = Policy.together([learner.policy for learner in learners])
         critic = MLP.together([learner.critic for learner in learners])
         self.optimisers = (
             Adam.together([learner.optimisers[0] for learner in learners], policy),
@@ -35,8 +32,31 @@ class Squad:
         self.trainer = Trainer(
             policy, critic, self.optimisers, first.distribution, first.trainer.own_heads, first.settings
         )
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Inside, the optimisers of all take steps; before and after these are those of everybody's own."""
+        learners = [agent.learner for agent in self.agents]
+        for whole, optimiser in zip(self.optimisers, learners[0].optimisers):
+            whole.steps = optimiser.steps
+        yield
+        for learner in learners:
+            for whole, optimiser in zip(self.optimisers, learner.optimisers):
+                optimiser.steps = whole.steps
+
+
+class Squad(SideBySide):
+    """Agents of one rank whose networks and settings are equal: they act and learn side by side, one product for all.
+
+    Each agent stays itself: its parameters, moments and random streams are its own, as rows of the squad's tensors. The
+    numbers differ from those of agents that learn one by one in the last bits, since products are summed in another order.
+    """
+
+    def __init__(self, agents: Sequence[Any]) -> None:
+        """``agents``: alike :class:`~.actor_critic.ActorCritic`."""
+        super().__init__(agents)
         one = agents[0]
-        self._player = Player(policy, first.distribution, one.identity, one.copies, one.horizon)
+        self._player = Player(self.policy, self.trainer.distribution, one.identity, one.copies, one.horizon)
 
     def player(self) -> Player:
         """Who acts for these agents in the next rollout."""
@@ -51,11 +71,6 @@ class Squad:
             Lesson(agent.learner, agent.experience(rollout, inboxes[agent.index], now.round), keep_all=True)
             for agent, rollout in zip(self.agents, rollouts)
         ]
-        learners = [agent.learner for agent in self.agents]
-        for whole, optimiser in zip(self.optimisers, learners[0].optimisers):
-            whole.steps = optimiser.steps
-        measured = run_alone(learn(lessons, self.trainer, now.progress))
-        for learner in learners:
-            for whole, optimiser in zip(self.optimisers, learner.optimisers):
-                optimiser.steps = whole.steps
+        with self.counted():
+            measured = run_alone(learn(lessons, self.trainer, now.progress))
         return [dict(zip(STATISTICS, row.tolist())) for row in measured]

@@ -128,7 +128,6 @@ class Simulation:
         self.soloists = [method for method in self.singles if method.index in sizes]
         self.singles = [method for method in self.singles if method.index not in sizes]
         self.channel: Channel | None = None
-        self.troupe: Troupe | None = None
         if sizes:
             config = self.config
             self.channel = Channel(
