@@ -273,8 +273,8 @@ class CommNetOptions(Section):
 class DIALOptions(Section):
     """Messages of DIAL."""
 
-    bits: Positive = option(8, "Bits in a message.")
-    noise: NonNegative = option(0.5, "Standard deviation of the noise in front of the sigmoid, while learning.")
+    bits: Positive = option(32, "Bits in a message.")
+    noise: NonNegative = option(2.0, "Standard deviation of the noise in front of the sigmoid, while learning.")
 
 
 @dataclass
