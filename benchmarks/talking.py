@@ -25,6 +25,7 @@ SHAPES, SIZE, COPIES = ("ring", "complete"), 64, 16
 METHODS = {
     "ippo, GRU": "--algorithm ippo --model.memory gru",
     "commnet, side by side": "--algorithm commnet --batch-agents yes",
+    "the same, chunks": "--algorithm commnet --batch-agents yes --ppo.chunk 10",
     **{
         name: f"--algorithm {name}"
         for name in (

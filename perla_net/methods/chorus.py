@@ -18,7 +18,7 @@ from .protocol import Now
 from .squad import SideBySide
 from .through_time import backward, forward
 from .trainer import MEASURED, Trainer
-from .troupe import Talker
+from .troupe import Talker, chunked, unchunked
 
 SPOKE = "talked"
 """Share of the steps in which a gated agent was there that it spoke in."""
@@ -95,16 +95,27 @@ def _improve(
     loss.begin(whole([agent.outputs[: first.taken] for agent in agents]), _of_steps(talker.gate_logits))
     x = whole([agent.with_identity(agent.observation)[: first.taken].unflatten(0, of_steps) for agent in agents])
     begins = torch.from_numpy(first.experience.rollout.begins[:-1].copy())
+    time, chunk = x.dim() - 3, settings.ppo.chunk or first.steps
+    kept = talker.kept(chunk)
+    x, begins = chunked(x, chunk, time, time + 1), chunked(begins, chunk, 0, 1)
+
+    def in_order(side: torch.Tensor) -> torch.Tensor:
+        return unchunked(side, first.copies, time, time + 1).flatten(time, time + 1)
+
+    def in_chunks(order: torch.Tensor) -> torch.Tensor:
+        return chunked(order.unflatten(time, of_steps), chunk, time, time + 1)
+
     measured = []
     for epoch in range(settings.ppo.epochs):
         policy.gradient.zero_()
         with policy.leaves():
-            passage = yield from forward(talker, x, begins, epoch > 0 and policy.teaches)
-            logits = _of_steps([gate.detach() for gate in passage.gates])
-            slopes, gate_slopes, found = loss(passage.outputs.detach().flatten(-3, -2), logits)
+            passage = yield from forward(talker, kept, x, begins, epoch > 0 and policy.teaches)
+            logits = [gate.detach() for gate in passage.gates]
+            gates = in_order(torch.stack(logits, time)) if logits else None
+            slopes, gate_slopes, found = loss(in_order(passage.outputs.detach()), gates)
             if gate_slopes is not None:
-                gate_slopes = gate_slopes.unflatten(-1, of_steps)
-            yield from backward(talker, passage, begins, slopes.unflatten(-2, of_steps), gate_slopes)
+                gate_slopes = in_chunks(gate_slopes)
+            yield from backward(talker, passage, begins, in_chunks(slopes), gate_slopes)
         norm = optimiser.step(rate)
         none = torch.zeros_like(norm)
         measured.append([part.tolist() for part in (*found[:1], none, *found[1:], norm, none)])

@@ -121,6 +121,10 @@ class Talking(ActorCritic):
         super().check(team, index)
         settings, spec = team.settings[index], team.specs[index]
         name = settings.algorithm
+        if settings.ppo.chunk and not cls.says(team, index):
+            raise InputError(
+                f"--ppo.chunk {settings.ppo.chunk}: is for agents that talk while they act, and {spec.name} has nobody to talk to; use 0"
+            )
         if not settings.model.policy_hidden:
             raise InputError(
                 f"--algorithm {name}: needs a hidden layer, but {spec.name} has --model.policy-hidden none"
@@ -146,6 +150,7 @@ class Talking(ActorCritic):
                 continue
             for what, mine, its in (
                 ("--ppo.epochs", settings.ppo.epochs, entry.ppo.epochs),
+                ("--ppo.chunk", settings.ppo.chunk, entry.ppo.chunk),
                 ("kinds of messages: --algorithm", cls.network.kind, team.methods[other].network.kind),
                 ("passes of a step:", *(len(_size_said(team, one)) for one in (index, other))),
             ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,17 @@ from ..learning.distributions import Distribution
 from ..learning.talking import Inner, TalkingPolicy, Words
 from ..network.channel import Channel, Heard, Said
 from .player import Player
+
+
+class Kept(NamedTuple):
+    """What a talker has kept of a rollout, in chunks side by side: chunks × B rows, chunk after chunk, of N steps.
+
+    memory [rows, width], with which each chunk begins; heard: of each step and pass; noise [N, rows, noisy], of messages, or None. Of several agents
+    every tensor has an axis of them in front of the rows."""
+
+    memory: torch.Tensor
+    heard: list[list[Words]]
+    noise: torch.Tensor | None
 
 
 class Talker(Player):
@@ -119,10 +130,23 @@ class Talker(Player):
         """The rows of every member."""
         return whole if self.several else (whole,)
 
-    def words(self, k: int, heard: Sequence[Heard | None]) -> Words:
-        """What every member hears in pass k as tensors."""
+    def kept(self, chunk: int) -> Kept:
+        """What its steps have left, for learning in chunks of so many steps."""
+        starts = range(0, self.horizon, chunk)
+        heard = [
+            [_side_by_side([self.heard[start + t][k] for start in starts]) for k in range(self.policy.passes)]
+            for t in range(chunk)
+        ]
+        noise = None
+        if self.noise_said is not None:
+            drawn = torch.from_numpy(self.noise_said).to(self.policy.flat.dtype)
+            noise = chunked(drawn, chunk, 0, drawn.dim() - 2)
+        return Kept(torch.cat([self.memories[start] for start in starts], -2), heard, noise)
+
+    def words(self, k: int, heard: Sequence[Heard | None], rows: int = 0) -> Words:
+        """What every member hears in pass k as tensors; rows: of a message (0: B)."""
         if heard[0] is None:
-            return self.policy.silence(self.copies, k)
+            return self.policy.silence(rows or self.copies, k)
         if not self.several:
             return words_of(heard[0], self.policy.flat.dtype)
         those = [one for one in heard if one is not None]
@@ -134,6 +158,26 @@ class Talker(Player):
 def words_of(heard: Heard, dtype: torch.dtype = torch.float32) -> Words:
     """The same as tensors."""
     return Words([torch.from_numpy(part) for part in heard.numbers], torch.from_numpy(heard.present).to(dtype))
+
+
+def _side_by_side(parts: Sequence[Words]) -> Words:
+    """The same message of several chunks."""
+    if len(parts) == 1:
+        return parts[0]
+    numbers = [torch.cat(those, -2) for those in zip(*(part.numbers for part in parts))]
+    return Words(numbers, torch.cat([part.present for part in parts], -1))
+
+
+def chunked(whole: torch.Tensor, chunk: int, time: int, rows: int) -> torch.Tensor:
+    """[…, T, …, B, …] as […, N, …, C·B, …], C chunks of N steps side by side; ``time``, ``rows``: the axes of T and B, behind it."""
+    apart = whole.unflatten(time, (-1, chunk))  # the axes behind are one further
+    return apart.movedim(time, rows).flatten(rows, rows + 1)
+
+
+def unchunked(side: torch.Tensor, copies: int, time: int, rows: int) -> torch.Tensor:
+    """The reverse of :func:`chunked`."""
+    apart = side.unflatten(rows, (-1, copies))
+    return apart.movedim(rows, time).flatten(time, time + 1)
 
 
 class Troupe:

@@ -8,6 +8,9 @@ neighbourhood exchanges.)
 Links treat each message of each copy by itself, as if every copy were a world of its own: lost, or damaged (a bit that flips spoils its checksum),
 or ``delay`` steps late; the newest of those that arrive in a step is heard, none of an episode that is over, and none after the rollout. What
 is not heard is marked as absent, and sends no gradient back; a gradient that is lost, damaged or late is zero. Who is out of its budget is silent.
+
+What is said again, in learning, may be that of several chunks of the rollout at once, side by side as if they were copies: no message goes from one to
+the next.
 """
 
 from __future__ import annotations
@@ -59,10 +62,12 @@ class Channel:
         coding: str = "none",
         network: Network | None = None,
         dtype: type = np.float32,
+        chunk: int = 0,
     ) -> None:
-        """``agents[p]``: agents of rank p; ``sizes``: speaker → numbers in its message of each pass; ``potential``: pairs that may have an edge in
+        """``chunk``: steps of those that are learned from side by side, a divisor of ``steps`` (0: all); ``agents[p]``: agents of rank p; ``sizes``: speaker → numbers in its message of each pass; ``potential``: pairs that may have an edge in
         some round; ``network``: counts what is said, and has the agents' budget. Collective."""
         self.processes, self.links, self.copies, self.steps, self.dtype = processes, links, copies, steps, dtype
+        self.chunk = chunk or steps
         self.coding = "raw" if coding == "none" else coding
         self.local = agents[processes.rank]
         self.network = network
@@ -77,12 +82,18 @@ class Channel:
         self._sizes = [
             {edge: sizes[edge[0]][k] for edge in self.edges if k < len(sizes[edge[0]])} for k in range(self.passes)
         ]
-        self._out = [
-            _Lane(self, rank_of, of_pass, False, f"messages, pass {k + 1}") for k, of_pass in enumerate(self._sizes)
-        ]
-        self._back = [
-            _Lane(self, rank_of, of_pass, True, f"gradients, pass {k + 1}") for k, of_pass in enumerate(self._sizes)
-        ]
+
+        def lanes(copies: int, reverse: bool, what: str) -> list[_Lane]:
+            return [
+                _Lane(self, rank_of, of_pass, copies, reverse, f"{what}, pass {k + 1}")
+                for k, of_pass in enumerate(self._sizes)
+            ]
+
+        self._out = lanes(copies, False, "messages")
+        rows = copies * (steps // self.chunk)
+        self._again = self._out if rows == copies else lanes(rows, False, "messages")
+        self._back = lanes(rows, True, "gradients")
+        self._time = np.arange(steps)[:, None]
         self._live: frozenset[Edge] = frozenset()
         self._round = self._turn = 0
         self._acting = True
@@ -153,27 +164,30 @@ class Channel:
                 else:
                     self._count(edge, "message", words.spoke, marks, self._sizes[k][edge], self.steps - t)
             lane.put(j, words.numbers, [marks_of[edge][t] for edge in lane.of[j]])
-        return self._carry(t, k)
+        return self._carry(lane, slice(t, t + 1), k)
 
     def again(self, t: int, k: int, said: Mapping[int, np.ndarray]) -> dict[int, Heard]:
-        """The same with other numbers, when something is learned from that rollout: what was not heard then is not heard now. :meth:`anew`
-        before the first. Collective."""
-        lane, self._acting = self._out[k], False
+        """The same with other numbers, when something is learned from that rollout: what was not heard then is not heard now; of step t of every
+        chunk, [chunks × copies, size]. :meth:`anew` before the first. Collective."""
+        lane, at, self._acting = self._again[k], slice(t, None, self.chunk), False
+        left = (self.steps - self._time[at] + np.zeros(self.copies, int)).reshape(-1)
         for j, numbers in said.items():
             if not lane.of.get(j):
                 continue
-            marks = {edge: np.maximum(self._marks[k][edge][t], SILENT) for edge in lane.of[j]}
+            marks = {edge: np.maximum(self._marks[k][edge][at], SILENT).reshape(-1) for edge in lane.of[j]}
             for edge in self._in_turn(lane.of[j]):
-                self._count(edge, "message", marks[edge] > SILENT, marks[edge], self._sizes[k][edge], self.steps - t)
+                self._count(edge, "message", marks[edge] > SILENT, marks[edge], self._sizes[k][edge], left)
             lane.put(j, numbers, list(marks.values()))
-        return self._carry(t, k)
+        return self._carry(lane, at, k)
 
     def _in_turn(self, edges: Sequence[Edge]) -> Sequence[Edge]:
         """Beginning with another one in each round, where a budget is too small for all."""
         first = (self._round - 1) % len(edges)
         return [*edges[first:], *edges[:first]]
 
-    def _count(self, edge: Edge, purpose: str, spoke: np.ndarray, marks: np.ndarray, size: int, left: int) -> None:
+    def _count(
+        self, edge: Edge, purpose: str, spoke: np.ndarray, marks: np.ndarray, size: int, left: int | np.ndarray
+    ) -> None:
         """Note what is sent over an edge; marks of what the budget does not pay for become silence. left: steps in which it may arrive."""
         number = int(np.count_nonzero(spoke))
         if not number:
@@ -194,45 +208,51 @@ class Channel:
         if not paid:
             marks[:] = SILENT
 
-    def _carry(self, t: int, k: int) -> dict[int, Heard]:
-        lane = self._out[k]
+    def _carry(self, lane: _Lane, at: slice, k: int) -> dict[int, Heard]:
+        """``at``: the steps whose messages these are."""
         lane.run()
         self.exchanges += 1
         found: dict[int, Heard] = {}
         for i, sources in self.sources.items():
             numbers: list[np.ndarray] = []
-            present = np.zeros((len(sources), self.copies), bool)
+            present = np.zeros((len(sources), lane.copies), bool)
             for n, j in enumerate(sources):
                 edge = j, i
                 if edge not in self._values[k]:  # it says nothing in this pass
-                    numbers.append(np.zeros((self.copies, 0), self.dtype))
+                    numbers.append(np.zeros((lane.copies, 0), self.dtype))
                     continue
                 values, marks = lane.take(edge)
-                self._values[k][edge][t] = values
-                at = self._arrivals(edge, t, k, marks)
-                present[n] = at >= 0
-                if (at == t).all() or not present[n].any():
-                    heard = self._values[k][edge][t]
+                size, kept = values.shape[1], self._values[k][edge]
+                kept[at] = values.reshape(-1, self.copies, size)
+                told = self._arrivals(edge, at, k, marks.reshape(-1, self.copies))
+                present[n] = (told >= 0).reshape(-1)
+                if (told == self._time[at]).all() or not present[n].any():
+                    heard = kept[at]
                 else:
-                    heard = self._values[k][edge][np.maximum(at, 0), np.arange(self.copies)]
+                    heard = kept[np.maximum(told, 0), np.arange(self.copies)]
+                heard = heard.reshape(-1, size)
                 numbers.append(heard if present[n].all() else np.where(present[n][:, None], heard, 0))
             if sources:
                 found[i] = Heard(numbers, present)
         return found
 
-    def _arrivals(self, edge: Edge, t: int, k: int, marks: np.ndarray) -> np.ndarray:
-        """At which step what is heard at step t was said, [copies]; −1: nothing is."""
+    def _arrivals(self, edge: Edge, at: slice, k: int, marks: np.ndarray) -> np.ndarray:
+        """At which step what is heard at these steps was said, [steps, copies]; −1: nothing is. marks [steps, copies]: several steps only where none is late."""
         told = self._from[k][edge]
         if self.network and (spoiled := int(np.count_nonzero(marks == DAMAGED))):
             self.network.counts[edge[1]]["rejected"] += spoiled
         if (marks <= 1).all():
-            told[t] = np.where(marks == 1, t, told[t])
+            told[at] = np.where(marks == 1, self._time[at], told[at])
         else:
-            for copy in np.flatnonzero(marks > 0):  # of those that arrive in the same step the last one said is heard
-                if t + marks[copy] - 1 < self.steps:
-                    told[t + marks[copy] - 1, copy] = t
-        told[t][told[t] < self._first[t]] = -1  # of an episode that is over
-        return told[t]
+            t = at.start
+            for copy in np.flatnonzero(
+                marks[0] > 0
+            ):  # of those that arrive in the same step the last one said is heard
+                if t + marks[0, copy] - 1 < self.steps:
+                    told[t + marks[0, copy] - 1, copy] = t
+        heard = told[at]
+        heard[heard < self._first[at]] = -1  # of an episode that is over
+        return heard
 
     # Back
 
@@ -253,33 +273,38 @@ class Channel:
                     self._spoiled[k][j, i] = fates != 1 if self.links.late_experience else fates <= 0
 
     def back(self, t: int, k: int, gradients: Mapping[int, Sequence[np.ndarray]]) -> dict[int, np.ndarray]:
-        """Pass k of step t: gradients, by hearer, of what it heard there, each [copies, size]; returns ∂L/∂m [copies, size] for every local speaker.
+        """Pass k of step t of every chunk: gradients, by hearer, of what it heard there, each [chunks × copies, size]; returns ∂L/∂m of that shape for
+        every local speaker.
 
         Every later pass and step must have been gone through. Collective.
         """
-        lane, every, self._acting = self._back[k], np.arange(self.copies), False
+        lane, at, self._acting = self._back[k], slice(t, None, self.chunk), False
+        now = self._time[at]
+        every = np.arange(self.copies) + np.zeros_like(now)
         for i, those in gradients.items():
             for j, gradient in zip(self.sources[i], those, strict=True):
                 if (edge := (j, i)) not in self._owed[k]:
                     continue
-                at = self._from[k][edge][t]
-                heard = at >= 0
-                if (at == t).all():
-                    self._owed[k][edge][t] += gradient
+                told, owed = self._from[k][edge][at], self._owed[k][edge]
+                heard = told >= 0
+                gradient = gradient.reshape(*told.shape, -1)
+                if (told == now).all():
+                    owed[at] += gradient
                 elif heard.any():
-                    self._owed[k][edge][at[heard], every[heard]] += gradient[heard]
+                    owed[told[heard], every[heard]] += gradient[heard]
         for edge, owed in self._owed[k].items():
             j, i = edge
             # What was said in step t and heard, then or later.
-            answered = np.zeros(self.copies, bool)
+            answered = np.zeros(lane.copies, bool)
             if edge in self._live:
-                answered = (self._from[k][edge][t:] == t).any(0)
+                told = self._from[k][edge]
+                answered = (told[t:] == t).any(0) if self.chunk == self.steps else (told[at] == now).reshape(-1)
             marks = answered.astype(np.int16)
             if answered.any():
                 if edge in self._spoiled[k]:
-                    marks[self._spoiled[k][edge][t]] = SILENT
+                    marks[self._spoiled[k][edge][at].reshape(-1)] = SILENT
                 self._count((i, j), "gradient", answered, marks, self._sizes[k][edge], 1)
-            lane.put_one(edge, owed[t], marks)
+            lane.put_one(edge, owed[at].reshape(lane.copies, -1), marks)
         lane.run()
         self.exchanges += 1
         found = {}
@@ -287,7 +312,7 @@ class Channel:
             edges = [(j, i) for i in self.targets[j] if (j, i) in self._sizes[k]]
             if not edges:
                 continue
-            total = np.zeros((self.copies, self._sizes[k][edges[0]]), self.dtype)
+            total = np.zeros((lane.copies, self._sizes[k][edges[0]]), self.dtype)
             for edge in edges:
                 values, marks = lane.take(edge)
                 total += np.where((marks > SILENT)[:, None], values, 0)
@@ -296,7 +321,7 @@ class Channel:
 
     def free(self) -> None:
         """Give back what the MPI library keeps. Collective."""
-        for lane in (*self._out, *self._back):
+        for lane in dict.fromkeys((*self._out, *self._again, *self._back)):
             lane.transfer.free()
 
 
@@ -304,10 +329,16 @@ class _Lane:
     """Where the messages of one pass lie in what is sent and received: of each edge, numbers as they are coded, and marks."""
 
     def __init__(
-        self, channel: Channel, rank_of: Mapping[int, int], sizes: Mapping[Edge, int], reverse: bool, name: str
+        self,
+        channel: Channel,
+        rank_of: Mapping[int, int],
+        sizes: Mapping[Edge, int],
+        copies: int,
+        reverse: bool,
+        name: str,
     ) -> None:
-        """``sizes``: edge → numbers of a message; ``reverse``: from those that hear to those that speak."""
-        self.channel, self.sizes = channel, sizes
+        """``sizes``: edge → numbers of a message; ``copies``: messages of a step; ``reverse``: from those that hear to those that speak."""
+        self.channel, self.sizes, self.copies = channel, sizes, copies
         ranks, mine = channel.processes.size, channel.processes.rank
         send: list[list[Block]] = [[] for _ in range(ranks)]
         receive: list[list[Block]] = [[] for _ in range(ranks)]
@@ -334,12 +365,12 @@ class _Lane:
     def _payload(self, size: int) -> int:
         channel = self.channel
         if channel.coding == "raw":
-            return channel.copies * size * np.dtype(channel.dtype).itemsize
-        return compression.coded_size(channel.coding, (channel.copies * size,), (size,) * channel.copies, 0)
+            return self.copies * size * np.dtype(channel.dtype).itemsize
+        return compression.coded_size(channel.coding, (self.copies * size,), (size,) * self.copies, 0)
 
     def _length(self, size: int) -> int:
         """Bytes of an edge's block, a multiple of eight, so that numbers can be read where they lie."""
-        return -(-(self._payload(size) + MARK * self.channel.copies) // 8) * 8
+        return -(-(self._payload(size) + MARK * self.copies) // 8) * 8
 
     def put(self, source: int, numbers: np.ndarray, marks: Sequence[np.ndarray]) -> None:
         """What an agent says, the same to all of its edges, with the marks of each."""
@@ -357,7 +388,7 @@ class _Lane:
         if channel.coding == "raw":
             return flat.view(np.uint8)
         size = numbers.shape[1]
-        return compression.encode(channel.coding, flat, (size,) * channel.copies if size else (), 0)
+        return compression.encode(channel.coding, flat, (size,) * self.copies if size else (), 0)
 
     def _place(self, edge: Edge, coded: np.ndarray, marks: np.ndarray) -> None:
         start = self._leaving[edge]
@@ -373,10 +404,10 @@ class _Lane:
         channel, size, start = self.channel, self.sizes[edge], self._coming[edge]
         stop = start + self._payload(size)
         data = self.received[start:stop]
-        shape = channel.copies, size
+        shape = self.copies, size
         if channel.coding == "raw":
             values = data.view(channel.dtype).reshape(shape)
         else:
-            flat = compression.decode(channel.coding, data, (channel.copies * size,), (size,) * channel.copies, 0)
+            flat = compression.decode(channel.coding, data, (self.copies * size,), (size,) * self.copies, 0)
             values = flat.reshape(shape)
-        return values, self.received[stop : stop + 2 * channel.copies].view(np.int16)
+        return values, self.received[stop : stop + 2 * self.copies].view(np.int16)

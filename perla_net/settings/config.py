@@ -94,6 +94,11 @@ class PPO(Section):
     epochs: Positive = option(8, "Passes over a round's rollout.")
     minibatch: Positive = option(1024, "Steps of one agent in a minibatch.")
     clip: Rate = option(0.2, "Clipping range of the probability ratio.")
+    chunk: Count = option(
+        0,
+        "Steps of time that gradients of messages and memories go back through, of agents that talk while they act: the rollout is learned from in "
+        "chunks of so many steps, side by side (0: whole).",
+    )
 
 
 @dataclass

@@ -11,6 +11,7 @@ from ..methods import registry
 from ..methods.presets import PRESETS, critic_input, embeds, reads_mean
 from ..network.links import bad_share
 from ..network.schedule import Schedule
+from ..settings.config import AgentSettings
 from .critic_checks import check_critic
 from .fits import seen_text
 from .plan import Plan
@@ -57,8 +58,12 @@ def check_combinations(plan: Plan) -> None:
         for index, method in enumerate(team.methods):
             method.check(team, index)
             if method.talks_while_acting:
-                _check_talking(plan, agents[index].name, settings[index].algorithm)
+                _check_talking(plan, agents[index].name, settings[index])
     for index, entry in enumerate(settings):
+        if entry.ppo.chunk and not plan.team().methods[index].talks_while_acting:
+            raise InputError(
+                f"--ppo.chunk {entry.ppo.chunk}: is for agents that talk while they act, but {agents[index].name} has --algorithm {entry.algorithm}; use 0"
+            )
         if entry.model.memory == "gru" and not entry.model.policy_hidden:
             raise InputError(f"--model.memory gru: needs a hidden layer, but {agents[index].name} has policy_hidden ()")
         shape = agents[index].observation_shape
@@ -210,9 +215,10 @@ def _check_network(plan: Plan) -> None:
             )
 
 
-def _check_talking(plan: Plan, name: str, algorithm: str) -> None:
+def _check_talking(plan: Plan, name: str, settings: AgentSettings) -> None:
     """Refuse what does not go with messages of every step; ``name``: of one who says them."""
-    config = plan.config
+    config, chunk = plan.config, settings.ppo.chunk
+    slow = config.links.delay or any("delay" in attributes for _, _, attributes in plan.schedule.links)
     for option, asked, why in (
         (
             f"--links.hops {config.links.hops}",
@@ -225,9 +231,19 @@ def _check_talking(plan: Plan, name: str, algorithm: str) -> None:
             "sends differences to what a receiver holds, and a message of a step follows upon nothing; use int8",
         ),
         ("--device cuda", config.device == "cuda", "agents that talk at every step act and learn on the CPU"),
+        (
+            f"--ppo.chunk {chunk}",
+            chunk and config.horizon % chunk,
+            f"chunks are equal parts of the --horizon, {config.horizon} steps",
+        ),
+        (
+            f"--ppo.chunk {chunk}",
+            chunk and slow,
+            "a message that is late would come from another chunk; use 0, or no delay",
+        ),
     ):
         if asked:
-            raise InputError(f"{option}: {why} (--algorithm {algorithm} of {name})")
+            raise InputError(f"{option}: {why} (--algorithm {settings.algorithm} of {name})")
 
 
 def _check_losses(plan: Plan) -> None:

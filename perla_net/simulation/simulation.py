@@ -129,12 +129,11 @@ class Simulation:
         self.singles = [method for method in self.singles if method.index not in sizes]
         self.channel: Channel | None = None
         if sizes:
-            config = self.config
+            config, one = self.config, next(iter(sizes))
             self.channel = Channel(
                 self.processes, self.blocks, sizes, team.edges, self.network.links, config.copies, config.horizon,
-                config.compression.method, self.network,
+                config.compression.method, self.network, chunk=team.settings[one].ppo.chunk,
             )  # fmt: skip
-            one = next(iter(sizes))
             self.epochs, self.teaches = team.settings[one].ppo.epochs, team.methods[one].network.teaches
 
     def round(self) -> dict[str, Any] | None:
@@ -289,7 +288,7 @@ class Simulation:
                 each.update(zip(members, words.numbers, strict=True))
             return each
 
-        order = [(t, k) for t in range(self.config.horizon) for k in range(channel.passes)]
+        order = [(t, k) for t in range(channel.chunk) for k in range(channel.passes)]
         go_on(None)
         for epoch in range(self.epochs if self.teaches else 0):
             if epoch:

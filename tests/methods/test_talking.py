@@ -67,8 +67,10 @@ NETWORKS = {
         "2",
         "--compression.method",
         "int8",
+        "--ppo.chunk",
+        "3",
     ),
-    "dial": ("--topology", "line", "--links.budget", "900"),
+    "dial": ("--dial.bits", "8", "--topology", "line", "--links.budget", "900"),
     "neurcomm": ("--topology", "star", "--links.every", "2", "--compression.method", "float16"),
     "tarmac": ("--topology", "distance:radius=0.8", *BAD),
     "perla_commnet": ("--topology", "ring", *BAD),
@@ -127,6 +129,24 @@ def test_side_by_side_they_learn_the_same(tmp_path, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", TALKING)
+def test_chunks_of_whole_episodes_are_the_whole_rollout(tmp_path, algorithm):
+    """No gradient goes from one episode to the next: whether they are learned from side by side is rounding; and so is it by several agents at once."""
+    words = ("--env", "games:relay:horizon=4", "--agents", "4", "--topology", "star", "--algorithm", algorithm, *SMALL)
+    words = (*words, "--copies", "1", "--horizon", "12", "--links.loss", "0.3", "--ppo.epochs", "3")
+    words = (*words, "--critic.coefficient", "one", "--optimiser.method", "sgd")
+    whole = run(tmp_path / "0", 0, *words)
+    for number, more in enumerate(((), ("--batch-agents", "yes")), 1):
+        run(tmp_path / str(number), 0, *words, "--ppo.chunk", "4", *more)
+        for row, other in zip(map(json.loads, whole.splitlines()), rows(tmp_path / str(number)), strict=True):
+            assert row["policy_gradient"] > 0 and row["bytes"] == other["bytes"]
+            for name in ("policy_loss", "policy_gradient", "entropy", "divergence", "value_loss"):
+                assert other[name] == pytest.approx(row[name], rel=2e-6, abs=2e-7), (number, row["round"], name)
+    run(tmp_path / "3", 0, *words, "--ppo.chunk", "2")
+    through = [[row["policy_gradient"] for row in rows(tmp_path / str(number))] for number in (0, 3)]
+    assert through[0] != pytest.approx(through[1], rel=2e-6)
+
+
+@pytest.mark.parametrize("algorithm", TALKING)
 def test_different_spaces_and_agents_that_die(tmp_path, algorithm):
     """Discrete, continuous, masked, different observations; widths of one's own."""
     file = tmp_path / "team.yaml"
@@ -144,6 +164,8 @@ def test_bytes_by_edge_and_step(tmp_path):
     options = (
         "--algorithm",
         "dial",
+        "--dial.bits",
+        "8",
         "--ppo.epochs",
         "3",
         "--topology",
@@ -304,6 +326,16 @@ def test_a_message_of_ones_own(tmp_path, monkeypatch):
         (("--share", "own_view"), "--share own_view: what commnet does depends on what agent_0 hears"),
         (("--model.policy-hidden", "none"), "--algorithm commnet: needs a hidden layer"),
         (("--commnet.passes", "0"), "--commnet.passes '0'"),
+        (("--ppo.chunk", "4"), "--ppo.chunk 4: chunks are equal parts of the --horizon, 6 steps"),
+        (("--ppo.chunk", "3", "--links.delay", "1"), "--ppo.chunk 3: a message that is late would come from another"),
+        (
+            ("--ppo.chunk", "3", "--topology", "empty"),
+            "--ppo.chunk 3: is for agents that talk while they act, and agent_0",
+        ),
+        (
+            ("--ppo.chunk", "3", "--algorithm", "ippo"),
+            "--ppo.chunk 3: is for agents that talk while they act, but agent_0",
+        ),
     ],
 )
 def test_refusals(tmp_path, words, sentence):
@@ -330,6 +362,7 @@ def test_refusals(tmp_path, words, sentence):
     [
         ({"algorithm": "dial"}, "kinds of messages: --algorithm commnet: agents that learn messages learn in step"),
         ({"ppo": {"epochs": 3}}, "--ppo.epochs 2: agents that learn messages learn in step"),
+        ({"ppo": {"chunk": 3}}, "--ppo.chunk 0: agents that learn messages learn in step"),
         ({"commnet": {"passes": 2}}, "passes of a step: 1: agents that learn messages learn in step"),
     ],
 )

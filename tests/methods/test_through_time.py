@@ -101,6 +101,8 @@ def reference(
 
     for t in range(case.STEPS):
         first[begins[t]] = t
+        if t % case.CHUNK.get(links, case.STEPS) == 0:
+            memory = [m.detach() for m in memory]
         keep = torch.from_numpy(~begins[t]).to(torch.float64)[:, None]
         memory = [m * keep for m in memory]
         x = [torch.from_numpy(one["x"][t]) for one in data]

@@ -15,7 +15,7 @@ from perla_net.ground.processes import connect
 from perla_net.learning.distributions import distribution_of
 from perla_net.learning.talking import TALKING, TalkingPolicy
 from perla_net.methods.through_time import backward, forward
-from perla_net.methods.troupe import Talker, Troupe
+from perla_net.methods.troupe import Talker, Troupe, chunked
 from perla_net.network.channel import Channel
 from perla_net.network.links import LinkModel
 from perla_net.settings.config import Links
@@ -29,8 +29,11 @@ DIRECTED = ((0, 1), (1, 2), (2, 0), (2, 3))
 GRAPHS = {"ring": [RING], "star": [STAR], "directed": [DIRECTED], "changing": [RING, DIRECTED]}
 SIZES, ACTIONS, HIDDEN = (3, 2, 4, 3), (2, 3, 2, 4), ((5, 6), (7, 4), (6,), (5, 6))
 """Everybody's observation, actions and hidden layers."""
-LINKS = {"clean": {}, "bad": {"loss": 0.3, "delay": 0.8, "delay_model": "geometric"}}
-CASES = [(kind, graph, "clean") for kind in TALKING for graph in GRAPHS] + [(kind, "ring", "bad") for kind in TALKING]
+LINKS = {"clean": {}, "bad": {"loss": 0.3, "delay": 0.8, "delay_model": "geometric"}, "chunks": {"loss": 0.3}}
+CHUNK = {"chunks": 5}
+"""Steps of time that gradients go back through, where not all."""
+CASES = [(kind, graph, "clean") for kind in TALKING for graph in GRAPHS]
+CASES += [(kind, "ring", links) for kind in TALKING for links in ("bad", "chunks")]
 PASSES = 2
 
 
@@ -85,7 +88,8 @@ def main(folder: Path) -> None:
         sizes = {agent: policy.sizes_said for agent, policy in policies.items()}
         potential = sorted({edge for edges in GRAPHS[graph] for edge in edges})
         model = LinkModel(Links(**LINKS[links]), 1, False, {})
-        channel = Channel(processes, blocks, sizes, potential, model, COPIES, STEPS, dtype=np.float64)
+        chunk = CHUNK.get(links, STEPS)
+        channel = Channel(processes, blocks, sizes, potential, model, COPIES, STEPS, dtype=np.float64, chunk=chunk)
         talkers = []
         for agent in mine:
             distribution = distribution_of(ActionSpec("discrete", (ACTIONS[agent],)))
@@ -106,7 +110,9 @@ def main(folder: Path) -> None:
             for again in (False, True):
                 for talker in talkers:
                     talker.policy.gradient.zero_()
-                learning = {talker.members[0]: _learn(talker, data[talker.members[0]], again) for talker in talkers}
+                learning = {
+                    talker.members[0]: _learn(talker, data[talker.members[0]], chunk, again) for talker in talkers
+                }
                 _conduct(channel, learning, again)
                 for talker in talkers:
                     name = f"{kind}-{graph}-{links}.{number}.{int(again)}.{talker.members[0]}.npz"
@@ -117,9 +123,9 @@ def main(folder: Path) -> None:
         channel.free()
 
 
-def _learn(talker: Talker, data: dict[str, np.ndarray], again: bool):
-    begins = torch.from_numpy(data["begins"])
-    passage = yield from forward(talker, torch.from_numpy(data["x"]), begins, again and talker.policy.teaches)
+def _learn(talker: Talker, data: dict[str, np.ndarray], chunk: int, again: bool):
+    x, begins = (chunked(torch.from_numpy(data[name]), chunk, 0, 1) for name in ("x", "begins"))
+    passage = yield from forward(talker, talker.kept(chunk), x, begins, again and talker.policy.teaches)
     gates = torch.stack([slopes_of(gate) for gate in passage.gates]) if talker.policy.gates else None
     yield from backward(talker, passage, begins, slopes_of(passage.outputs), gates)
 
@@ -139,7 +145,7 @@ def _conduct(channel: Channel, learning: dict, again: bool) -> None:
         except StopIteration:
             return None
 
-    order = [(t, k) for t in range(STEPS) for k in range(channel.passes)]
+    order = [(t, k) for t in range(channel.chunk) for k in range(channel.passes)]
     go_on(None)
     if again:
         channel.anew()
