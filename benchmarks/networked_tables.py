@@ -25,6 +25,7 @@ FILE = Path(__file__).parents[1] / "docs" / "studies" / "networked" / "runs.csv"
 TASKS = {
     "catch-up": ("cost", "constant"),
     "slow-down": ("cost", "constant"),
+    "slow-down, 300 rounds": ("cost", "constant"),
     "wireless": ("throughput", "aloha"),
     "traffic": ("delay", "max_pressure"),
     "grid4x4": ("delay", "max_pressure"),
