@@ -69,22 +69,33 @@ def best(loss: float) -> float:
 
 
 def collect(study: Path) -> None:
-    """Write both files from the runs of a study that are done."""
-    done = [run for run in json.loads((study / "index.json").read_text())["runs"] if run["state"] == "done"]
-    lines, losses = [], []
-    for run in done:
-        folder, of = study / run["folder"], run["settings"]
-        lines.append([of["task"], of["setting"], run["seed"], *figures_of(folder)])
-        if of["task"] == TASK_OF_LOSSES:
-            losses += [[of["setting"], run["seed"], loss, f"{under_loss(folder, loss):.4g}"] for loss in LOST]
+    """Write both files from the runs of a study that are done, beside those of others that they have."""
+    runs = json.loads((study / "index.json").read_text())["runs"]
+    lines = {(row["task"], row["setting"], row["seed"]): list(row.values()) for row in read("runs.csv")}
+    losses = {(row["setting"], row["seed"], row["loss"]): list(row.values()) for row in read("losses.csv")}
+    for run in runs:
+        folder, seed = study / run["folder"], str(run["seed"])
+        task, setting = (run["settings"][name] for name in ("task", "setting"))
+        if run["state"] != "done" or (task, setting, seed) in lines:
+            continue
+        lines[task, setting, seed] = [task, setting, seed, *figures_of(folder)]
+        for loss in LOST if task == TASK_OF_LOSSES else ():
+            losses[setting, seed, str(loss)] = [setting, seed, loss, f"{under_loss(folder, loss):.4g}"]
+    order = list(dict.fromkeys((run["settings"]["task"], run["settings"]["setting"]) for run in runs))
+    settings = [setting for _, setting in order]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, head, rows in (("runs.csv", RUNS, lines), ("losses.csv", LOSSES, losses)):
+    for name, head, rows in (
+        ("runs.csv", RUNS, sorted(lines.items(), key=lambda row: (order.index(row[0][:2]), row[0][2]))),
+        ("losses.csv", LOSSES, sorted(losses.items(), key=lambda row: (settings.index(row[0][0]), *row[0][1:]))),
+    ):
         with (FOLDER / name).open("w", newline="") as out:
-            csv.writer(out, lineterminator="\n").writerows([head, *rows])
+            csv.writer(out, lineterminator="\n").writerows([head, *(row for _, row in rows)])
 
 
 def read(name: str) -> list[dict[str, str]]:
     """Rows of a file."""
+    if not (FOLDER / name).is_file():
+        return []
     with (FOLDER / name).open(newline="") as source:
         return list(csv.DictReader(source))
 
