@@ -245,9 +245,8 @@ class Channel:
             told[at] = np.where(marks == 1, self._time[at], told[at])
         else:
             t = at.start
-            for copy in np.flatnonzero(
-                marks[0] > 0
-            ):  # of those that arrive in the same step the last one said is heard
+            # Of those that arrive in the same step the last one said is heard.
+            for copy in np.flatnonzero(marks[0] > 0):
                 if t + marks[0, copy] - 1 < self.steps:
                     told[t + marks[0, copy] - 1, copy] = t
         heard = told[at]

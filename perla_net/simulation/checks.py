@@ -60,7 +60,7 @@ def check_combinations(plan: Plan) -> None:
             if method.talks_while_acting:
                 _check_talking(plan, agents[index].name, settings[index])
     for index, entry in enumerate(settings):
-        if entry.ppo.chunk and not plan.team().methods[index].talks_while_acting:
+        if entry.ppo.chunk and not registry.class_of(entry.algorithm).talks_while_acting:
             raise InputError(
                 f"--ppo.chunk {entry.ppo.chunk}: is for agents that talk while they act, but {agents[index].name} has --algorithm {entry.algorithm}; use 0"
             )
@@ -131,7 +131,7 @@ def _check_network(plan: Plan) -> None:
                 f"{where} {delay:g}: a constant delay is a whole number of rounds; or say --links.delay-model geometric"
             )
     _check_losses(plan)
-    slow = links.delay or any("delay" in attributes for _, _, attributes in schedule.links)
+    slow = _delays(plan)
     if links.hops > 1 and links.every > 1 and slow:
         raise InputError(
             f"--links.every {links.every}: what arrives in a silent round cannot be forwarded; use --links.hops 1, or no delay"
@@ -215,10 +215,14 @@ def _check_network(plan: Plan) -> None:
             )
 
 
+def _delays(plan: Plan) -> bool:
+    """Whether anything may be late."""
+    return bool(plan.config.links.delay) or any("delay" in attributes for _, _, attributes in plan.schedule.links)
+
+
 def _check_talking(plan: Plan, name: str, settings: AgentSettings) -> None:
     """Refuse what does not go with messages of every step; ``name``: of one who says them."""
     config, chunk = plan.config, settings.ppo.chunk
-    slow = config.links.delay or any("delay" in attributes for _, _, attributes in plan.schedule.links)
     for option, asked, why in (
         (
             f"--links.hops {config.links.hops}",
@@ -238,7 +242,7 @@ def _check_talking(plan: Plan, name: str, settings: AgentSettings) -> None:
         ),
         (
             f"--ppo.chunk {chunk}",
-            chunk and slow,
+            chunk and _delays(plan),
             "a message that is late would come from another chunk; use 0, or no delay",
         ),
     ):
