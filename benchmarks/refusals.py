@@ -170,6 +170,8 @@ SOME: list[tuple[str, dict[str, Any], str]] = [
     ("commnet tarmac", TWO | {"model": {"policy_hidden": []}}, "--algorithm {name}: needs a hidden layer, but signal_0_0 has"),
     ("commnet fingerprint", IMAGE, "--algorithm {name}: reads numbers, but agent_0 sees images"),
     ("commnet", TWO | one_other({"ppo": {"epochs": 3}}), "--ppo.epochs 8: agents that learn messages learn in step, and signal_0_0 has 8"),
+    ("commnet", TWO | one_other({"ppo": {"chunk": 2}}), "--ppo.chunk 0: agents that learn messages learn in step, and signal_0_0 has 0"),
+    ("commnet dial", TWO | {"topology": "empty", "ppo": {"chunk": 2}}, "--ppo.chunk 2: is for agents that talk while they act, and signal_0_0"),
     ("commnet", TWO | one_other({"algorithm": "dial"}), "kinds of messages: --algorithm commnet: agents that learn messages learn in step"),
     ("commnet", TWO | one_other({"commnet": {"passes": 2}}), "passes of a step: 1: agents that learn messages learn in step"),
     # who adopts, and who averages
