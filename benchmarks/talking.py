@@ -1,7 +1,7 @@
 """What talking at every step costs: the exchange of a step over a bare neighbourhood collective, and rounds of every talking or networked method.
 
     python benchmarks/talking.py [--ranks 2 4 16] [--repeats 200]     # the exchange
-    python benchmarks/talking.py --rounds [--ranks 2 16]              # seconds of a round, bytes an agent
+    python benchmarks/talking.py --rounds [--ranks 2 16] [--methods commnet "ippo, GRU"]      # seconds of a round, bytes an agent
 
 Exchange: one agent a rank, 64 numbers in 16 copies to each neighbour, on a ring and on the complete graph; the bare loop is a ``Neighbor_alltoallv`` of
 the same bytes on a distributed-graph communicator, from and to buffers that are there already, in turn with ours. Rounds: traffic on a 4×4 grid, 16
@@ -91,12 +91,12 @@ def exchange(ranks: list[int], repeats: int) -> None:
             sys.stdout.flush()
 
 
-def rounds(ranks: list[int]) -> None:
+def rounds(ranks: list[int], methods: list[str]) -> None:
     """The table of the rounds."""
     print(head("seconds of a round of 16 agents, and bytes an agent sends in it"))
     print(f"{'method':>21} {'ranks':>5} {'kB/agent':>9}  seconds of a round")
     with tempfile.TemporaryDirectory() as place:
-        for name, words in METHODS.items():
+        for name in methods:
             for number in ranks:
                 folder = Path(place) / f"{name}-{number}"
                 options = "--agents 16 --copies 16 --horizon 60 --ppo.epochs 4 --evaluate-episodes 0 --display none"
@@ -104,7 +104,7 @@ def rounds(ranks: list[int]) -> None:
                     "-m",
                     "perla_net.run",
                     *options.split(),
-                    *words.split(),
+                    *METHODS[name].split(),
                     "--rounds",
                     str(ROUNDS),
                     "--out",
@@ -124,12 +124,13 @@ def main() -> None:
     reader.add_argument("--ranks", type=int, nargs="+")
     reader.add_argument("--repeats", type=int, default=200)
     reader.add_argument("--rounds", action="store_true")
+    reader.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="rows of the rounds")
     reader.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = reader.parse_args()
     if given.inside:
         inside(given.repeats)
     elif given.rounds:
-        rounds(given.ranks or [2, 16])
+        rounds(given.ranks or [2, 16], given.methods)
     else:
         exchange(given.ranks or [2, 4, 16], given.repeats)
 
