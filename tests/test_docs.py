@@ -54,7 +54,17 @@ MAINS = {
     "perla_net.methods": "perla_net.methods.__main__",
 }
 """Modules whose command line is elsewhere."""
-LONG = ("flagship", "when_it_pays", "no_harm", "who_hears_whom", "methods", "methods_smoke", "talking")
+LONG = (
+    "flagship",
+    "when_it_pays",
+    "no_harm",
+    "who_hears_whom",
+    "methods",
+    "methods_smoke",
+    "talking",
+    "platoon",
+    "networked",
+)
 """Studies of minutes to hours, of which only the plan is made here."""
 LONGER = {"OTHER": "50", "runs/team": "30", "runs/talk": "20"}
 """Runs of which the pages name checkpoints that these small ones would not have."""
@@ -264,6 +274,13 @@ def test_the_tables_of_messages_are_those_of_their_runs(monkeypatch):
     tables = importlib.import_module("talking_tables").tables().strip().split("\n\n")
     shown = (ROOT / "docs" / "studies" / "talking.md").read_text()
     assert len(tables) == 11 and all(table in shown for table in tables)
+
+
+def test_the_tables_of_networked_methods_are_those_of_their_runs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("networked_tables").tables().strip().split("\n\n")
+    shown = (ROOT / "docs" / "studies" / "networked.md").read_text()
+    assert len(tables) == 6 and all(table in shown for table in tables)
 
 
 def test_the_tables_of_when_it_pays_are_those_of_its_curves(monkeypatch):
