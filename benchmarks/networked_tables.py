@@ -10,14 +10,13 @@ and what an agent sends in a round, bytes; seconds of all rounds.
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 from methods_table import spread
-from talking_tables import command, table
+from study_tables import Runs, command, read, table, write
 
 from perla_net.ground.processes import Processes
 
@@ -61,31 +60,18 @@ def figures_of(folder: Path, task: str) -> list[Any]:
 
 def collect(study: Path) -> None:
     """Write the file from the runs of a study that are done, beside those of others that it has."""
-    runs = json.loads((study / "index.json").read_text())["runs"]
-    known = {tuple(row[:3]): row for row in read()}
-    for run in runs:
-        key = run["settings"]["task"], run["settings"]["setting"], str(run["seed"])
-        if run["state"] == "done" and key not in known:
-            known[key] = [*key, *figures_of(study / run["folder"], key[0])]
-    order = [(run["settings"]["task"], run["settings"]["setting"]) for run in runs]
-    place = {pair: number for number, pair in enumerate(dict.fromkeys([*order, *(key[:2] for key in known)]))}
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    with FILE.open("w", newline="") as out:
-        rows = sorted(known.items(), key=lambda item: (place[item[0][:2]], item[0][2]))
-        csv.writer(out, lineterminator="\n").writerows([HEAD, *(row for _, row in rows)])
-
-
-def read() -> list[list[str]]:
-    """Rows of the file."""
-    if not FILE.is_file():
-        return []
-    with FILE.open(newline="") as source:
-        return list(csv.reader(source))[1:]
+    runs = Runs(study)
+    known = {(row["task"], row["setting"], row["seed"]): list(row.values()) for row in read(FILE)}
+    for key, folder in runs.done():
+        if key not in known:
+            known[key] = [*key, *figures_of(folder, key[0])]
+    order = sorted(known, key=lambda key: (list(TASKS).index(key[0]), runs.place(*key[:2]), key))
+    write(FILE, HEAD, [known[key] for key in order])
 
 
 def tables() -> str:
     """Markdown: a table a task."""
-    rows, text = [dict(zip(HEAD, row, strict=True)) for row in read()], []
+    rows, text = read(FILE), []
     for task in dict.fromkeys(row["task"] for row in rows):
         figure, controller = TASKS[task]
         lines = []

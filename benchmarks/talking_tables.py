@@ -10,16 +10,15 @@ execution: share of right answers of the greedy team, as ``python -m perla_net.e
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import math
 import statistics
 from pathlib import Path
-from typing import Any, Callable, Iterable
+from typing import Any
 
 import numpy as np
 from methods_table import spread
+from study_tables import Runs, command, read, table, write
 
 from perla_net.ground.processes import Processes
 from perla_net.world.networked.telling import Majority
@@ -70,45 +69,25 @@ def best(loss: float) -> float:
 
 def collect(study: Path) -> None:
     """Write both files from the runs of a study that are done, beside those of others that they have."""
-    runs = json.loads((study / "index.json").read_text())["runs"]
-    lines = {(row["task"], row["setting"], row["seed"]): list(row.values()) for row in read("runs.csv")}
-    losses = {(row["setting"], row["seed"], row["loss"]): list(row.values()) for row in read("losses.csv")}
-    for run in runs:
-        folder, seed = study / run["folder"], str(run["seed"])
-        task, setting = (run["settings"][name] for name in ("task", "setting"))
-        if run["state"] != "done" or (task, setting, seed) in lines:
+    runs = Runs(study)
+    lines = {(row["task"], row["setting"], row["seed"]): list(row.values()) for row in read(FOLDER / "runs.csv")}
+    losses = {(row["setting"], row["seed"], row["loss"]): list(row.values()) for row in read(FOLDER / "losses.csv")}
+    for key, folder in runs.done():
+        if key in lines:
             continue
-        lines[task, setting, seed] = [task, setting, seed, *figures_of(folder)]
+        task, setting, seed = key
+        lines[key] = [*key, *figures_of(folder)]
         for loss in LOST if task == TASK_OF_LOSSES else ():
             losses[setting, seed, str(loss)] = [setting, seed, loss, f"{under_loss(folder, loss):.4g}"]
-    order = list(dict.fromkeys((run["settings"]["task"], run["settings"]["setting"]) for run in runs))
-    settings = [setting for _, setting in order]
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, head, rows in (
-        ("runs.csv", RUNS, sorted(lines.items(), key=lambda row: (order.index(row[0][:2]), row[0][2]))),
-        ("losses.csv", LOSSES, sorted(losses.items(), key=lambda row: (settings.index(row[0][0]), *row[0][1:]))),
-    ):
-        with (FOLDER / name).open("w", newline="") as out:
-            csv.writer(out, lineterminator="\n").writerows([head, *(row for _, row in rows)])
-
-
-def read(name: str) -> list[dict[str, str]]:
-    """Rows of a file."""
-    if not (FOLDER / name).is_file():
-        return []
-    with (FOLDER / name).open(newline="") as source:
-        return list(csv.DictReader(source))
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Lines of markdown."""
-    head = list(head)
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)] + [""]
+    order = sorted(lines, key=lambda key: (runs.place(*key[:2]), key))
+    write(FOLDER / "runs.csv", RUNS, [lines[key] for key in order])
+    order = sorted(losses, key=lambda key: (runs.place(TASK_OF_LOSSES, key[0]), key))
+    write(FOLDER / "losses.csv", LOSSES, [losses[key] for key in order])
 
 
 def tables() -> str:
     """Markdown: a table a task, and that of the losses."""
-    rows, text = read("runs.csv"), []
+    rows, text = read(FOLDER / "runs.csv"), []
     for task in dict.fromkeys(row["task"] for row in rows):
         without = 0.25 if task.startswith("relay") else Majority(1, 5).without_messages
         lines = []
@@ -128,7 +107,7 @@ def tables() -> str:
             )
         head = ["method", "solved", "after rounds", "right, sampled", "right, greedy", "bytes per step"]
         text += [f"**{task}** (without messages at best {without:.4g})", "", *table(head, lines)]
-    rows, lines = read("losses.csv"), []
+    rows, lines = read(FOLDER / "losses.csv"), []
     for setting in dict.fromkeys(row["setting"] for row in rows):
         cells = [setting]
         for loss in LOST:
@@ -141,17 +120,6 @@ def tables() -> str:
     lines.append(["*the best that `commnet` can do*", *(f"{best(loss):.3g}" for loss in LOST)])
     head = [f"{TASK_OF_LOSSES}: trained as", *(f"loss {loss:g} in execution" for loss in LOST)]
     return "\n".join([*text, *table(head, lines)])
-
-
-def command(what: str, collect: Callable[[Path], None], tables: Callable[[], str]) -> None:
-    """The command line of a program that collects a study's runs into files, and prints tables of these."""
-    reader = argparse.ArgumentParser(description=what)
-    reader.add_argument("--collect", type=Path, metavar="STUDY")
-    given = reader.parse_args()
-    if given.collect:
-        collect(given.collect)
-    else:
-        print(tables())
 
 
 def main() -> None:
