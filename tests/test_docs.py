@@ -280,7 +280,7 @@ def test_the_tables_of_networked_methods_are_those_of_their_runs(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     tables = importlib.import_module("networked_tables").tables().strip().split("\n\n")
     shown = (ROOT / "docs" / "studies" / "networked.md").read_text()
-    assert len(tables) == 6 and all(table in shown for table in tables)
+    assert len(tables) == 12 and all(table in shown for table in tables)
 
 
 def test_the_tables_of_when_it_pays_are_those_of_its_curves(monkeypatch):
