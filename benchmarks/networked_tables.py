@@ -30,7 +30,7 @@ TASKS = {
     "grid4x4": ("delay", "max_pressure"),
 }
 """Task → (figure, controller that it is compared with)."""
-EPISODES = {"grid4x4": 10}
+EPISODES = {"grid4x4": 5}
 MANY = 50
 HELD_OUT = 1000
 HEAD = ("task", "setting", "seed", "figure", "difference", "collided", "sampled", "said", "bytes", "seconds")
