@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import standing
@@ -77,9 +78,18 @@ def command(ranks: int, module: str, *arguments: str) -> list[str]:
     return [MPIRUN, *extra, "-n", str(ranks), *python]
 
 
+TEMPORARY = tempfile.TemporaryDirectory(prefix="perla-jobs-", ignore_cleanup_errors=True)
+"""What jobs put into temporary folders; removed when the tests end."""
+
+
 def environment() -> dict[str, str]:
-    """The environment of jobs: Open MPI may run as root in containers."""
-    return os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    """The environment of a job: Open MPI may run as root in containers, and finds a temporary folder of its own.
+
+    A killed mpirun of Open MPI leaves a folder named after its process there, and the next with that number refuses to start ("The PMIx
+    server's listener thread failed to start").
+    """
+    place = tempfile.mkdtemp(dir=TEMPORARY.name)
+    return os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "TMPDIR": place}
 
 
 STANDING: dict[int, standing.Standing] = {}

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import sys
-import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from ..ground.errors import Diverged, InputError, Stopped, Unsaved  # noqa: E402
 from ..ground.files import write_whole, writing  # noqa: E402
+from ..ground.loading import Loading  # noqa: E402
 from ..ground.processes import Processes, connect, guarded  # noqa: E402
 from ..network.schedule import Schedule  # noqa: E402
 from ..records.trackers import Trackers  # noqa: E402
@@ -152,9 +152,9 @@ def agree_on_plan(
 ) -> tuple[Plan, str] | None:
     """Rank 0's plan on every rank, with a text beside it; None everywhere when rank 0 refused, after it said why."""
     if processes.rank:
-        # The others load torch while rank 0 reads options; in a daemon thread, so that a refusal ends them at once. (They
-        # leave by the usual way: MPICH says goodbye to its launcher in an exit handler, which os._exit would skip.)
-        threading.Thread(target=_load, daemon=True).start()
+        # The others load torch while rank 0 reads options, and a refusal ends them. (They leave by the usual way: MPICH says
+        # goodbye to its launcher in an exit handler, which os._exit would skip.)
+        Loading(_load).start()
         data = processes.broadcast(None, "broadcast of the plan")
     else:
         try:

@@ -1,0 +1,63 @@
+"""Imports beside other work: a process that is over waits for the one that is under way, and for no other."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+PROGRAM = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from perla_net.ground.loading import Loading
+def load():
+    import first
+    import second
+thread = Loading(load)
+thread.start()
+while "first" not in sys.modules:
+    time.sleep(0.001)
+if sys.argv[2] == "wait":
+    thread.join()
+sys.exit(2)
+"""
+FIRST = """
+import pathlib, threading
+while threading.main_thread().is_alive():
+    pass
+pathlib.Path(__file__).with_name("first.done").touch()
+"""
+
+
+def leave(folder, first, second, how):
+    """A program that leaves with the status 2 while ``first`` is imported, or after it has waited for both; what it wrote and said."""
+    (folder / "first.py").write_text(first)
+    (folder / "second.py").write_text(second)
+    (folder / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, str(folder / "program.py"), str(folder), how],
+        capture_output=True, text=True, timeout=60, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    return done.returncode, {file.stem for file in folder.glob("*.done")}, done.stderr
+
+
+TOUCH = "import pathlib; pathlib.Path(__file__).with_suffix('.done').touch()"
+
+
+def test_a_process_that_is_over_ends_its_imports_after_the_one_under_way(tmp_path):
+    assert leave(tmp_path, FIRST, TOUCH, "go") == (2, {"first"}, "")
+
+
+def test_a_process_that_waits_has_them_all(tmp_path):
+    assert leave(tmp_path, TOUCH, TOUCH, "wait") == (2, {"first", "second"}, "")
+
+
+def test_what_no_library_may_do_any_more_is_not_an_error(tmp_path):
+    # What concurrent.futures.thread, which torch imports, does; Python refuses it when the main thread has ended.
+    assert leave(tmp_path, FIRST + "threading._register_atexit(print)\n", TOUCH, "go") == (2, {"first"}, "")
+
+
+@pytest.mark.parametrize("error", ["ImportError", "RuntimeError"])
+def test_an_error_is_shown_while_the_process_goes_on(tmp_path, error):
+    status, done, said = leave(tmp_path, TOUCH, f"raise {error}('as if broken')", "wait")
+    assert (status, done) == (2, {"first"}) and f"{error}: as if broken" in said
