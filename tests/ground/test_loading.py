@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 PROGRAM = """
-import sys, time
+import pathlib, sys, time
 sys.path.insert(0, sys.argv[1])
 from perla_net.ground.loading import Loading
 def load():
@@ -15,14 +15,16 @@ def load():
     import second
 thread = Loading(load)
 thread.start()
-while "first" not in sys.modules:
-    time.sleep(0.001)
 if sys.argv[2] == "wait":
     thread.join()
+else:
+    while not pathlib.Path(sys.argv[1], "begun").exists():
+        time.sleep(0.001)
 sys.exit(2)
 """
 FIRST = """
 import pathlib, threading
+pathlib.Path(__file__).with_name("begun").touch()
 while threading.main_thread().is_alive():
     pass
 pathlib.Path(__file__).with_name("first.done").touch()
