@@ -1,24 +1,20 @@
 """Imports beside other work: a process that is over waits for the one that is under way, and for no other."""
 
-import subprocess
-import sys
-
 import pytest
-from conftest import ROOT
+from conftest import job
 
 PROGRAM = """
 import pathlib, sys, time
-sys.path.insert(0, sys.argv[1])
 from perla_net.ground.loading import Loading
 def load():
     import first
     import second
 thread = Loading(load)
 thread.start()
-if sys.argv[2] == "wait":
+if sys.argv[1] == "wait":
     thread.join()
 else:
-    while not pathlib.Path(sys.argv[1], "begun").exists():
+    while not pathlib.Path(__file__).with_name("begun").exists():
         time.sleep(0.001)
 sys.exit(2)
 """
@@ -36,10 +32,7 @@ def leave(folder, first, second, how):
     (folder / "first.py").write_text(first)
     (folder / "second.py").write_text(second)
     (folder / "program.py").write_text(PROGRAM)
-    done = subprocess.run(
-        [sys.executable, str(folder / "program.py"), str(folder), how],
-        capture_output=True, text=True, timeout=60, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = job(0, str(folder / "program.py"), how, timeout=60, check=False)
     return done.returncode, {file.stem for file in folder.glob("*.done")}, done.stderr
 
 
