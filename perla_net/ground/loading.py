@@ -25,18 +25,20 @@ class Loading(threading.Thread):
 
     def run(self) -> None:
         """Import. What fails is met again, and said, by who imports the same in the main thread, if that goes on."""
-        sys.meta_path.insert(0, self)
+        if (
+            Loading not in sys.meta_path
+        ):  # where it stays: who walks along a list from which one is taken away misses another
+            sys.meta_path.insert(0, Loading)
         try:
             self._load()
         except BaseException:
             if _goes_on():  # else ours, or a library's that may not register its exit handlers any more
                 raise
-        finally:
-            sys.meta_path.remove(self)
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """What :mod:`importlib` asks before each module that this process does not have yet: none is found here."""
-        if threading.current_thread() is self and not _goes_on():
+        if isinstance(threading.current_thread(), Loading) and not _goes_on():
             raise _Over
         return None
 

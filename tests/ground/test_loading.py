@@ -56,3 +56,30 @@ def test_what_no_library_may_do_any_more_is_not_an_error(tmp_path):
 def test_an_error_is_shown_while_the_process_goes_on(tmp_path, error):
     status, done, said = leave(tmp_path, TOUCH, f"raise {error}('as if broken')", "wait")
     assert (status, done) == (2, {"first"}) and f"{error}: as if broken" in said
+
+
+BESIDE = """
+import sys, threading
+from importlib.machinery import PathFinder
+from perla_net.ground.loading import Loading
+asked = threading.Event()
+going = Loading(asked.wait)
+class Waiting:  # the last that is asked before PathFinder
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "first":
+            asked.set()
+            going.join()
+sys.meta_path.insert(sys.meta_path.index(PathFinder), Waiting)
+going.start()
+while Loading not in sys.meta_path:
+    pass
+import first
+"""
+
+
+def test_an_import_of_the_main_thread_is_not_disturbed_by_their_end(tmp_path):
+    """Once the finder was removed where they ended; an import that was on its way along the finders then missed the last."""
+    (tmp_path / "first.py").touch()
+    (tmp_path / "program.py").write_text(BESIDE)
+    assert job(0, str(tmp_path / "program.py"), timeout=60)
